@@ -1,0 +1,2 @@
+//! Checks what no lint can.
+fn main() {}

@@ -1,0 +1,71 @@
+//! What a computing crate must do: run one step of a plan.
+
+use alloc::vec::Vec;
+use core::fmt;
+
+/// Tokens whose keys and values lie together in a cache: the unit in which [`crate::kv`] gives memory.
+pub const PAGE: usize = 32;
+
+/// One token of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Token {
+    /// Its id, below the size of the vocabulary.
+    pub id: u32,
+    /// Its position in its sequence, from 0.
+    pub position: u32,
+    /// Whose it is: an index into [`Batch::tables`].
+    pub sequence: u32,
+    /// Whether the plan's output is wanted for it.
+    pub output: bool,
+}
+
+/// What one step computes: tokens of one or several sequences.
+///
+/// Tokens of one sequence come in ascending, gapless order of position. Everything before the first of
+/// them is in the cache already.
+#[derive(Clone, Copy, Debug)]
+pub struct Batch<'a> {
+    /// At most [`Backend::tokens_max`].
+    pub tokens: &'a [Token],
+    /// For each sequence its pages: the keys of position `p` lie in page `table[p / PAGE]`, row `p % PAGE`.
+    /// A page may be shared by sequences; then nobody writes to it.
+    pub tables: &'a [&'a [u32]],
+}
+
+/// Runs plans. Made by each computing crate from `Arc<Weights>`, a `Plan`, and its own options.
+pub trait Backend {
+    /// Most tokens in one step.
+    fn tokens_max(&self) -> usize;
+
+    /// How many cache pages there are; page numbers are below it.
+    fn pages(&self) -> usize;
+
+    /// Runs one step. `out` is cleared, then gets one row of the plan's output width for each token
+    /// whose output was asked for, in the order of the tokens.
+    ///
+    /// # Errors
+    /// [`Fault`]; what the step wrote to the cache is then undefined, everything older is as it was.
+    fn step(&mut self, batch: &Batch<'_>, out: &mut Vec<f32>) -> Result<(), Fault>;
+}
+
+/// Why a step gave nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Fault {
+    /// More tokens than the backend takes, a position without a page, an id beyond the vocabulary: the
+    /// caller's mistake, nothing was computed.
+    Batch,
+    /// The device is gone, or the model's memory can no longer be read.
+    Lost,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Batch => "the batch does not fit the model",
+            Self::Lost => "the device or the model's file was lost while it ran",
+        })
+    }
+}
+
+impl core::error::Error for Fault {}

@@ -1,0 +1,1 @@
+//! SIMD kernels and the thread pool that runs a plan on the processor.
