@@ -1,0 +1,29 @@
+# The verbs of this house. `just` lists them.
+default:
+    @just --list
+
+# Answer with a real model
+run *args='run smollm2':
+    cargo run --release -- {{args}}
+
+# Compile everything, with lints as errors
+check:
+    cargo fmt --all --check
+    cargo run -q -p tutu-tidy
+    cargo clippy --workspace --all-targets -- -D warnings
+
+# What must pass before a change lands
+test:
+    bash ci/test
+
+# Throw mutated files at every parser
+fuzz iterations='200000':
+    cargo run --release -p tutu-fuzz -- --iterations {{iterations}}
+
+# Speed of MODEL on this machine
+bench model='smollm2' *args='':
+    cargo run --release -- bench {{model}} {{args}}
+
+# The documentation of every crate
+doc:
+    cargo doc --workspace --no-deps --open
