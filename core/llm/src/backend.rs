@@ -3,6 +3,11 @@
 use alloc::vec::Vec;
 use core::fmt;
 
+use crate::{
+    plan::{Op, Plan, Row},
+    weights::Weights,
+};
+
 /// Tokens whose keys and values lie together in a cache: the unit in which [`crate::kv`] gives memory.
 pub const PAGE: usize = 32;
 
@@ -69,3 +74,31 @@ impl fmt::Display for Fault {
 }
 
 impl core::error::Error for Fault {}
+
+impl Batch<'_> {
+    /// Whether a backend can run this batch: every rule of [`Token`] and [`Batch`] holds.
+    ///
+    /// # Errors
+    /// [`Fault::Batch`].
+    pub fn check(&self, plan: &Plan, weights: &Weights, tokens_max: usize, pages: usize) -> Result<(), Fault> {
+        let (mut vocabulary, mut positions) = (usize::MAX, usize::MAX);
+        for op in &plan.ops {
+            match op {
+                Op::Embed { table, .. } => vocabulary = weights.tensor(*table).dims[1],
+                Op::AddRow { table, row: Row::Position, .. } => positions = weights.tensor(*table).dims[1],
+                _ => {}
+            }
+        }
+        let cached = !plan.caches.is_empty();
+        let fits = |token: &Token| {
+            let Some(table) = self.tables.get(token.sequence as usize) else {
+                return false;
+            };
+            let position = token.position as usize;
+            let room = !cached || (position < table.len() * PAGE && table.iter().all(|&page| (page as usize) < pages));
+            (token.id as usize) < vocabulary && position < positions && room
+        };
+        let sound = !self.tokens.is_empty() && self.tokens.len() <= tokens_max && self.tokens.iter().all(fits);
+        if sound { Ok(()) } else { Err(Fault::Batch) }
+    }
+}
