@@ -11,6 +11,7 @@ pub mod arch;
 pub mod backend;
 pub mod chat;
 pub mod gguf;
+pub mod grammar;
 pub mod kv;
 pub mod plan;
 pub mod quant;

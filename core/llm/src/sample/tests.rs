@@ -1,0 +1,107 @@
+use alloc::{string::ToString, vec, vec::Vec};
+
+use super::*;
+
+fn config() -> Config {
+    Config { top_k: 0, top_p: 1.0, temperature: 1.0, ..Config::default() }
+}
+
+fn many(config: Config, logits: &[f32], count: usize) -> Vec<usize> {
+    let mut sampler = Sampler::new(config).unwrap();
+    let mut seen = vec![0; logits.len()];
+    for _ in 0..count {
+        seen[sampler.sample(&mut logits.to_vec()) as usize] += 1;
+    }
+    seen
+}
+
+#[test]
+fn at_temperature_0_the_best_wins_and_of_equals_the_first() {
+    let mut sampler = Sampler::new(Config { temperature: 0.0, ..config() }).unwrap();
+    assert_eq!(sampler.sample(&mut [0.0, 3.0, 3.0, f32::NAN]), 1);
+}
+
+#[test]
+fn tokens_come_as_often_as_their_shares_say() {
+    let seen = many(config(), &[logf(0.5), logf(0.3), logf(0.2)], 20_000);
+    for (count, share) in seen.iter().zip([0.5, 0.3, 0.2]) {
+        // Five standard deviations of a binomial with 20,000 trials are at most 0.018.
+        assert!((*count as f32 / 20_000.0 - share).abs() < 0.018, "{seen:?}");
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_tokens_and_another_gives_others() {
+    let logits: Vec<f32> = (0..1000).map(|i| (i * 7919 % 1000) as f32 / 300.0).collect();
+    let run = |seed| {
+        let mut sampler = Sampler::new(Config { seed, ..Config::default() }).unwrap();
+        (0..50).map(|_| sampler.sample(&mut logits.clone())).collect::<Vec<_>>()
+    };
+    assert_eq!(run(1), run(1));
+    assert_ne!(run(1), run(2));
+}
+
+#[test]
+fn each_filter_leaves_what_it_should() {
+    let logits = [logf(0.4), logf(0.3), logf(0.2), logf(0.1)];
+    let left = |config| many(config, &logits, 500).iter().filter(|&&n| n > 0).count();
+    assert_eq!(left(Config { top_k: 2, ..config() }), 2);
+    assert_eq!(left(Config { top_p: 0.65, ..config() }), 2);
+    assert_eq!(left(Config { min_p: 0.45, ..config() }), 3);
+    assert_eq!(left(Config { typical_p: 0.3, ..config() }), 1);
+    assert_eq!(left(Config { logit_bias: vec![(0, -1e9)], ..config() }), 3);
+}
+
+#[test]
+fn a_short_list_of_the_best_equals_the_sorted_whole() {
+    let logits: Vec<f32> = (0..5000).map(|i| (i * 7919 % 4999) as f32).collect();
+    let mut sampler = Sampler::new(config()).unwrap();
+    sampler.take(&logits, 40);
+    let short = sampler.candidates.clone();
+    sampler.take(&logits, 5000);
+    assert_eq!(short, sampler.candidates[..40]);
+}
+
+#[test]
+fn penalties_push_down_what_was_said() {
+    let mut sampler =
+        Sampler::new(Config { temperature: 0.0, repeat_penalty: 2.0, repeat_last_n: Some(2), ..config() }).unwrap();
+    sampler.accept(1);
+    assert_eq!(sampler.sample(&mut [1.1, 2.0, -1.0]), 0);
+    sampler.accept(2);
+    sampler.accept(2);
+    assert_eq!(sampler.sample(&mut [1.1, 2.0, -1.0]), 1, "the first has left the window");
+}
+
+#[test]
+fn mirostat_holds_the_surprise() {
+    let logits: Vec<f32> = (0..1000).map(|i| -1.2 * logf((i + 1) as f32)).collect();
+    for version in [Mirostat::V1, Mirostat::V2] {
+        let mut sampler = Sampler::new(Config { mirostat: version, mirostat_tau: 3.0, ..config() }).unwrap();
+        let mut bits = 0.0;
+        for _ in 0..3000 {
+            let id = sampler.sample(&mut logits.clone());
+            bits -= logprobs(&logits, id, 0).0 / core::f32::consts::LN_2;
+        }
+        assert!((bits / 3000.0 - 3.0).abs() < 0.8, "{version:?}: {}", bits / 3000.0);
+    }
+}
+
+#[test]
+fn a_grammar_is_asked_for_the_free_choice_first() {
+    let mut sampler = Sampler::new(Config { temperature: 0.0, ..config() }).unwrap();
+    let asked = core::cell::Cell::new(0);
+    let id = sampler.sample_where(&mut [0.0, 5.0, 1.0], |id| {
+        asked.set(asked.get() + 1);
+        id == 1
+    });
+    assert_eq!((id, asked.get()), (1, 1));
+    assert_eq!(sampler.sample_where(&mut [0.0, 5.0, 1.0], |id| id != 1), 2);
+}
+
+#[test]
+fn options_out_of_range_are_refused_by_name() {
+    let error = Sampler::new(Config { top_p: 1.5, ..config() }).unwrap_err();
+    assert_eq!(error.to_string(), "top_p is 1.5, and must be between 0 and 1");
+    assert!(Sampler::new(Config { temperature: f32::NAN, ..config() }).is_err());
+}
