@@ -117,7 +117,9 @@ impl Json {
             self.run = 0;
         }
         self.state = match self.state {
-            State::Number(Number::Zero | Number::Digits | Number::Fraction | Number::Power | Number::FullPower) => State::After,
+            State::Number(Number::Zero | Number::Digits | Number::Fraction | Number::Power | Number::FullPower) => {
+                State::After
+            }
             State::Number(_) | State::Word(_) | State::Done => return false,
             state => state,
         };

@@ -1,5 +1,16 @@
-//! Every protocol of TuTU, and the node that joins them: no clock, no chance of its own, no I/O.
+//! What TuTU decides, without a clock, a socket or a disk.
+//!
+//! | room | what it knows |
+//! |---|---|
+//! | [`kit`] | the shape of a machine, time, the four laws |
+//! | [`work`] | models: their names, where they come from, how they are fetched and kept |
+//!
+//! Invariants: no `std`, no `unsafe`, no float, no order that is not ours, no number of a stranger believed
+//! before it was checked.
 #![no_std]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
+
+pub mod kit;
+pub mod work;

@@ -1,0 +1,93 @@
+//! Amounts that say what they are amounts of.
+
+use core::fmt;
+
+/// A number of bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+pub struct Bytes(pub u64);
+
+impl Bytes {
+    /// Reads `1234`, `50GB`, `1.5 GiB`: units of 1000 with `B`, of 1024 with `iB`, in any case.
+    /// `None` for anything else, and for what does not fit.
+    pub fn parse(text: &str) -> Option<Self> {
+        let text = text.trim();
+        let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+        let (number, unit) = (&text[..digits], text[digits..].trim());
+        let lower = |c: char| c.to_ascii_lowercase();
+        let mut letters = unit.chars().map(lower);
+        let power = match letters.next() {
+            None | Some('b') if unit.len() <= 1 => 0,
+            Some('k') => 1,
+            Some('m') => 2,
+            Some('g') => 3,
+            Some('t') => 4,
+            _ => return None,
+        };
+        let base: u64 = match (power, letters.next(), letters.next(), letters.next()) {
+            (0, None, _, _) | (_, None, _, _) | (1.., Some('b'), None, _) => 1000,
+            (1.., Some('i'), Some('b'), None) => 1024,
+            _ => return None,
+        };
+        let scale = base.checked_pow(power)?;
+        let (whole, part) = number.split_once('.').unwrap_or((number, ""));
+        let part = part.get(..part.len().min(9))?;
+        if whole.is_empty() {
+            return None;
+        }
+        let fraction: u64 = if part.is_empty() { 0 } else { part.parse().ok()? };
+        let below = u128::from(fraction) * u128::from(scale) / 10u128.pow(part.len() as u32);
+        whole.parse::<u64>().ok()?.checked_mul(scale)?.checked_add(u64::try_from(below).ok()?).map(Self)
+    }
+}
+
+impl fmt::Display for Bytes {
+    /// As Ollama prints sizes: units of 1000, one decimal below ten, none above.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const UNITS: [&str; 5] = ["B", "KB", "MB", "GB", "TB"];
+        let mut unit = 0;
+        let mut scale: u64 = 1;
+        while unit + 1 < UNITS.len() && self.0 / scale >= 1000 {
+            scale *= 1000;
+            unit += 1;
+        }
+        let (whole, tenth) = (self.0 / scale, self.0 % scale * 10 / scale);
+        if unit > 0 && whole < 10 && tenth > 0 {
+            write!(f, "{whole}.{tenth} {}", UNITS[unit])
+        } else {
+            write!(f, "{whole} {}", UNITS[unit])
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::ToString;
+
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_with_and_without_units() {
+        for (text, bytes) in [
+            ("0", 0),
+            ("12", 12),
+            ("12B", 12),
+            ("50GB", 50_000_000_000),
+            ("1.5 GiB", 1_610_612_736),
+            ("2k", 2000),
+            ("1mib", 1_048_576),
+        ] {
+            assert_eq!(Bytes::parse(text), Some(Bytes(bytes)), "{text}");
+        }
+        for text in ["", "GB", "-1", "1.2.3", "5 XB", "1 Gi", "99999999999999999999", "9999999TB9"] {
+            assert_eq!(Bytes::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_printed_as_ollama_prints_them() {
+        for (bytes, text) in [(999, "999 B"), (98_362_432, "98 MB"), (4_700_000_000, "4.7 GB"), (5_000_000_000, "5 GB")]
+        {
+            assert_eq!(Bytes(bytes).to_string(), text);
+        }
+    }
+}

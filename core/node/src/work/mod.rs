@@ -1,0 +1,3 @@
+//! What is to be done: models, and how they get here.
+
+pub mod models;
