@@ -1,12 +1,16 @@
 //! Block formats: how weights lie in a file, and what numbers they stand for.
 
 mod decode;
+mod encode;
 mod float;
+mod recipe;
 
 use core::fmt;
 
 pub use decode::{IQ4_VALUES, MXFP4_VALUES, dequantise, e8m0_half, k_scale};
+pub use encode::{Error, quantise};
 pub use float::{bf16_to_f32, f16_to_f32, f32_to_bf16, f32_to_f16};
+pub use recipe::{Recipe, Shape};
 
 /// The element type of a tensor. Numbers are those of the GGUF file format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
