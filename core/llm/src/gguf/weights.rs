@@ -1,6 +1,6 @@
 //! From files to the tensors of one model; a model may be split over several files.
 
-use alloc::{format, vec::Vec};
+use alloc::{collections::BTreeSet, format, vec::Vec};
 
 use super::{Error, Gguf};
 use crate::weights::{Bytes, Weights};
@@ -15,10 +15,12 @@ pub fn weights(files: &[Bytes]) -> Result<Weights, Error> {
     let heads = files.iter().map(|file| Gguf::parse((**file).as_ref())).collect::<Result<Vec<_>, _>>()?;
     check_parts(&heads)?;
     let mut weights = Weights::new();
+    // Within a file names differ already.
+    let mut names = BTreeSet::new();
     for (file, head) in files.iter().zip(&heads) {
         let source = weights.add_source(file.clone());
         for info in head.tensors() {
-            if weights.find(info.name).is_some() && heads.len() > 1 {
+            if heads.len() > 1 && !names.insert(info.name) {
                 return Err(Error::DuplicateTensor(info.name.into()));
             }
             let dims = [info.dims[0], info.dims[1], info.dims[2] * info.dims[3]];

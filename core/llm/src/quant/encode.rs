@@ -194,16 +194,16 @@ fn q8_0(row: &[f32], out: &mut [u8]) {
 
 fn q4_0(row: &[f32], out: &mut [u8]) {
     let by = inverse(put_half(out, 0, symmetric(row, -8)));
-    for i in 0..32 {
-        put_four(&mut out[2..], i, (nearest(row[i] * by, -8, 7) + 8) as u8);
+    for (i, x) in row.iter().enumerate() {
+        put_four(&mut out[2..], i, (nearest(x * by, -8, 7) + 8) as u8);
     }
 }
 
 fn q4_1(row: &[f32], out: &mut [u8]) {
     let (d, m) = affine(row, 15, false);
     let (by, m) = (inverse(put_half(out, 0, d)), put_half(out, 2, m));
-    for i in 0..32 {
-        put_four(&mut out[4..], i, nearest((row[i] - m) * by, 0, 15) as u8);
+    for (i, x) in row.iter().enumerate() {
+        put_four(&mut out[4..], i, nearest((x - m) * by, 0, 15) as u8);
     }
 }
 
@@ -366,8 +366,8 @@ fn iq4_scale(row: &[f32]) -> f32 {
 
 fn iq4_nl(row: &[f32], out: &mut [u8]) {
     let by = inverse(put_half(out, 0, iq4_scale(row)));
-    for i in 0..32 {
-        put_four(&mut out[2..], i, nearest_iq4(row[i] * by) as u8);
+    for (i, x) in row.iter().enumerate() {
+        put_four(&mut out[2..], i, nearest_iq4(x * by) as u8);
     }
 }
 
@@ -396,8 +396,8 @@ fn mxfp4(row: &[f32], out: &mut [u8]) {
     let candidates = [exponent, exponent + 1].map(|e| e.clamp(0, 254) as u8);
     let best = if error(candidates[0]) <= error(candidates[1]) { candidates[0] } else { candidates[1] };
     out[0] = best;
-    for i in 0..32 {
-        put_four(&mut out[1..], i, nearest_mxfp4(row[i] / e8m0_half(best)) as u8);
+    for (i, x) in row.iter().enumerate() {
+        put_four(&mut out[1..], i, nearest_mxfp4(x / e8m0_half(best)) as u8);
     }
 }
 
@@ -405,8 +405,8 @@ fn mxfp4(row: &[f32], out: &mut [u8]) {
 fn nearest_mxfp4(x: f32) -> usize {
     let size = x.abs();
     let mut index = 0;
-    for i in 1..8 {
-        if (f32::from(MXFP4_VALUES[i]) - size).abs() < (f32::from(MXFP4_VALUES[index]) - size).abs() {
+    for (i, &value) in MXFP4_VALUES[..8].iter().enumerate() {
+        if (f32::from(value) - size).abs() < (f32::from(MXFP4_VALUES[index]) - size).abs() {
             index = i;
         }
     }

@@ -1,0 +1,200 @@
+//! Sound small files of several kinds, to be harmed.
+
+use tutu_llm::{
+    gguf::{Meta, Writer},
+    quant::Kind,
+};
+
+/// Elements of the tiny models' rows.
+const WIDTH: usize = 32;
+
+/// All seeds, the parts of the split one in one input as the target takes them.
+pub fn all() -> Vec<Vec<u8>> {
+    let [first, second] = parts();
+    let mut both = (first.len() as u32).to_le_bytes().to_vec();
+    both.extend(first);
+    both.extend(second);
+    vec![formats(), llama(), pieces(), bert(), lists(), both]
+}
+
+/// Data that is not all zero.
+fn data(size: usize) -> Vec<u8> {
+    (0..size).map(|i| (i * 37 + 11) as u8).collect()
+}
+
+/// The whole file, with as many bytes for each tensor as `tensors` says.
+fn file(writer: &mut Writer, tensors: &[(&str, Kind, &[usize])]) -> Vec<u8> {
+    for (name, kind, dims) in tensors {
+        writer.tensor(name, *kind, dims);
+    }
+    writer.file(|wanted| {
+        let (_, kind, dims) = tensors.iter().find(|tensor| tensor.0 == wanted).expect("it was announced");
+        data(kind.row_bytes(dims[0]).expect("whole blocks") * dims[1..].iter().product::<usize>())
+    })
+}
+
+/// One tensor of each block format.
+pub fn formats() -> Vec<u8> {
+    let tensors = Kind::ALL.map(|kind| (kind.name(), kind, &[256usize, 2] as &[usize]));
+    file(Writer::new().set("general.architecture", text("none")), &tensors)
+}
+
+/// Values of every type, short and long.
+pub fn lists() -> Vec<u8> {
+    let mut writer = Writer::new();
+    writer
+        .set("u8", Meta::U8(200))
+        .set("u64", Meta::U64(u64::MAX))
+        .set("f64", Meta::F64(0.1))
+        .set("bool", Meta::Bool(true))
+        .set("general.alignment", Meta::U32(32))
+        .set("none", Meta::Strings(Vec::new()))
+        .set("words", Meta::Strings((0..500).map(|n| format!("word {n}")).collect()))
+        .set("numbers", Meta::i32s(-300..300))
+        .set("reals", Meta::f32s((0..300).map(|n| n as f32 / 7.0)));
+    file(&mut writer, &[("a", Kind::F32, &[3]), ("b", Kind::F16, &[5, 3, 2, 2])])
+}
+
+/// A model in two parts.
+pub fn parts() -> [Vec<u8>; 2] {
+    [["a", "b"], ["c", "d"]].map(|names| {
+        let mut writer = Writer::new();
+        writer
+            .set("split.no", Meta::U32(u32::from(names[0] == "c")))
+            .set("split.count", Meta::U32(2))
+            .set("split.tensors.count", Meta::I32(4));
+        file(&mut writer, &names.map(|name| (name, Kind::Q8_0, &[64usize, 2] as &[usize])))
+    })
+}
+
+/// A decoder of one layer with a byte-level vocabulary.
+pub fn llama() -> Vec<u8> {
+    // The letters that stand for bytes: those that can be seen stand for themselves, the others follow 255.
+    let mut hidden = 0x100..;
+    let seen = |b: u32| matches!(b, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff);
+    let mut tokens: Vec<String> = (0..256)
+        .map(|b| if seen(b) { b } else { hidden.next().expect("it has no end") })
+        .map(|c| char::from_u32(c).expect("a letter").to_string())
+        .collect();
+    tokens.extend(["Th", "he", "The", "<s>", "</s>"].map(String::from));
+    let count = tokens.len();
+    let mut writer = Writer::new();
+    numbers(&mut writer, "llama");
+    writer
+        .set("llama.attention.layer_norm_rms_epsilon", Meta::F32(1e-5))
+        .set("llama.attention.head_count_kv", Meta::U32(2))
+        .set("llama.rope.dimension_count", Meta::U32(8))
+        .set("llama.vocab_size", Meta::U32(count as u32))
+        .set("tokenizer.ggml.model", text("gpt2"))
+        .set("tokenizer.ggml.pre", text("smollm"))
+        .set("tokenizer.ggml.tokens", Meta::Strings(tokens))
+        .set("tokenizer.ggml.token_type", Meta::i32s((0..count).map(|id| if id < count - 2 { 1 } else { 3 })))
+        .set("tokenizer.ggml.merges", Meta::Strings(["T h", "h e", "T he"].map(String::from).into()))
+        .set("tokenizer.ggml.bos_token_id", Meta::U32(count as u32 - 2))
+        .set("tokenizer.ggml.eos_token_id", Meta::U32(count as u32 - 1))
+        .set("tokenizer.chat_template", text("{% for m in messages %}{{ m.content }}{% endfor %}"));
+    let tensors: [(&str, Kind, &[usize]); 11] = [
+        ("token_embd.weight", Kind::Q8_0, &[WIDTH, count]),
+        ("output_norm.weight", Kind::F32, &[WIDTH]),
+        ("blk.0.attn_norm.weight", Kind::F32, &[WIDTH]),
+        ("blk.0.attn_q.weight", Kind::Q4_0, &[WIDTH, WIDTH]),
+        ("blk.0.attn_k.weight", Kind::Q5_0, &[WIDTH, WIDTH / 2]),
+        ("blk.0.attn_v.weight", Kind::Q4_1, &[WIDTH, WIDTH / 2]),
+        ("blk.0.attn_output.weight", Kind::Q5_1, &[WIDTH, WIDTH]),
+        ("blk.0.ffn_norm.weight", Kind::F32, &[WIDTH]),
+        ("blk.0.ffn_gate.weight", Kind::F16, &[WIDTH, 64]),
+        ("blk.0.ffn_up.weight", Kind::Bf16, &[WIDTH, 64]),
+        ("blk.0.ffn_down.weight", Kind::Iq4Nl, &[64, WIDTH]),
+    ];
+    file(&mut writer, &tensors)
+}
+
+/// An encoder of one layer with a vocabulary of word pieces.
+pub fn bert() -> Vec<u8> {
+    let marks = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"].map(String::from);
+    let letters = ('a'..='z').flat_map(|c| [format!("\u{2581}{c}"), c.to_string()]);
+    let tokens: Vec<String> = marks.into_iter().chain(letters).collect();
+    let count = tokens.len();
+    let mut writer = Writer::new();
+    numbers(&mut writer, "bert");
+    writer
+        .set("bert.attention.layer_norm_epsilon", Meta::F32(1e-12))
+        .set("bert.attention.causal", Meta::Bool(false))
+        .set("bert.pooling_type", Meta::U32(1))
+        .set("tokenizer.ggml.model", text("bert"))
+        .set("tokenizer.ggml.tokens", Meta::Strings(tokens))
+        .set("tokenizer.ggml.token_type", Meta::i32s((0..count).map(|id| if id < 4 { 3 } else { 1 })))
+        .set("tokenizer.ggml.unknown_token_id", Meta::U32(1))
+        .set("tokenizer.ggml.cls_token_id", Meta::U32(2))
+        .set("tokenizer.ggml.seperator_token_id", Meta::U32(3));
+    let square: &[usize] = &[WIDTH, WIDTH];
+    let row: &[usize] = &[WIDTH];
+    let tensors: [(&str, Kind, &[usize]); 23] = [
+        ("token_embd.weight", Kind::F16, &[WIDTH, count]),
+        ("token_types.weight", Kind::F32, &[WIDTH, 2]),
+        ("position_embd.weight", Kind::F32, &[WIDTH, 64]),
+        ("token_embd_norm.weight", Kind::F32, row),
+        ("token_embd_norm.bias", Kind::F32, row),
+        ("blk.0.attn_q.weight", Kind::F32, square),
+        ("blk.0.attn_q.bias", Kind::F32, row),
+        ("blk.0.attn_k.weight", Kind::F32, square),
+        ("blk.0.attn_k.bias", Kind::F32, row),
+        ("blk.0.attn_v.weight", Kind::F32, square),
+        ("blk.0.attn_v.bias", Kind::F32, row),
+        ("blk.0.attn_output.weight", Kind::F32, square),
+        ("blk.0.attn_output.bias", Kind::F32, row),
+        ("blk.0.attn_output_norm.weight", Kind::F32, row),
+        ("blk.0.attn_output_norm.bias", Kind::F32, row),
+        ("blk.0.ffn_up.weight", Kind::Q8_0, &[WIDTH, 64]),
+        ("blk.0.ffn_up.bias", Kind::F32, &[64]),
+        ("blk.0.ffn_down.weight", Kind::Q8_0, &[64, WIDTH]),
+        ("blk.0.ffn_down.bias", Kind::F32, row),
+        ("blk.0.layer_output_norm.weight", Kind::F32, row),
+        ("blk.0.layer_output_norm.bias", Kind::F32, row),
+        ("cls.weight", Kind::F32, square),
+        ("cls.bias", Kind::F32, row),
+    ];
+    file(&mut writer, &tensors)
+}
+
+/// A SentencePiece vocabulary with scores and bytes, without a model.
+pub fn pieces() -> Vec<u8> {
+    let mut tokens: Vec<String> = ["<unk>", "<s>", "</s>"].map(String::from).into();
+    tokens.extend((0..256).map(|byte| format!("<0x{byte:02X}>")));
+    tokens
+        .extend(["\u{2581}", "T", "h", "e", "s", "k", "y", "Th", "The", "\u{2581}The", "sk", "sky"].map(String::from));
+    let count = tokens.len();
+    let kind = |id: usize| match id {
+        0 => 2,
+        1 | 2 => 3,
+        3..259 => 6,
+        _ => 1,
+    };
+    let mut writer = Writer::new();
+    writer
+        .set("general.architecture", text("llama"))
+        .set("tokenizer.ggml.model", text("llama"))
+        .set("tokenizer.ggml.tokens", Meta::Strings(tokens))
+        .set("tokenizer.ggml.scores", Meta::f32s((0..count).map(|id| -(id as f32))))
+        .set("tokenizer.ggml.token_type", Meta::i32s((0..count).map(kind)))
+        .set("tokenizer.ggml.add_bos_token", Meta::Bool(true));
+    file(&mut writer, &[])
+}
+
+fn text(text: &str) -> Meta {
+    Meta::Str(text.into())
+}
+
+/// The keys that every architecture has.
+fn numbers(writer: &mut Writer, architecture: &str) {
+    writer.set("general.architecture", text(architecture)).set("general.name", text("seed"));
+    for (key, value) in [
+        ("context_length", 64),
+        ("embedding_length", WIDTH as u32),
+        ("block_count", 1),
+        ("feed_forward_length", 64),
+        ("attention.head_count", 4),
+    ] {
+        writer.set(&format!("{architecture}.{key}"), Meta::U32(value));
+    }
+}
