@@ -10,7 +10,7 @@ use crate::plan::{Attention, Function, NormKind, Op, Pairs, Row, Slot, Write};
 
 pub(super) fn build(b: &mut Builder<'_>) -> Result<(), Error> {
     let (width, heads) = (b.number("embedding_length")?, b.number("attention.head_count")?);
-    let (layers, hidden) = (b.number("block_count")?, b.number("feed_forward_length")?);
+    let (layers, hidden) = (b.layers()?, b.number("feed_forward_length")?);
     let head = width / heads;
     if head == 0 || !width.is_multiple_of(heads) || !head.is_multiple_of(2) {
         return Err(b.refuse("attention.head_count", "does not divide the width into even heads"));

@@ -62,6 +62,15 @@ impl<'a> Builder<'a> {
         }
     }
 
+    /// Layers; each has a tensor, so there are never more than those.
+    pub(super) fn layers(&self) -> Result<usize, Error> {
+        let layers = self.number("block_count")?;
+        if layers > self.weights.iter().count() {
+            return Err(self.refuse("block_count", "is larger than the number of tensors"));
+        }
+        Ok(layers)
+    }
+
     pub(super) fn number_or(&self, name: &str, default: usize) -> Result<usize, Error> {
         self.number_at(name, 0, default)
     }

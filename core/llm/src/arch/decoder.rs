@@ -223,7 +223,7 @@ impl Shape {
             return Err(b.refuse("attention.key_length", "gives heads of no or an odd width"));
         }
         let gemma2 = b.arch() == "gemma2";
-        let layers = b.number("block_count")?;
+        let layers = b.layers()?;
         // Gemma's 27B models divide by the width a head would have, not by the one it has.
         let large = (gemma2 && layers == 46) || (b.arch() == "gemma3" && layers == 62);
         let divisor = if large { width / heads } else { key };

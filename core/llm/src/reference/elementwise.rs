@@ -11,7 +11,7 @@ pub fn apply(function: Function, x: f32, up: f32) -> f32 {
         Function::Gelu => 0.5 * x * (1.0 + erff(x * core::f32::consts::FRAC_1_SQRT_2)),
         Function::GeluTanh => {
             // Hendrycks & Gimpel 2016: sqrt(2/pi) and 0.044715.
-            let inner = 0.797_884_56 * (x + 0.044_715 * x * x * x);
+            let inner = 0.797_884_6 * (x + 0.044_715 * x * x * x);
             0.5 * x * (1.0 + tanhf(inner))
         }
         Function::Relu => x.max(0.0),

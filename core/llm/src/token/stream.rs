@@ -108,7 +108,7 @@ mod tests {
 
     #[test]
     fn the_first_of_several_stops_wins() {
-        let mut stream = Stream::new(&vec!["bb".to_string(), "ab".to_string()]);
+        let mut stream = Stream::new(&["bb".to_string(), "ab".to_string()]);
         assert_eq!(stream.push(b"xabb"), Step { text: "x".into(), stopped: true });
     }
 }
