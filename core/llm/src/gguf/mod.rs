@@ -14,6 +14,7 @@
 //! Source: ggml `docs/gguf.md` (specification of the format).
 
 mod read;
+mod requantise;
 mod value;
 mod weights;
 mod write;
@@ -21,6 +22,7 @@ mod write;
 use alloc::{string::String, vec::Vec};
 use core::fmt;
 
+pub use requantise::{RequantiseError, Requantised};
 pub use value::{Array, Value, ValueType};
 pub use weights::weights;
 pub use write::{Element, Meta, Writer};

@@ -1,7 +1,7 @@
 //! Text to token ids and back, as the file's vocabulary says.
 //!
-//! Three families: byte-level BPE ([`bpe`], `gpt2` in files), SentencePiece with scores ([`spm`],
-//! `llama`), and WordPiece ([`wordpiece`], `bert`). A token that controls the model (`<|im_end|>`) is read
+//! Three families: byte-level BPE (`bpe`, `gpt2` in files), SentencePiece with scores (`spm`,
+//! `llama`), and WordPiece (`wordpiece`, `bert`). A token that controls the model (`<|im_end|>`) is read
 //! out of text only where the caller says so: [`Special::Parse`].
 
 mod bpe;
