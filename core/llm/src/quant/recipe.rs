@@ -23,7 +23,7 @@ enum More {
     Nowhere,
     /// In the first and last eighth of the layers and every third between.
     Chosen(Kind),
-    /// In the first eighth of the layers.
+    /// In the first eighth of the layers the way down, in the first four the values.
     First(Kind),
     /// In all layers: values, the way down, attention output.
     All {
@@ -123,11 +123,13 @@ impl Recipe {
         let layer = name.split('.').nth(1).and_then(|n| n.parse().ok()).unwrap_or(0);
         let eighth = shape.layers / 8;
         match self.more {
+            // Q3_K_M spends one bit more on the very first layers.
+            More::All { value: Kind::Q4K, .. } if value && layer < 2 || down && layer < shape.layers / 16 => Kind::Q5K,
             More::All { value: kind, .. } if value => kind,
             More::All { down: kind, .. } if down => kind,
             More::All { output, .. } => output,
             More::Chosen(kind) if (value || down) && chosen(layer, shape.layers) => kind,
-            More::First(kind) if (value || down) && layer < eighth.max(1) => kind,
+            More::First(kind) if value && layer < 4 || down && layer < eighth => kind,
             _ => self.base,
         }
     }
@@ -144,7 +146,8 @@ fn fitting(kind: Kind, len: usize) -> Kind {
         return kind;
     }
     let shorter = match kind {
-        Kind::Q2K | Kind::Q3K | Kind::Iq4Xs => Kind::Iq4Nl,
+        Kind::Q2K | Kind::Q3K => Kind::Q4_0,
+        Kind::Iq4Xs => Kind::Iq4Nl,
         Kind::Q4K => Kind::Q5_0,
         Kind::Q5K => Kind::Q5_1,
         Kind::Q6K => Kind::Q8_0,
@@ -181,6 +184,15 @@ mod tests {
         let own = Shape { has_output: true, ..SHAPE };
         assert_eq!(recipe.kind("token_embd.weight", &[2048, 9], own), Kind::Q4K);
         assert_eq!(recipe.kind("output.weight", &[2048, 9], own), Kind::Q6K);
+    }
+
+    #[test]
+    fn the_first_layers_keep_more_in_the_small_recipes() {
+        let kind = |recipe: &str, name: &str| Recipe::find(recipe).unwrap().kind(name, &[2048, 9], SHAPE);
+        assert_eq!(kind("Q4_K_S", "blk.3.attn_v.weight"), Kind::Q5K);
+        assert_eq!(kind("Q4_K_S", "blk.3.ffn_down.weight"), Kind::Q4K);
+        assert_eq!(kind("Q3_K_M", "blk.1.attn_v.weight"), Kind::Q5K);
+        assert_eq!(kind("Q3_K_M", "blk.1.ffn_down.weight"), Kind::Q4K);
     }
 
     #[test]
