@@ -1,0 +1,219 @@
+//! AVX2 with FMA and F16C: sixteen lanes are two registers.
+
+#[allow(clippy::wildcard_imports, reason = "some forty intrinsics")]
+use core::arch::x86_64::*;
+
+use super::{Lanes, Task};
+
+/// The processor has AVX2, FMA and F16C.
+#[derive(Clone, Copy, Debug)]
+pub struct Avx2(());
+
+impl Avx2 {
+    /// The proof, where the processor has the instructions.
+    pub fn detect() -> Option<Self> {
+        let has =
+            is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c");
+        has.then_some(Self(()))
+    }
+}
+
+type I2 = [__m256i; 2];
+type F2 = [__m256; 2];
+
+/// Applies a function to both halves.
+macro_rules! both {
+    ($f:ident, $a:expr) => {
+        // SAFETY: the processor has AVX2, FMA and F16C (see the type).
+        unsafe { [$f($a[0]), $f($a[1])] }
+    };
+    ($f:ident, $a:expr, $b:expr) => {
+        // SAFETY: the processor has AVX2, FMA and F16C (see the type).
+        unsafe { [$f($a[0], $b[0]), $f($a[1], $b[1])] }
+    };
+}
+
+impl Lanes for Avx2 {
+    type I = I2;
+    type F = F2;
+    const TILE: usize = 4;
+
+    #[inline]
+    fn run<T: Task>(self, task: T) -> T::Out {
+        #[target_feature(enable = "avx2,fma,f16c,bmi2")]
+        fn inner<T: Task>(lanes: Avx2, task: T) -> T::Out {
+            task.go(lanes)
+        }
+        // SAFETY: a value of this type exists only where the processor has these features.
+        unsafe { inner(self, task) }
+    }
+
+    #[inline(always)]
+    fn load(self, bytes: &[u8; 64]) -> I2 {
+        let at = bytes.as_ptr().cast::<__m256i>();
+        // SAFETY: 64 readable bytes; the loads need no alignment; the processor has AVX2 (see the type).
+        unsafe { [_mm256_loadu_si256(at), _mm256_loadu_si256(at.add(1))] }
+    }
+    #[inline(always)]
+    fn and(self, a: I2, b: I2) -> I2 {
+        both!(_mm256_and_si256, a, b)
+    }
+    #[inline(always)]
+    fn or(self, a: I2, b: I2) -> I2 {
+        both!(_mm256_or_si256, a, b)
+    }
+    #[inline(always)]
+    fn right<const N: u32>(self, a: I2) -> I2 {
+        // SAFETY: the processor has AVX2 (see the type).
+        let count = unsafe { _mm_cvtsi32_si128(N as i32) };
+        both!(_mm256_srl_epi16, a, [count; 2])
+    }
+    #[inline(always)]
+    fn left<const N: u32>(self, a: I2) -> I2 {
+        // SAFETY: the processor has AVX2 (see the type).
+        let count = unsafe { _mm_cvtsi32_si128(N as i32) };
+        both!(_mm256_sll_epi16, a, [count; 2])
+    }
+    #[inline(always)]
+    fn bytes(self, byte: u8) -> I2 {
+        // SAFETY: the processor has AVX2 (see the type).
+        unsafe { [_mm256_set1_epi8(byte as i8); 2] }
+    }
+    #[inline(always)]
+    fn lookup(self, table: &[u8; 16], a: I2) -> I2 {
+        // SAFETY: 16 readable bytes; the load needs no alignment; the processor has AVX2 (see the type).
+        let table = unsafe { _mm256_broadcastsi128_si256(_mm_loadu_si128(table.as_ptr().cast())) };
+        both!(_mm256_shuffle_epi8, [table; 2], a)
+    }
+    #[inline(always)]
+    fn whole(self, number: i32) -> I2 {
+        // SAFETY: the processor has AVX2 (see the type).
+        unsafe { [_mm256_set1_epi32(number); 2] }
+    }
+    #[inline(always)]
+    fn dot(self, sum: I2, w: I2, x: [i8; 4]) -> I2 {
+        let x = self.whole(i32::from_le_bytes(x.map(|b| b as u8)))[0];
+        // Even and odd bytes apart, in 16 bits: products of a whole byte with a signed one would overflow
+        // the pairwise sums of `maddubs`.
+        // SAFETY: the processor has AVX2 (see the type).
+        unsafe {
+            let low = _mm256_set1_epi16(0xff);
+            let x_even = _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(x));
+            let x_odd = _mm256_srai_epi16::<8>(x);
+            let one = |sum, w| {
+                let even = _mm256_madd_epi16(_mm256_and_si256(w, low), x_even);
+                let odd = _mm256_madd_epi16(_mm256_srli_epi16::<8>(w), x_odd);
+                _mm256_add_epi32(sum, _mm256_add_epi32(even, odd))
+            };
+            [one(sum[0], w[0]), one(sum[1], w[1])]
+        }
+    }
+    #[inline(always)]
+    fn float(self, a: I2) -> F2 {
+        both!(_mm256_cvtepi32_ps, a)
+    }
+    #[inline(always)]
+    fn splat(self, x: f32) -> F2 {
+        // SAFETY: the processor has AVX2 (see the type).
+        unsafe { [_mm256_set1_ps(x); 2] }
+    }
+    #[inline(always)]
+    fn get(self, x: &[f32; 16]) -> F2 {
+        // SAFETY: 64 readable bytes; the loads need no alignment; the processor has AVX2 (see the type).
+        unsafe { [_mm256_loadu_ps(x.as_ptr()), _mm256_loadu_ps(x.as_ptr().add(8))] }
+    }
+    #[inline(always)]
+    fn halves(self, x: &[u16; 16]) -> F2 {
+        let at = x.as_ptr().cast::<__m128i>();
+        // SAFETY: 32 readable bytes; the loads need no alignment; the processor has F16C (see the type).
+        unsafe { [_mm256_cvtph_ps(_mm_loadu_si128(at)), _mm256_cvtph_ps(_mm_loadu_si128(at.add(1)))] }
+    }
+    #[inline(always)]
+    fn brains(self, x: &[u16; 16]) -> F2 {
+        let at = x.as_ptr().cast::<__m128i>();
+        // SAFETY: 32 readable bytes; the loads need no alignment; the processor has AVX2 (see the type).
+        unsafe {
+            let wide = |half| _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(half)));
+            [wide(_mm_loadu_si128(at)), wide(_mm_loadu_si128(at.add(1)))]
+        }
+    }
+    #[inline(always)]
+    fn to_halves(self, x: F2) -> [u16; 16] {
+        let mut out = [0; 16];
+        let at = out.as_mut_ptr().cast::<__m128i>();
+        // SAFETY: 32 writable bytes; the stores need no alignment; the processor has F16C (see the type).
+        unsafe {
+            _mm_storeu_si128(at, _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(x[0]));
+            _mm_storeu_si128(at.add(1), _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(x[1]));
+        }
+        out
+    }
+    #[inline(always)]
+    fn put(self, x: F2, out: &mut [f32; 16]) {
+        // SAFETY: 64 writable bytes; the stores need no alignment; the processor has AVX2 (see the type).
+        unsafe {
+            _mm256_storeu_ps(out.as_mut_ptr(), x[0]);
+            _mm256_storeu_ps(out.as_mut_ptr().add(8), x[1]);
+        }
+    }
+    #[inline(always)]
+    fn add(self, a: F2, b: F2) -> F2 {
+        both!(_mm256_add_ps, a, b)
+    }
+    #[inline(always)]
+    fn sub(self, a: F2, b: F2) -> F2 {
+        both!(_mm256_sub_ps, a, b)
+    }
+    #[inline(always)]
+    fn mul(self, a: F2, b: F2) -> F2 {
+        both!(_mm256_mul_ps, a, b)
+    }
+    #[inline(always)]
+    fn div(self, a: F2, b: F2) -> F2 {
+        both!(_mm256_div_ps, a, b)
+    }
+    #[inline(always)]
+    fn fma(self, a: F2, b: F2, c: F2) -> F2 {
+        // SAFETY: the processor has FMA (see the type).
+        unsafe { [_mm256_fmadd_ps(a[0], b[0], c[0]), _mm256_fmadd_ps(a[1], b[1], c[1])] }
+    }
+    #[inline(always)]
+    fn max(self, a: F2, b: F2) -> F2 {
+        both!(_mm256_max_ps, a, b)
+    }
+    #[inline(always)]
+    fn min(self, a: F2, b: F2) -> F2 {
+        both!(_mm256_min_ps, a, b)
+    }
+    #[inline(always)]
+    fn round(self, a: F2) -> F2 {
+        // SAFETY: the processor has AVX2 (see the type).
+        unsafe {
+            const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+            [_mm256_round_ps::<NEAREST>(a[0]), _mm256_round_ps::<NEAREST>(a[1])]
+        }
+    }
+    #[inline(always)]
+    fn scale2(self, a: F2, n: F2) -> F2 {
+        // SAFETY: the processor has AVX2 (see the type).
+        unsafe {
+            let power = |n| {
+                let biased = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
+                _mm256_castsi256_ps(_mm256_slli_epi32::<23>(biased))
+            };
+            self.mul(a, [power(n[0]), power(n[1])])
+        }
+    }
+    #[inline(always)]
+    fn to_bytes(self, a: F2) -> [i8; 16] {
+        let mut out = [0; 16];
+        // SAFETY: 16 writable bytes; the store needs no alignment; the processor has AVX2 (see the type).
+        unsafe {
+            let words = _mm256_packs_epi32(_mm256_cvtps_epi32(a[0]), _mm256_cvtps_epi32(a[1]));
+            let words = _mm256_permute4x64_epi64::<0b11_01_10_00>(words);
+            let bytes = _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256::<1>(words));
+            _mm_storeu_si128(out.as_mut_ptr().cast(), bytes);
+        }
+        out
+    }
+}

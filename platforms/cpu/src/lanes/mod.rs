@@ -1,0 +1,136 @@
+//! Sixteen numbers at a time, on every instruction set.
+//!
+//! A value of a type that implements [`Lanes`] is the proof that the processor has its instructions: it is made
+//! only after asking the processor. So the methods are safe, and every kernel is written once, without `unsafe`,
+//! over `L: Lanes`.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod portable;
+
+#[cfg(target_arch = "x86_64")]
+pub use avx2::Avx2;
+#[cfg(target_arch = "x86_64")]
+pub use avx512::{Avx512, Avx512Vnni};
+pub use portable::Portable;
+
+/// Something to be computed with whatever instructions there are.
+pub trait Task {
+    /// What comes out.
+    type Out;
+    /// Computes it. Implementations are `#[inline(always)]`, so that the whole becomes one function that may
+    /// use the instructions of `L`.
+    fn go<L: Lanes>(self, lanes: L) -> Self::Out;
+}
+
+/// Sixteen lanes of 32 bits.
+///
+/// `I` holds 64 bytes: sixteen lanes of four bytes, or of one whole number. `F` holds sixteen floats.
+pub trait Lanes: Copy + Send + Sync + 'static {
+    /// 64 bytes.
+    type I: Copy;
+    /// 16 floats.
+    type F: Copy;
+    /// Tokens that a matrix kernel computes side by side: as many as the registers hold.
+    const TILE: usize;
+
+    /// Runs a task in a function that may use these instructions.
+    fn run<T: Task>(self, task: T) -> T::Out;
+
+    /// The bytes as they lie.
+    fn load(self, bytes: &[u8; 64]) -> Self::I;
+    /// Every byte and every byte's partner.
+    fn and(self, a: Self::I, b: Self::I) -> Self::I;
+    /// One or the other.
+    fn or(self, a: Self::I, b: Self::I) -> Self::I;
+    /// Every 16-bit lane moved right by N bits; bits cross from the high byte to the low one.
+    fn right<const N: u32>(self, a: Self::I) -> Self::I;
+    /// Every 16-bit lane moved left by N bits; bits cross from the low byte to the high one.
+    fn left<const N: u32>(self, a: Self::I) -> Self::I;
+    /// 64 times the same byte.
+    fn bytes(self, byte: u8) -> Self::I;
+    /// For every byte (0 to 15) the entry of the table.
+    fn lookup(self, table: &[u8; 16], a: Self::I) -> Self::I;
+    /// 16 times the same whole number.
+    fn whole(self, number: i32) -> Self::I;
+    /// For every lane: `sum` + the products of its four unsigned bytes in `w` with the four signed bytes of `x`.
+    /// Exact for all values.
+    fn dot(self, sum: Self::I, w: Self::I, x: [i8; 4]) -> Self::I;
+    /// Whole numbers as floats.
+    fn float(self, a: Self::I) -> Self::F;
+
+    /// 16 times the same.
+    fn splat(self, x: f32) -> Self::F;
+    /// 16 floats as they lie.
+    fn get(self, x: &[f32; 16]) -> Self::F;
+    /// 16 halves, as floats.
+    fn halves(self, x: &[u16; 16]) -> Self::F;
+    /// 16 bfloat16, as floats.
+    fn brains(self, x: &[u16; 16]) -> Self::F;
+    /// 16 floats rounded to halves, ties to even.
+    fn to_halves(self, x: Self::F) -> [u16; 16];
+    /// Puts 16 floats down.
+    fn put(self, x: Self::F, out: &mut [f32; 16]);
+    /// `a + b`.
+    fn add(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a - b`.
+    fn sub(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a * b`.
+    fn mul(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a / b`.
+    fn div(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a * b + c`, rounded once.
+    fn fma(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
+    /// The larger.
+    fn max(self, a: Self::F, b: Self::F) -> Self::F;
+    /// The smaller.
+    fn min(self, a: Self::F, b: Self::F) -> Self::F;
+    /// Nearest whole number, ties to even.
+    fn round(self, a: Self::F) -> Self::F;
+    /// `a * 2^n` for whole `n` from -126 to 127.
+    fn scale2(self, a: Self::F, n: Self::F) -> Self::F;
+    /// Whole numbers in -128 ..= 127, as bytes.
+    fn to_bytes(self, a: Self::F) -> [i8; 16];
+
+    /// All sixteen added, in an order that is the same everywhere.
+    #[inline(always)]
+    fn sum(self, a: Self::F) -> f32 {
+        let mut x = [0.0; 16];
+        self.put(a, &mut x);
+        for width in [8, 4, 2, 1] {
+            for i in 0..width {
+                x[i] += x[i + width];
+            }
+        }
+        x[0]
+    }
+
+    /// The largest of the sixteen.
+    #[inline(always)]
+    fn largest(self, a: Self::F) -> f32 {
+        let mut x = [0.0; 16];
+        self.put(a, &mut x);
+        x.into_iter().fold(f32::NEG_INFINITY, f32::max)
+    }
+
+    /// `e^x`, within 2 units in the last place from -87 to 88; 0 below.
+    ///
+    /// Source: the usual reduction by ln 2 in two parts (Cody & Waite 1980) and a polynomial of degree 6.
+    #[inline(always)]
+    fn exp(self, x: Self::F) -> Self::F {
+        let x = self.max(self.min(x, self.splat(88.0)), self.splat(-87.3));
+        let n = self.round(self.mul(x, self.splat(core::f32::consts::LOG2_E)));
+        let r = self.fma(n, self.splat(-0.693_359_4), x);
+        let r = self.fma(n, self.splat(2.121_944_4e-4), r);
+        let mut p = self.splat(1.0 / 720.0);
+        for c in [1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
+            p = self.fma(p, r, self.splat(c));
+        }
+        self.scale2(p, n)
+    }
+}
+
+#[cfg(test)]
+mod tests;
