@@ -1,3 +1,101 @@
-//! SIMD kernels and the thread pool that runs a plan on the processor.
+//! Runs plans on the processor.
+//!
+//! | room | what it does |
+//! |---|---|
+//! | [`lanes`] | sixteen numbers at a time on every instruction set; kernels are written once over it |
+//! | `panel` | weights put side by side as the kernels read them |
+//! | `linear` | panels times activations |
+//! | `attention` | one pass over the pages of a cache |
+//! | `rows` | norms, rotary embedding, activation functions |
+//! | `pool` | threads that claim chunks of work |
+//! | `engine` | a plan, prepared once and run step by step |
+//!
+//! Invariants: the bits of a token's result depend on the token and what is before it, never on what else is
+//! computed with it, in how many chunks, or on how many threads; every `unsafe` block stands on a fact that its
+//! comment names.
 
+mod attention;
+mod engine;
 pub mod lanes;
+mod linear;
+mod options;
+mod panel;
+mod pool;
+mod rows;
+mod shared;
+
+use std::sync::Arc;
+
+use tutu_llm::{
+    backend::{Backend, Batch, Fault},
+    plan::Plan,
+    weights::Weights,
+};
+
+pub use options::{Error, Isa, KvKind, Options, Release};
+
+/// A plan that runs on the processor.
+pub struct Engine {
+    inner: Box<dyn Backend + Send>,
+    isa: Isa,
+}
+
+impl Engine {
+    /// Prepares a plan: weights are put into panels, once.
+    ///
+    /// # Errors
+    /// [`Error::NoIsa`], where instructions were asked for that the processor does not have.
+    pub fn new(weights: Arc<Weights>, plan: Arc<Plan>, options: Options) -> Result<Self, Error> {
+        let wanted: &[Isa] = match &options.isa {
+            Some(isa) => &[*isa],
+            None => &Isa::ALL,
+        };
+        for &isa in wanted {
+            if let Some(inner) = make(isa, &weights, &plan, &options) {
+                return Ok(Self { inner, isa });
+            }
+        }
+        Err(Error::NoIsa(wanted[0]))
+    }
+
+    /// Which instructions it uses.
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+}
+
+fn make(isa: Isa, weights: &Arc<Weights>, plan: &Arc<Plan>, options: &Options) -> Option<Box<dyn Backend + Send>> {
+    fn with<L: lanes::Lanes>(
+        lanes: L,
+        weights: &Arc<Weights>,
+        plan: &Arc<Plan>,
+        options: &Options,
+    ) -> Box<dyn Backend + Send> {
+        Box::new(engine::Engine::new(lanes, Arc::clone(weights), Arc::clone(plan), options.clone()))
+    }
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512Vnni => lanes::Avx512Vnni::detect().map(|l| with(l, weights, plan, options)),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => lanes::Avx512::detect().map(|l| with(l, weights, plan, options)),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => lanes::Avx2::detect().map(|l| with(l, weights, plan, options)),
+        Isa::Portable => Some(with(lanes::Portable, weights, plan, options)),
+        #[cfg(not(target_arch = "x86_64"))]
+        _ => None,
+    }
+}
+
+impl Backend for Engine {
+    fn tokens_max(&self) -> usize {
+        self.inner.tokens_max()
+    }
+
+    fn pages(&self) -> usize {
+        self.inner.pages()
+    }
+
+    fn step(&mut self, batch: &Batch<'_>, out: &mut Vec<f32>) -> Result<(), Fault> {
+        self.inner.step(batch, out)
+    }
+}

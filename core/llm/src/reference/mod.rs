@@ -17,6 +17,8 @@ use crate::{
 };
 
 pub use elementwise::apply;
+pub use experts::choose;
+pub use rope::angles;
 
 /// How large the interpreter is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use libm::{cosf, powf, sinf};
 use crate::plan::{Pairs, Rope};
 
 /// Cosine and sine of each pair at `position`, both times the magnitude.
-pub(super) fn angles(rope: &Rope, factors: Option<&[f32]>, position: u32) -> Vec<(f32, f32)> {
+pub fn angles(rope: &Rope, factors: Option<&[f32]>, position: u32) -> Vec<(f32, f32)> {
     let step = powf(rope.base, -2.0 / rope.dims as f32);
     let mut extrapolated = position as f32;
     (0..rope.dims / 2)

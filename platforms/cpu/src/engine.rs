@@ -1,0 +1,575 @@
+//! A plan, made ready once and run step by step.
+
+use std::sync::Arc;
+
+use tutu_llm::{
+    backend::{Backend, Batch, Fault, PAGE},
+    plan::{Attention, Experts, Op, Plan, Row, Slot, Write},
+    reference,
+    weights::{TensorId, Weights},
+};
+
+use crate::{
+    attention::{Attend, AttendAll, Cache},
+    lanes::Lanes,
+    linear::{Input, Multiply, Quantised, Rows},
+    options::{Options, Release},
+    panel::{Packed, ROWS},
+    pool::Pool,
+    rows::{Angles, Gate, Norm},
+    shared::Shared,
+};
+
+/// Panels that a thread claims at a time when one token is computed: small enough that nobody waits long for
+/// the last, large enough that claiming is nothing beside it.
+const PANELS_EACH: usize = 4;
+
+/// Runs one plan with the instructions of `L`.
+pub(crate) struct Engine<L> {
+    lanes: L,
+    weights: Arc<Weights>,
+    plan: Arc<Plan>,
+    pool: Pool,
+    options: Options,
+    /// By tensor: the matrices that are multiplied with.
+    packed: Vec<Option<Packed>>,
+    /// By tensor: small lists, decoded.
+    lists: Vec<Option<Vec<f32>>>,
+    buffers: Vec<Vec<f32>>,
+    caches: Vec<Cache>,
+    angles: Vec<Angles>,
+    acts: Quantised,
+    /// Attention's memory, one for each chunk that may run at one time.
+    halves: Vec<u16>,
+}
+
+impl<L: Lanes> Engine<L> {
+    pub(crate) fn new(lanes: L, weights: Arc<Weights>, plan: Arc<Plan>, options: Options) -> Self {
+        let count = weights.iter().count();
+        let mut engine = Self {
+            lanes,
+            pool: Pool::new(options.threads),
+            packed: vec![None; count],
+            lists: vec![None; count],
+            buffers: vec![Vec::new(); plan.buffers.len()],
+            caches: plan.caches.iter().map(|cache| Cache::new(cache, options.pages)).collect(),
+            angles: Vec::new(),
+            acts: Quantised::default(),
+            halves: Vec::new(),
+            weights,
+            plan,
+            options,
+        };
+        let plan = Arc::clone(&engine.plan);
+        plan.ops.iter().for_each(|op| engine.prepare(op));
+        engine
+    }
+
+    fn prepare(&mut self, op: &Op) {
+        match op {
+            Op::Linear { weight, bias, .. } => {
+                self.pack(*weight);
+                self.list(*bias);
+            }
+            Op::Norm { weight, bias, .. } => {
+                self.list(*weight);
+                self.list(*bias);
+            }
+            Op::Attention { attention, .. } => self.list(attention.sinks),
+            Op::Rope { rope, .. } => {
+                if !self.angles.iter().any(|angles| angles.is_of(rope)) {
+                    let factors = rope.factors.map(|id| decode(&self.weights, id));
+                    self.angles.push(Angles::new(rope, factors));
+                }
+            }
+            Op::Experts { experts, .. } => {
+                [experts.router, experts.gate, experts.up, experts.down].into_iter().for_each(|id| self.pack(id));
+                let lists = [experts.router_bias, experts.gate_bias, experts.up_bias, experts.down_bias];
+                lists.into_iter().for_each(|id| self.list(id));
+            }
+            _ => {}
+        }
+    }
+
+    fn list(&mut self, id: Option<TensorId>) {
+        if let Some(id) = id {
+            let slot = &mut self.lists[id.0 as usize];
+            if slot.is_none() {
+                *slot = Some(decode(&self.weights, id));
+            }
+        }
+    }
+
+    /// Puts a matrix into panels, on all threads, and gives the file's pages back as it goes.
+    fn pack(&mut self, id: TensorId) {
+        let slot = id.0 as usize;
+        if self.packed[slot].is_some() {
+            return;
+        }
+        let tensor = self.weights.tensor(id);
+        let data = self.weights.data(id);
+        let mut packed = Packed::empty(tensor, data);
+        let release: Option<&Release> = self.options.release.as_ref();
+        let parts: Vec<_> = packed.parts(16).into_iter().map(std::sync::Mutex::new).collect();
+        self.pool.run(parts.len(), &|i| {
+            let mut part = parts[i].lock().expect("each part is taken once");
+            let read = part.fill(tensor.kind, data);
+            if let Some(release) = release {
+                release(read);
+            }
+        });
+        drop(parts);
+        self.packed[slot] = Some(packed);
+    }
+
+    fn packed(&self, id: TensorId) -> &Packed {
+        self.packed[id.0 as usize].as_ref().expect("packed when the plan was prepared")
+    }
+
+    fn listed(&self, id: Option<TensorId>) -> Option<&[f32]> {
+        id.map(|id| self.lists[id.0 as usize].as_deref().expect("decoded when the plan was prepared"))
+    }
+
+    fn reserve(&mut self, slot: Slot, rows: usize) {
+        let width = self.plan.buffers[slot.buffer];
+        let buffer = &mut self.buffers[slot.buffer];
+        if buffer.len() < rows * width {
+            buffer.resize(rows * width, 0.0);
+        }
+    }
+
+    /// The rows of a slot, to be written by several threads.
+    fn share(&mut self, slot: Slot, rows: usize) -> Shared {
+        self.reserve(slot, rows);
+        Shared::new(&mut self.buffers[slot.buffer], self.plan.buffers[slot.buffer], slot.column, slot.width)
+    }
+
+    /// Calls `work` for every row, on all threads where there are many.
+    fn each_row(pool: &mut Pool, rows: usize, work: impl Fn(usize) + Sync) {
+        if rows < 8 {
+            (0..rows).for_each(work);
+        } else {
+            let each = rows.div_ceil(4 * pool.threads()).max(1);
+            pool.run(rows.div_ceil(each), &|i| (i * each..((i + 1) * each).min(rows)).for_each(&work));
+        }
+    }
+
+    fn run(&mut self, ops: &[Op], batch: &Batch<'_>, rows: &mut usize) -> usize {
+        let n = *rows;
+        let l = self.lanes;
+        match &ops[0] {
+            Op::Embed { table, scale, out } => {
+                let out = self.share(*out, n);
+                for (i, token) in batch.tokens.iter().enumerate() {
+                    let row = out.row(i);
+                    self.embed(*table, token.id as usize, row);
+                    if *scale != 1.0 {
+                        row.iter_mut().for_each(|x| *x *= scale);
+                    }
+                }
+            }
+            Op::AddRow { table, row, out } => {
+                let out = self.share(*out, n);
+                let mut values = vec![0.0; out.width()];
+                for (i, token) in batch.tokens.iter().enumerate() {
+                    let number = match row {
+                        Row::Position => token.position as usize,
+                        Row::Fixed(number) => *number as usize,
+                    };
+                    self.embed(*table, number, &mut values);
+                    out.row(i).iter_mut().zip(&values).for_each(|(x, v)| *x += v);
+                }
+            }
+            Op::Norm { kind, group, epsilon, weight, bias, x, out } => {
+                let (x, out) = (self.share(*x, n), self.share(*out, n));
+                let (weight, bias) = (self.lists_of(*weight), self.lists_of(*bias));
+                Self::each_row(&mut self.pool, n, |i| {
+                    let row = out.row(i);
+                    if x.differs(&out) {
+                        row.copy_from_slice(x.row(i));
+                    }
+                    let (weight, bias) = (weight.as_deref().map(Vec::as_slice), bias.as_deref().map(Vec::as_slice));
+                    l.run(Norm { kind: *kind, group: *group, epsilon: *epsilon, weight, bias, x: row });
+                });
+                self.give_back(ops, weight, bias);
+            }
+            Op::Linear { x, .. } => return self.linears(ops, *x, n),
+            Op::Rope { rope, x } => {
+                let last = batch.tokens.iter().map(|token| token.position as usize + 1).max().unwrap_or(0);
+                let at = self.angles.iter().position(|angles| angles.is_of(rope)).expect("prepared");
+                self.angles[at].reserve(last);
+                let x = self.share(*x, n);
+                let angles = &self.angles[at];
+                Self::each_row(&mut self.pool, n, |i| angles.turn(batch.tokens[i].position as usize, x.row(i)));
+            }
+            Op::Attention { attention, q, k, v, out } => self.attend(attention, [*q, *k, *v, *out], batch, n),
+            Op::Activate { function, x } => {
+                let x = self.share(*x, n);
+                Self::each_row(&mut self.pool, n, |i| l.run(Gate { function: *function, gate: x.row(i), up: None }));
+            }
+            Op::Gated { function, gate, up, out } => {
+                let (gate, up, out) = (self.share(*gate, n), self.share(*up, n), self.share(*out, n));
+                Self::each_row(&mut self.pool, n, |i| {
+                    let row = out.row(i);
+                    if gate.differs(&out) {
+                        row.copy_from_slice(gate.row(i));
+                    }
+                    l.run(Gate { function: *function, gate: row, up: Some(up.row(i)) });
+                });
+            }
+            Op::Experts { experts, x, out } => self.experts(experts, *x, *out, n),
+            Op::Add { scale, x, out } => {
+                let (x, out) = (self.share(*x, n), self.share(*out, n));
+                Self::each_row(&mut self.pool, n, |i| {
+                    out.row(i).iter_mut().zip(&*x.row(i)).for_each(|(out, x)| *out += scale * x);
+                });
+            }
+            Op::Scale { scale, x, out } => {
+                let (x, out) = (self.share(*x, n), self.share(*out, n));
+                Self::each_row(&mut self.pool, n, |i| {
+                    let row = out.row(i);
+                    if x.differs(&out) {
+                        row.copy_from_slice(x.row(i));
+                    }
+                    row.iter_mut().for_each(|x| *x *= scale);
+                });
+            }
+            Op::Softcap { cap, x } => {
+                let x = self.share(*x, n);
+                Self::each_row(&mut self.pool, n, |i| {
+                    x.row(i).iter_mut().for_each(|x| *x = cap * (*x / cap).tanh());
+                });
+            }
+            Op::Select { x, out } => {
+                let wanted: Vec<usize> =
+                    batch.tokens.iter().enumerate().filter(|(_, token)| token.output).map(|(i, _)| i).collect();
+                let (x, out) = (self.share(*x, n), self.share(*out, wanted.len()));
+                wanted.iter().enumerate().for_each(|(to, &from)| out.row(to).copy_from_slice(x.row(from)));
+                *rows = wanted.len();
+            }
+        }
+        1
+    }
+
+    fn embed(&self, table: TensorId, row: usize, out: &mut [f32]) {
+        match &self.packed[table.0 as usize] {
+            Some(packed) => packed.row(row, out),
+            None => {
+                let tensor = self.weights.tensor(table);
+                let bytes = tensor.row_bytes();
+                tutu_llm::quant::dequantise(tensor.kind, &self.weights.data(table)[row * bytes..][..bytes], out);
+            }
+        }
+    }
+
+    /// Lists are taken out while threads use them beside the rest of the engine.
+    fn lists_of(&mut self, id: Option<TensorId>) -> Option<Box<Vec<f32>>> {
+        id.map(|id| Box::new(self.lists[id.0 as usize].take().expect("decoded when the plan was prepared")))
+    }
+
+    fn give_back(&mut self, ops: &[Op], weight_list: Option<Box<Vec<f32>>>, bias_list: Option<Box<Vec<f32>>>) {
+        if let Op::Norm { weight, bias, .. } = &ops[0] {
+            for (id, list) in [(weight, weight_list), (bias, bias_list)] {
+                if let (Some(id), Some(list)) = (id, list) {
+                    self.lists[id.0 as usize] = Some(*list);
+                }
+            }
+        }
+    }
+
+    /// Runs as many products as follow each other and read the same rows; answers how many. Together they are
+    /// one piece of work for the threads.
+    fn linears(&mut self, ops: &[Op], x: Slot, n: usize) -> usize {
+        let same = |op: &&Op| matches!(op, Op::Linear { x: other, .. } if *other == x);
+        let group: Vec<&Op> = ops.iter().take_while(same).collect();
+        let writes_x = |op: &Op| matches!(op, Op::Linear { out, .. } if out.buffer == x.buffer);
+        // An output that is read by the next ends the group.
+        let count = group.iter().position(|op| writes_x(op)).map_or(group.len(), |at| at + 1);
+        struct Job<'j> {
+            packed: &'j Packed,
+            bias: Option<&'j [f32]>,
+            out: Shared,
+            write: Write,
+            first: usize,
+        }
+        let outs: Vec<Shared> = group[..count]
+            .iter()
+            .map(|op| match op {
+                Op::Linear { out, .. } => self.share(*out, n),
+                _ => unreachable!("only products are in the group"),
+            })
+            .collect();
+        self.reserve(x, n);
+        let (lanes, stride) = (self.lanes, self.plan.buffers[x.buffer]);
+        let bytes = group[..count]
+            .iter()
+            .any(|op| matches!(op, Op::Linear { weight, .. } if self.packed(*weight).takes_bytes()));
+        if bytes {
+            self.quantise(x, n);
+        }
+        let mut pool = std::mem::replace(&mut self.pool, Pool::new(1));
+        let source = &self.buffers[x.buffer][x.column..];
+        let each = if n < 8 { PANELS_EACH } else { 1 };
+        let mut jobs = Vec::with_capacity(count);
+        let mut chunks = 0;
+        for (op, out) in group[..count].iter().zip(outs) {
+            let Op::Linear { weight, bias, write, .. } = op else { unreachable!("only products are in the group") };
+            let packed = self.packed(*weight);
+            jobs.push(Job { packed, bias: self.listed(*bias), out, write: *write, first: chunks });
+            chunks += packed.panels().div_ceil(each);
+        }
+        let acts = &self.acts;
+        // Large outputs (a vocabulary) have more chunks than needed; they are claimed several at a time.
+        let bunch = (chunks / (pool.threads() * 64)).max(1);
+        pool.run(chunks.div_ceil(bunch), &|i| {
+            for chunk in i * bunch..((i + 1) * bunch).min(chunks) {
+                let job = jobs.iter().rev().find(|job| job.first <= chunk).expect("the first begins at 0");
+                let start = (chunk - job.first) * each;
+                let end = (start + each).min(job.packed.panels());
+                let input =
+                    if job.packed.takes_bytes() { Input::Bytes(acts) } else { Input::Floats { x: source, stride } };
+                lanes.run(Multiply {
+                    packed: job.packed,
+                    panels: start..end,
+                    input,
+                    rows: Rows::First(n),
+                    put: |row, panel, sums: &[f32; ROWS]| {
+                        let at = panel * ROWS;
+                        let len = ROWS.min(job.packed.rows - at);
+                        let out = &mut job.out.part(row, at, len);
+                        for (i, (out, sum)) in out.iter_mut().zip(sums).enumerate() {
+                            let sum = sum + job.bias.map_or(0.0, |bias| bias[at + i]);
+                            match job.write {
+                                Write::Set => *out = sum,
+                                Write::Add(factor) => *out += factor * sum,
+                            }
+                        }
+                    },
+                });
+            }
+        });
+        self.pool = pool;
+        count
+    }
+
+    fn quantise(&mut self, x: Slot, n: usize) {
+        let lanes = self.lanes;
+        let source = self.share(x, n);
+        self.acts.reserve(n, x.width);
+        let rows: Vec<_> = self.acts.rows_mut().take(n).map(std::sync::Mutex::new).collect();
+        Self::each_row(&mut self.pool, n, |i| {
+            let mut row = rows[i].lock().expect("each row is taken once");
+            lanes.run(Fill { row: &mut row, x: source.row(i) });
+        });
+    }
+
+    fn attend(&mut self, attention: &Attention, slots: [Slot; 4], batch: &Batch<'_>, n: usize) {
+        let [q, k, v, out] = slots.map(|slot| self.share(slot, n));
+        let lanes = self.lanes;
+        let sinks = attention.sinks.map(|id| self.lists[id.0 as usize].clone().expect("decoded"));
+        let group = attention.heads / attention.kv_heads;
+        let Some(cache) = attention.cache else {
+            self.attend_all(attention, [q, k, v, out], batch, n);
+            return;
+        };
+        for (i, token) in batch.tokens.iter().enumerate() {
+            self.halves.clear();
+            for row in [k.row(i), v.row(i)] {
+                for x in row.chunks(16) {
+                    let mut sixteen = [0.0; 16];
+                    sixteen[..x.len()].copy_from_slice(x);
+                    self.halves.extend(&lanes.run(Halve(&sixteen))[..x.len()]);
+                }
+            }
+            let (key, value) = self.halves.split_at(attention.kv_heads * attention.key);
+            let position = token.position as usize;
+            let page = batch.tables[token.sequence as usize][position / PAGE] as usize;
+            self.caches[cache].write(page, position, key, value);
+        }
+        let cache = &self.caches[cache];
+        self.pool.run(n * attention.heads, &|i| {
+            let (row, head) = (i / attention.heads, i % attention.heads);
+            let token = &batch.tokens[row];
+            lanes.run(Attend {
+                attention,
+                cache,
+                kv_head: head / group,
+                table: batch.tables[token.sequence as usize],
+                position: token.position as usize,
+                q: q.part(row, head * attention.key, attention.key),
+                sink: sinks.as_ref().map(|sinks| sinks[head]),
+                out: out.part(row, head * attention.value, attention.value),
+                scratch: &mut Vec::new(),
+            });
+        });
+    }
+
+    fn attend_all(&mut self, attention: &Attention, rows: [Shared; 4], batch: &Batch<'_>, n: usize) {
+        let [q, k, v, out] = rows;
+        let (lanes, group) = (self.lanes, attention.heads / attention.kv_heads);
+        self.pool.run(n * attention.heads, &|i| {
+            let (row, head) = (i / attention.heads, i % attention.heads);
+            let same = |other: &usize| batch.tokens[*other].sequence == batch.tokens[row].sequence;
+            let part = |from: &Shared, width: usize| -> Vec<&[f32]> {
+                (0..n).filter(same).map(|other| &*from.part(other, head / group * width, width)).collect()
+            };
+            lanes.run(AttendAll {
+                attention,
+                q: q.part(row, head * attention.key, attention.key),
+                keys: &part(&k, attention.key),
+                values: &part(&v, attention.value),
+                out: out.part(row, head * attention.value, attention.value),
+            });
+        });
+    }
+
+    /// Each expert computes the tokens that chose it, together.
+    fn experts(&mut self, experts: &Experts, x: Slot, out: Slot, n: usize) {
+        let count = self.weights.tensor(experts.router).dims[1];
+        let hidden = self.weights.tensor(experts.gate).dims[1];
+        let all: Vec<u32> = (0..n as u32).collect();
+        let input = self.copy(x, n);
+        let scores = self.product(experts.router, 0, experts.router_bias, &input, x.width, &all);
+        let chosen: Vec<Vec<(usize, f32)>> =
+            scores.chunks_exact(count).map(|s| reference::choose(experts, s)).collect();
+        // Answers are added in the order of the choice of each token, whatever else is in the step.
+        let mut answers: Vec<Vec<Vec<f32>>> = chosen.iter().map(|list| vec![Vec::new(); list.len()]).collect();
+        for expert in 0..count {
+            let users: Vec<(usize, usize)> = chosen
+                .iter()
+                .enumerate()
+                .filter_map(|(row, list)| Some((row, list.iter().position(|(e, _)| *e == expert)?)))
+                .collect();
+            if users.is_empty() {
+                continue;
+            }
+            let rows: Vec<u32> = users.iter().map(|(row, _)| *row as u32).collect();
+            let mut gate = self.product(experts.gate, expert, experts.gate_bias, &input, x.width, &rows);
+            let up = self.product(experts.up, expert, experts.up_bias, &input, x.width, &rows);
+            self.lanes.run(Gate { function: experts.function, gate: &mut gate, up: Some(&up) });
+            let every: Vec<u32> = (0..rows.len() as u32).collect();
+            let down = self.product(experts.down, expert, experts.down_bias, &gate, hidden, &every);
+            for (answer, (row, place)) in down.chunks_exact(out.width).zip(users) {
+                answers[row][place] = answer.to_vec();
+            }
+        }
+        let out = self.share(out, n);
+        for (row, (list, answers)) in chosen.iter().zip(answers).enumerate() {
+            for ((_, share), answer) in list.iter().zip(answers) {
+                out.row(row).iter_mut().zip(answer).for_each(|(out, y)| *out += share * y);
+            }
+        }
+    }
+
+    fn copy(&mut self, slot: Slot, n: usize) -> Vec<f32> {
+        let rows = self.share(slot, n);
+        (0..n).flat_map(|i| rows.row(i).to_vec()).collect()
+    }
+
+    /// Matrix number `matrix` of a tensor times the listed rows of `x`.
+    fn product(
+        &mut self,
+        id: TensorId,
+        matrix: usize,
+        bias: Option<TensorId>,
+        x: &[f32],
+        width: usize,
+        rows: &[u32],
+    ) -> Vec<f32> {
+        let lanes = self.lanes;
+        let mut pool = std::mem::replace(&mut self.pool, Pool::new(1));
+        let mut acts = std::mem::take(&mut self.acts);
+        let packed = self.packed(id);
+        if packed.takes_bytes() {
+            let count = x.len() / width;
+            acts.reserve(count, width);
+            for (mut row, x) in acts.rows_mut().zip(x.chunks_exact(width)) {
+                lanes.run(Fill { row: &mut row, x });
+            }
+        }
+        let (panels, high) = (packed.panels(), packed.rows);
+        let bias = self.listed(bias).map(|list| &list[matrix * high..][..high]);
+        let mut out = vec![0.0; rows.len() * high];
+        let shared = Shared::new(&mut out, high, 0, high);
+        let input = if packed.takes_bytes() { Input::Bytes(&acts) } else { Input::Floats { x, stride: width } };
+        pool.run(panels.div_ceil(PANELS_EACH), &|i| {
+            lanes.run(Multiply {
+                packed,
+                panels: matrix * panels + i * PANELS_EACH..matrix * panels + ((i + 1) * PANELS_EACH).min(panels),
+                input,
+                rows: Rows::Listed(rows),
+                put: |row, panel, sums: &[f32; ROWS]| {
+                    let at = (panel - matrix * panels) * ROWS;
+                    let part = shared.part(row, at, ROWS.min(high - at));
+                    for (i, (out, sum)) in part.iter_mut().zip(sums).enumerate() {
+                        *out = sum + bias.map_or(0.0, |bias| bias[at + i]);
+                    }
+                },
+            });
+        });
+        self.pool = pool;
+        self.acts = acts;
+        out
+    }
+}
+
+impl<L: Lanes> Backend for Engine<L> {
+    fn tokens_max(&self) -> usize {
+        self.options.tokens_max
+    }
+
+    fn pages(&self) -> usize {
+        self.options.pages
+    }
+
+    fn step(&mut self, batch: &Batch<'_>, out: &mut Vec<f32>) -> Result<(), Fault> {
+        out.clear();
+        batch.check(&self.plan, &self.weights, self.options.tokens_max, self.options.pages)?;
+        let plan = Arc::clone(&self.plan);
+        let mut rows = batch.tokens.len();
+        let mut at = 0;
+        while at < plan.ops.len() && rows > 0 {
+            at += self.run(&plan.ops[at..], batch, &mut rows);
+        }
+        if rows > 0 {
+            let result = self.share(plan.output, rows);
+            (0..rows).for_each(|i| out.extend_from_slice(result.row(i)));
+        }
+        Ok(())
+    }
+}
+
+/// Quantises one row.
+struct Fill<'r, 'q> {
+    row: &'r mut crate::linear::QuantisedRow<'q>,
+    x: &'r [f32],
+}
+
+impl crate::lanes::Task for Fill<'_, '_> {
+    type Out = ();
+
+    #[inline(always)]
+    fn go<L: Lanes>(self, l: L) {
+        self.row.fill(l, self.x);
+    }
+}
+
+/// Sixteen floats to halves.
+struct Halve<'x>(&'x [f32; 16]);
+
+impl crate::lanes::Task for Halve<'_> {
+    type Out = [u16; 16];
+
+    #[inline(always)]
+    fn go<L: Lanes>(self, l: L) -> [u16; 16] {
+        l.to_halves(l.get(self.0))
+    }
+}
+
+/// A whole tensor as floats.
+fn decode(weights: &Weights, id: TensorId) -> Vec<f32> {
+    let tensor = weights.tensor(id);
+    let mut out = vec![0.0; tensor.len()];
+    tutu_llm::quant::dequantise(tensor.kind, weights.data(id), &mut out);
+    out
+}

@@ -1,0 +1,557 @@
+//! Weights as the kernels want them: sixteen rows side by side.
+//!
+//! A panel is sixteen rows of a matrix. It is cut along the rows into blocks of 32 columns, and a block into eight
+//! *steps* of four columns: a step is 64 bytes, four of each row, one byte an element, which is what one
+//! dot-product instruction takes. Elements of fewer bits share bytes over the steps:
+//!
+//! ```text
+//! 8 bits  8 lines, one a step
+//! 4 bits  4 lines: step s low, step s + 4 high half
+//! 5 bits  4 bits, and a line whose bit s is the fifth bit of step s
+//! 6 bits  4 bits, and two lines of two bits each for steps 0 to 3 and 4 to 7
+//! 2 bits  2 lines, each for four steps
+//! 3 bits  2 bits, and a line whose bit s is the third bit of step s
+//! ```
+//!
+//! An element is `scale * (q - zero)` or `scale * q + minimum`, with 16 scales (and minima) for each group of 16 or
+//! 32 columns, as halves. Products of two scales of the file (K-quants) are rounded to halves here: a
+//! relative error of at most 2^-11, some hundred times below that of the quanta.
+
+use tutu_llm::{
+    quant::{IQ4_VALUES, Kind, MXFP4_VALUES, dequantise, e8m0_half, f16_to_f32, f32_to_bf16, f32_to_f16, k_scale},
+    weights::Tensor,
+};
+
+/// Rows of a panel.
+pub const ROWS: usize = 16;
+/// Columns of a block.
+pub const COLUMNS: usize = 32;
+
+/// 64 bytes that do not cross a cache line.
+#[derive(Clone, Copy, Debug)]
+#[repr(align(64))]
+pub struct Line(pub [u8; 64]);
+
+/// How the elements of a matrix are written.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Layout {
+    /// Bits of a quantum: 2, 3, 4, 5, 6 or 8. Lines of a block are as many.
+    pub bits: usize,
+    /// Columns that share a scale: 16 or 32.
+    pub group: usize,
+    /// Whether there are minima.
+    pub minimum: bool,
+    /// Taken from every quantum.
+    pub zero: i32,
+    /// What a quantum stands for, where that is not itself.
+    pub table: Option<[u8; 16]>,
+}
+
+/// A matrix, or several of one shape (experts), in panels.
+#[derive(Clone, Debug)]
+pub struct Packed {
+    /// Elements of a row.
+    pub width: usize,
+    /// Rows of one matrix.
+    pub rows: usize,
+    /// The elements.
+    pub data: Data,
+}
+
+/// The elements of a [`Packed`], panel after panel; panels of a matrix are filled up with rows of zeros.
+#[derive(Clone, Debug)]
+pub enum Data {
+    /// Quanta with scales: for each panel and group 16 scales, and after them 16 minima where there are any.
+    Quanta { layout: Layout, lines: Vec<Line>, scales: Vec<[u16; ROWS]> },
+    /// For each panel and column 16 halves.
+    F16(Vec<[u16; ROWS]>),
+    /// For each panel and column 16 bfloat16.
+    Bf16(Vec<[u16; ROWS]>),
+    /// For each panel and column 16 floats.
+    F32(Vec<[f32; ROWS]>),
+}
+
+impl Layout {
+    /// The layout of a block format; `None` for floats.
+    pub fn of(kind: Kind) -> Option<Self> {
+        let plain = Self { bits: 4, group: 32, minimum: false, zero: 0, table: None };
+        let shifted = |values: [i8; 16], zero: i32| Self {
+            zero,
+            table: Some(values.map(|v| (i32::from(v) + zero) as u8)),
+            ..plain
+        };
+        Some(match kind {
+            Kind::F32 | Kind::F16 | Kind::Bf16 => return None,
+            Kind::Q4_0 => Self { zero: 8, ..plain },
+            Kind::Q4_1 | Kind::Q4K => Self { minimum: true, ..plain },
+            Kind::Q5_0 => Self { bits: 5, zero: 16, ..plain },
+            Kind::Q5_1 | Kind::Q5K => Self { bits: 5, minimum: true, ..plain },
+            Kind::Q8_0 => Self { bits: 8, zero: 128, ..plain },
+            Kind::Q2K => Self { bits: 2, group: 16, minimum: true, ..plain },
+            Kind::Q3K => Self { bits: 3, group: 16, zero: 4, ..plain },
+            Kind::Q6K => Self { bits: 6, group: 16, zero: 32, ..plain },
+            Kind::Iq4Nl | Kind::Iq4Xs => shifted(IQ4_VALUES, 128),
+            Kind::Mxfp4 => shifted(MXFP4_VALUES, 12),
+        })
+    }
+
+    /// Vectors of scales and minima for each block of 32 columns.
+    pub fn scales(&self) -> usize {
+        COLUMNS / self.group * if self.minimum { 2 } else { 1 }
+    }
+}
+
+impl Packed {
+    /// Room for a tensor, to be filled panel by panel.
+    pub fn empty(tensor: &Tensor, bytes: &[u8]) -> Self {
+        let [width, rows, matrices] = tensor.dims;
+        let panels = rows.div_ceil(ROWS) * matrices;
+        let data = match Layout::of(tensor.kind).filter(|_| fits_halves(tensor.kind, bytes)) {
+            Some(layout) => {
+                let blocks = panels * (width / COLUMNS);
+                Data::Quanta {
+                    layout,
+                    lines: vec![Line([0; 64]); blocks * layout.bits],
+                    scales: vec![[0; ROWS]; blocks * layout.scales()],
+                }
+            }
+            None => match tensor.kind {
+                Kind::F16 => Data::F16(vec![[0; ROWS]; panels * width]),
+                Kind::F32 => Data::F32(vec![[0.0; ROWS]; panels * width]),
+                _ => Data::Bf16(vec![[0; ROWS]; panels * width]),
+            },
+        };
+        Self { width, rows, data }
+    }
+
+    /// Panels of one matrix.
+    pub fn panels(&self) -> usize {
+        self.rows.div_ceil(ROWS)
+    }
+
+    /// Whether activations are quantised for it.
+    pub fn takes_bytes(&self) -> bool {
+        matches!(self.data, Data::Quanta { .. })
+    }
+
+    /// Panels that can be filled side by side, each with its number over all matrices.
+    pub fn parts(&mut self, each: usize) -> Vec<Part<'_>> {
+        let (width, rows) = (self.width, self.rows);
+        let blocks = width / COLUMNS;
+        let part = |i: usize, slot| Part { width, rows, first: i * each, slot };
+        match &mut self.data {
+            Data::Quanta { layout, lines, scales } => {
+                let lines = lines.chunks_mut(each * blocks * layout.bits);
+                let scales = scales.chunks_mut(each * blocks * layout.scales());
+                let slots = lines.zip(scales).map(|(lines, scales)| Slot::Quanta { layout: *layout, lines, scales });
+                slots.enumerate().map(|(i, slot)| part(i, slot)).collect()
+            }
+            Data::F16(list) => {
+                list.chunks_mut(each * width).enumerate().map(|(i, list)| part(i, Slot::F16(list))).collect()
+            }
+            Data::Bf16(list) => {
+                list.chunks_mut(each * width).enumerate().map(|(i, list)| part(i, Slot::Bf16(list))).collect()
+            }
+            Data::F32(list) => {
+                list.chunks_mut(each * width).enumerate().map(|(i, list)| part(i, Slot::F32(list))).collect()
+            }
+        }
+    }
+
+    /// Row `row` of the first matrix, decoded: an embedding.
+    pub fn row(&self, row: usize, out: &mut [f32]) {
+        let (panel, lane) = (row / ROWS, row % ROWS);
+        let floats = |decode: &dyn Fn(usize) -> f32, out: &mut [f32]| {
+            out.iter_mut().enumerate().for_each(|(k, out)| *out = decode(panel * self.width + k));
+        };
+        match &self.data {
+            Data::Quanta { layout, lines, scales } => {
+                let blocks = self.width / COLUMNS;
+                for (b, out) in out.chunks_exact_mut(COLUMNS).enumerate() {
+                    let block = panel * blocks + b;
+                    let lines = &lines[block * layout.bits..][..layout.bits];
+                    let scales = &scales[block * layout.scales()..][..layout.scales()];
+                    let groups = COLUMNS / layout.group;
+                    for (k, out) in out.iter_mut().enumerate() {
+                        let q = quantum(layout, lines, lane, k);
+                        let group = k / layout.group;
+                        let d = f16_to_f32(scales[group][lane]);
+                        *out = if layout.minimum {
+                            d * q as f32 + f16_to_f32(scales[groups + group][lane])
+                        } else {
+                            d * (q - layout.zero) as f32
+                        };
+                    }
+                }
+            }
+            Data::F16(list) => floats(&|at| f16_to_f32(list[at][lane]), out),
+            Data::Bf16(list) => floats(&|at| f32::from_bits(u32::from(list[at][lane]) << 16), out),
+            Data::F32(list) => floats(&|at| list[at][lane], out),
+        }
+    }
+}
+
+/// Element `k` of a block, of the row in `lane`.
+fn quantum(layout: &Layout, lines: &[Line], lane: usize, k: usize) -> i32 {
+    let (step, byte) = (k / 4, lane * 4 + k % 4);
+    let at = |line: usize| lines[line].0[byte];
+    let two = |base: usize| (at(base + step / 4) >> (2 * (step % 4))) & 3;
+    let four = || if step < 4 { at(step) & 15 } else { at(step - 4) >> 4 };
+    let q = match layout.bits {
+        8 => at(step),
+        4 => four(),
+        5 => four() | ((at(4) >> step) & 1) << 4,
+        6 => four() | two(4) << 4,
+        2 => two(0),
+        _ => two(0) | ((at(2) >> step) & 1) << 2,
+    };
+    i32::from(layout.table.map_or(q, |table| table[usize::from(q)]))
+}
+
+/// Panels that lie together, to be filled.
+pub struct Part<'p> {
+    width: usize,
+    rows: usize,
+    first: usize,
+    slot: Slot<'p>,
+}
+
+enum Slot<'p> {
+    Quanta { layout: Layout, lines: &'p mut [Line], scales: &'p mut [[u16; ROWS]] },
+    F16(&'p mut [[u16; ROWS]]),
+    Bf16(&'p mut [[u16; ROWS]]),
+    F32(&'p mut [[f32; ROWS]]),
+}
+
+impl Part<'_> {
+    /// Fills the panels from the bytes of the whole tensor; answers which of them it read.
+    pub fn fill<'b>(&mut self, kind: Kind, bytes: &'b [u8]) -> &'b [u8] {
+        let row_bytes = kind.row_bytes(self.width).expect("checked when the tensor was added");
+        let panels = self.rows.div_ceil(ROWS);
+        let count = match &self.slot {
+            Slot::Quanta { layout, lines, .. } => lines.len() / (self.width / COLUMNS * layout.bits),
+            Slot::F16(list) | Slot::Bf16(list) => list.len() / self.width,
+            Slot::F32(list) => list.len() / self.width,
+        };
+        let (all, first) = (self.rows, self.first);
+        let row_of = |panel: usize, lane: usize| {
+            let row = panel % panels * ROWS + lane;
+            (row < all).then(|| (panel / panels * all + row) * row_bytes)
+        };
+        let (mut low, mut high) = (usize::MAX, 0);
+        for i in 0..count {
+            let rows: [Option<&[u8]>; ROWS] = core::array::from_fn(|lane| {
+                let at = row_of(first + i, lane)?;
+                (low, high) = (low.min(at), high.max(at + row_bytes));
+                Some(&bytes[at..at + row_bytes])
+            });
+            self.fill_panel(i, kind, &rows);
+        }
+        if low < high { &bytes[low..high] } else { &[] }
+    }
+
+    fn fill_panel(&mut self, i: usize, kind: Kind, rows: &[Option<&[u8]>; ROWS]) {
+        let width = self.width;
+        match &mut self.slot {
+            Slot::Quanta { layout, lines, scales } => {
+                let blocks = width / COLUMNS;
+                let lines = &mut lines[i * blocks * layout.bits..][..blocks * layout.bits];
+                let scales = &mut scales[i * blocks * layout.scales()..][..blocks * layout.scales()];
+                fill_quanta(*layout, kind, rows, lines, scales);
+            }
+            Slot::F16(list) => {
+                fill_floats(&mut list[i * width..][..width], rows, 2, |b| u16::from_le_bytes([b[0], b[1]]))
+            }
+            Slot::Bf16(list) if kind == Kind::Bf16 => {
+                fill_floats(&mut list[i * width..][..width], rows, 2, |b| u16::from_le_bytes([b[0], b[1]]));
+            }
+            Slot::Bf16(list) => {
+                let mut decoded = vec![0.0; width];
+                for (lane, row) in rows.iter().enumerate() {
+                    let Some(row) = row else { continue };
+                    dequantise(kind, row, &mut decoded);
+                    for (out, x) in list[i * width..][..width].iter_mut().zip(&decoded) {
+                        out[lane] = f32_to_bf16(*x);
+                    }
+                }
+            }
+            Slot::F32(list) => {
+                fill_floats(&mut list[i * width..][..width], rows, 4, |b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+            }
+        }
+    }
+}
+
+fn fill_floats<T>(out: &mut [[T; ROWS]], rows: &[Option<&[u8]>; ROWS], size: usize, read: impl Fn(&[u8]) -> T) {
+    for (lane, row) in rows.iter().enumerate() {
+        let Some(row) = row else { continue };
+        for (out, x) in out.iter_mut().zip(row.chunks_exact(size)) {
+            out[lane] = read(x);
+        }
+    }
+}
+
+fn fill_quanta(
+    layout: Layout,
+    kind: Kind,
+    rows: &[Option<&[u8]>; ROWS],
+    lines: &mut [Line],
+    scales: &mut [[u16; ROWS]],
+) {
+    let (size, len) = (kind.block_bytes(), kind.block_len());
+    let inner = len / COLUMNS;
+    let groups = COLUMNS / layout.group;
+    let mut loose = [[0u8; 64]; 8];
+    let mut decoded = [Decoded::ZERO; ROWS];
+    let blocks = lines.len() / layout.bits;
+    for outer in 0..blocks / inner {
+        for (lane, row) in rows.iter().enumerate() {
+            match row {
+                Some(row) => decode(kind, &row[outer * size..][..size], &mut decoded[lane]),
+                None => decoded[lane] = Decoded::ZERO,
+            }
+        }
+        for b in 0..inner {
+            let block = outer * inner + b;
+            for (lane, row) in decoded.iter().enumerate() {
+                let quanta = row.q[b * COLUMNS..][..COLUMNS].as_chunks::<4>().0;
+                for (step, four) in quanta.iter().enumerate() {
+                    loose[step][lane * 4..][..4].copy_from_slice(four);
+                }
+                let at = block * layout.scales();
+                for group in 0..groups {
+                    let index = b * groups + group;
+                    scales[at + group][lane] = f32_to_f16(row.d[index]);
+                    if layout.minimum {
+                        scales[at + groups + group][lane] = f32_to_f16(row.m[index]);
+                    }
+                }
+            }
+            press(layout.bits, &loose, &mut lines[block * layout.bits..][..layout.bits]);
+        }
+    }
+}
+
+/// Eight steps of one byte an element, into as many lines as an element has bits.
+fn press(bits: usize, steps: &[[u8; 64]; 8], out: &mut [Line]) {
+    let nibbles = |out: &mut [Line]| {
+        for s in 0..4 {
+            for i in 0..64 {
+                out[s].0[i] = (steps[s][i] & 15) | steps[s + 4][i] << 4;
+            }
+        }
+    };
+    let pairs = |from: u32, out: &mut [Line]| {
+        for (s, four) in steps.as_chunks::<4>().0.iter().enumerate() {
+            for i in 0..64 {
+                out[s].0[i] = (0..4).fold(0, |byte, t| byte | ((four[t][i] >> from) & 3) << (2 * t));
+            }
+        }
+    };
+    let single = |from: u32, out: &mut Line| {
+        for i in 0..64 {
+            out.0[i] = (0..8).fold(0, |byte, t| byte | ((steps[t][i] >> from) & 1) << t);
+        }
+    };
+    match bits {
+        8 => out.iter_mut().zip(steps).for_each(|(line, step)| line.0 = *step),
+        4 => nibbles(out),
+        5 => {
+            nibbles(out);
+            single(4, &mut out[4]);
+        }
+        6 => {
+            nibbles(out);
+            pairs(4, &mut out[4..]);
+        }
+        2 => pairs(0, out),
+        _ => {
+            pairs(0, out);
+            single(2, &mut out[2]);
+        }
+    }
+}
+
+/// One block of the file: quanta without sign, scales and minima of its groups.
+#[derive(Clone, Copy)]
+struct Decoded {
+    q: [u8; 256],
+    d: [f32; 16],
+    m: [f32; 16],
+}
+
+impl Decoded {
+    const ZERO: Self = Self { q: [0; 256], d: [0.0; 16], m: [0.0; 16] };
+}
+
+/// As `tutu_llm::quant::dequantise` explains the layouts; here quanta and scales stay apart.
+fn decode(kind: Kind, block: &[u8], out: &mut Decoded) {
+    let half = |at: usize| f16_to_f32(u16::from_le_bytes([block[at], block[at + 1]]));
+    let Decoded { q, d, m } = out;
+    let nibbles = |q: &mut [u8], bytes: &[u8]| {
+        let (low, high) = q.split_at_mut(bytes.len());
+        for ((low, high), byte) in low.iter_mut().zip(high).zip(bytes) {
+            *low = byte & 15;
+            *high = byte >> 4;
+        }
+    };
+    let fifth = |q: &mut [u8], bits: &[u8]| {
+        for (i, q) in q.iter_mut().enumerate() {
+            *q |= ((bits[i / 8] >> (i % 8)) & 1) << 4;
+        }
+    };
+    match kind {
+        Kind::Q4_0 | Kind::Iq4Nl => {
+            d[0] = half(0);
+            nibbles(&mut q[..32], &block[2..18]);
+        }
+        Kind::Q4_1 => {
+            (d[0], m[0]) = (half(0), half(2));
+            nibbles(&mut q[..32], &block[4..20]);
+        }
+        Kind::Q5_0 => {
+            d[0] = half(0);
+            nibbles(&mut q[..32], &block[6..22]);
+            fifth(&mut q[..32], &block[2..6]);
+        }
+        Kind::Q5_1 => {
+            (d[0], m[0]) = (half(0), half(2));
+            nibbles(&mut q[..32], &block[8..24]);
+            fifth(&mut q[..32], &block[4..8]);
+        }
+        Kind::Q8_0 => {
+            d[0] = half(0);
+            q.iter_mut().zip(&block[2..34]).for_each(|(q, byte)| *q = byte ^ 0x80);
+        }
+        Kind::Mxfp4 => {
+            d[0] = e8m0_half(block[0]);
+            nibbles(&mut q[..32], &block[1..17]);
+        }
+        Kind::Q4K | Kind::Q5K => {
+            let (big, least) = (half(0), half(2));
+            for s in 0..8 {
+                let (scale, minimum) = k_scale(&block[4..16], s);
+                d[s] = big * f32::from(scale);
+                m[s] = -least * f32::from(minimum);
+            }
+            let low = if kind == Kind::Q4K { 16 } else { 48 };
+            for (s, q) in q.chunks_exact_mut(64).enumerate() {
+                nibbles(q, &block[low + 32 * s..][..32]);
+            }
+            if kind == Kind::Q5K {
+                for (i, q) in q.iter_mut().enumerate() {
+                    *q |= ((block[16 + i % 32] >> (i / 32)) & 1) << 4;
+                }
+            }
+        }
+        Kind::Q2K => {
+            let (big, least) = (half(80), half(82));
+            for s in 0..16 {
+                d[s] = big * f32::from(block[s] & 15);
+                m[s] = -least * f32::from(block[s] >> 4);
+            }
+            for (i, q) in q.iter_mut().enumerate() {
+                *q = (block[16 + 32 * (i / 128) + i % 32] >> (2 * (i / 32 % 4))) & 3;
+            }
+        }
+        Kind::Q3K => {
+            let (big, scales) = (half(108), &block[96..108]);
+            for s in 0..16 {
+                let four = if s < 8 { scales[s] & 15 } else { scales[s - 8] >> 4 };
+                let two = (scales[8 + s % 4] >> (2 * (s / 4))) & 3;
+                d[s] = big * (f32::from(four | two << 4) - 32.0);
+            }
+            for (i, q) in q.iter_mut().enumerate() {
+                let low = (block[32 + 32 * (i / 128) + i % 32] >> (2 * (i / 32 % 4))) & 3;
+                *q = low | ((block[i % 32] >> (i / 32)) & 1) << 2;
+            }
+        }
+        Kind::Q6K => {
+            let big = half(208);
+            for s in 0..16 {
+                d[s] = big * f32::from(block[192 + s] as i8);
+            }
+            for (i, q) in q.iter_mut().enumerate() {
+                let (a, b, c) = (i / 128, i / 32 % 4, i % 32);
+                let byte = block[64 * a + 32 * (b % 2) + c];
+                let four = if b < 2 { byte & 15 } else { byte >> 4 };
+                *q = four | ((block[128 + 32 * a + c] >> (2 * b)) & 3) << 4;
+            }
+        }
+        Kind::Iq4Xs => {
+            let (big, high) = (half(0), u16::from_le_bytes([block[2], block[3]]));
+            for s in 0..8 {
+                let low = u16::from((block[4 + s / 2] >> (4 * (s % 2))) & 15);
+                d[s] = big * (f32::from(low | ((high >> (2 * s)) & 3) << 4) - 32.0);
+                nibbles(&mut q[32 * s..][..32], &block[8 + 16 * s..][..16]);
+            }
+        }
+        Kind::F32 | Kind::F16 | Kind::Bf16 => unreachable!("floats have no quanta"),
+    }
+}
+
+/// Whether all scales of the tensor are halves. Those of MXFP4 are powers of two that may lie outside.
+fn fits_halves(kind: Kind, bytes: &[u8]) -> bool {
+    // 2^(e - 128) from the smallest half, 2^-24, to the largest power of two among them, 2^15; and 0, as padding.
+    kind != Kind::Mxfp4 || bytes.chunks_exact(17).all(|block| matches!(block[0], 104..=143))
+}
+
+#[cfg(test)]
+mod tests {
+    use tutu_llm::weights::Weights;
+
+    use super::*;
+
+    /// Any bytes, but scales that are sound halves.
+    fn bytes(kind: Kind, count: usize) -> Vec<u8> {
+        let mut state = 7u32;
+        let mut bytes: Vec<u8> = core::iter::repeat_with(|| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 24) as u8
+        })
+        .take(count * kind.block_bytes())
+        .collect();
+        for block in bytes.chunks_exact_mut(kind.block_bytes()) {
+            let halves: &[usize] = match kind {
+                Kind::F32 => &[2],
+                Kind::F16 | Kind::Bf16 | Kind::Q4_0 | Kind::Q5_0 | Kind::Q8_0 | Kind::Iq4Nl | Kind::Iq4Xs => &[0],
+                Kind::Q4_1 | Kind::Q5_1 | Kind::Q4K | Kind::Q5K => &[0, 2],
+                Kind::Q2K => &[80, 82],
+                Kind::Q3K => &[108],
+                Kind::Q6K => &[208],
+                Kind::Mxfp4 => &[],
+            };
+            for &at in halves {
+                block[at + 1] = block[at + 1] & 0x83 | 0x28;
+            }
+            if kind == Kind::Mxfp4 {
+                block[0] = 120 + block[0] % 8;
+            }
+        }
+        bytes
+    }
+
+    #[test]
+    fn every_format_comes_back_out_of_its_panels() {
+        for kind in Kind::ALL {
+            let (width, rows) = (256, 37);
+            let data = bytes(kind, width / kind.block_len() * rows);
+            let mut weights = Weights::new();
+            let id = weights.add_owned("w", kind, [width, rows, 1], data.clone()).unwrap();
+            let mut packed = Packed::empty(weights.tensor(id), &data);
+            for mut part in packed.parts(2) {
+                part.fill(kind, &data);
+            }
+            let row_bytes = kind.row_bytes(width).unwrap();
+            let (mut truth, mut found) = (vec![0.0; width], vec![0.0; width]);
+            for row in 0..rows {
+                dequantise(kind, &data[row * row_bytes..][..row_bytes], &mut truth);
+                packed.row(row, &mut found);
+                let large = truth.iter().fold(0.0f32, |a, x| a.max(x.abs()));
+                for (t, f) in truth.iter().zip(&found) {
+                    assert!((t - f).abs() <= large * 1.5e-3, "{kind}: {f} is not {t}");
+                }
+            }
+        }
+    }
+}
