@@ -100,8 +100,8 @@ impl Task for Attend<'_> {
             let shrink = if top == f32::NEG_INFINITY { 0.0 } else { exp(l, top - new) };
             let mut shares = [0.0; PAGE];
             let (head, tail) = shares.split_at_mut(16);
-            let share = |score| l.exp(l.sub(score, l.splat(new)));
-            let (low, high) = (share(scores[0]), share(scores[1]));
+            let low = l.exp(l.sub(scores[0], l.splat(new)));
+            let high = l.exp(l.sub(scores[1], l.splat(new)));
             l.put(low, head.try_into().expect("half a page"));
             l.put(high, tail.try_into().expect("half a page"));
             let (from, to) = (first.max(page * PAGE) - page * PAGE, position.min(page * PAGE + PAGE - 1) - page * PAGE);

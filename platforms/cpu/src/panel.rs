@@ -47,6 +47,10 @@ pub struct Layout {
     pub table: Option<[u8; 16]>,
 }
 
+/// Sixteen bfloat16.
+#[derive(Clone, Copy, Debug)]
+pub struct Brains(pub [u16; ROWS]);
+
 /// A matrix, or several of one shape (experts), in panels.
 #[derive(Clone, Debug)]
 pub struct Packed {
@@ -66,7 +70,7 @@ pub enum Data {
     /// For each panel and column 16 halves.
     F16(Vec<[u16; ROWS]>),
     /// For each panel and column 16 bfloat16.
-    Bf16(Vec<[u16; ROWS]>),
+    Bf16(Vec<Brains>),
     /// For each panel and column 16 floats.
     F32(Vec<[f32; ROWS]>),
 }
@@ -118,7 +122,7 @@ impl Packed {
             None => match tensor.kind {
                 Kind::F16 => Data::F16(vec![[0; ROWS]; panels * width]),
                 Kind::F32 => Data::F32(vec![[0.0; ROWS]; panels * width]),
-                _ => Data::Bf16(vec![[0; ROWS]; panels * width]),
+                _ => Data::Bf16(vec![Brains([0; ROWS]); panels * width]),
             },
         };
         Self { width, rows, data }
@@ -185,7 +189,7 @@ impl Packed {
                 }
             }
             Data::F16(list) => floats(&|at| f16_to_f32(list[at][lane]), out),
-            Data::Bf16(list) => floats(&|at| f32::from_bits(u32::from(list[at][lane]) << 16), out),
+            Data::Bf16(list) => floats(&|at| f32::from_bits(u32::from(list[at].0[lane]) << 16), out),
             Data::F32(list) => floats(&|at| list[at][lane], out),
         }
     }
@@ -219,7 +223,7 @@ pub struct Part<'p> {
 enum Slot<'p> {
     Quanta { layout: Layout, lines: &'p mut [Line], scales: &'p mut [[u16; ROWS]] },
     F16(&'p mut [[u16; ROWS]]),
-    Bf16(&'p mut [[u16; ROWS]]),
+    Bf16(&'p mut [Brains]),
     F32(&'p mut [[f32; ROWS]]),
 }
 
@@ -230,7 +234,8 @@ impl Part<'_> {
         let panels = self.rows.div_ceil(ROWS);
         let count = match &self.slot {
             Slot::Quanta { layout, lines, .. } => lines.len() / (self.width / COLUMNS * layout.bits),
-            Slot::F16(list) | Slot::Bf16(list) => list.len() / self.width,
+            Slot::F16(list) => list.len() / self.width,
+            Slot::Bf16(list) => list.len() / self.width,
             Slot::F32(list) => list.len() / self.width,
         };
         let (all, first) = (self.rows, self.first);
@@ -262,16 +267,13 @@ impl Part<'_> {
             Slot::F16(list) => {
                 fill_floats(&mut list[i * width..][..width], rows, 2, |b| u16::from_le_bytes([b[0], b[1]]))
             }
-            Slot::Bf16(list) if kind == Kind::Bf16 => {
-                fill_floats(&mut list[i * width..][..width], rows, 2, |b| u16::from_le_bytes([b[0], b[1]]));
-            }
             Slot::Bf16(list) => {
                 let mut decoded = vec![0.0; width];
                 for (lane, row) in rows.iter().enumerate() {
                     let Some(row) = row else { continue };
                     dequantise(kind, row, &mut decoded);
                     for (out, x) in list[i * width..][..width].iter_mut().zip(&decoded) {
-                        out[lane] = f32_to_bf16(*x);
+                        out.0[lane] = f32_to_bf16(*x);
                     }
                 }
             }

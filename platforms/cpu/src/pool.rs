@@ -99,15 +99,16 @@ impl Pool {
     }
 }
 
-/// Claims chunks until none is left.
+/// Claims chunks until none is left; for the caller, who alone begins a new piece of work.
 fn help(shared: &Shared, work: &Work<'_>) {
-    while let Some(chunk) = claim(shared) {
+    while let Some((_, chunk)) = claim(shared) {
         work(chunk);
         shared.done.fetch_add(1, Ordering::Release);
     }
 }
 
-fn claim(shared: &Shared) -> Option<usize> {
+/// The next chunk, and the number of the piece of work that it is of.
+fn claim(shared: &Shared) -> Option<(u64, usize)> {
     let mut ticket = shared.ticket.load(Ordering::Acquire);
     loop {
         let (chunks, next) = (ticket >> 20 & FIELD, ticket & FIELD);
@@ -115,7 +116,7 @@ fn claim(shared: &Shared) -> Option<usize> {
             return None;
         }
         match shared.ticket.compare_exchange_weak(ticket, ticket + 1, Ordering::AcqRel, Ordering::Acquire) {
-            Ok(_) => return Some(next as usize),
+            Ok(_) => return Some((ticket >> 40, next as usize)),
             Err(now) => ticket = now,
         }
     }
@@ -135,16 +136,22 @@ impl Drop for Bell<'_> {
 
 fn serve(shared: &Shared) {
     let _bell = Bell(shared);
+    let mut known: Option<(u64, &'static Work<'static>)> = None;
     while !shared.stop.load(Ordering::Relaxed) {
-        if let Some(chunk) = claim(shared) {
-            // The piece of work whose chunk we hold cannot end before we are done, so this is its work.
-            let work = shared.work.lock().expect("nobody panics while holding it").expect("set before the ticket");
-            work(chunk);
-            shared.done.fetch_add(1, Ordering::Release);
-            help(shared, work);
-        } else {
+        let Some((piece, chunk)) = claim(shared) else {
+            // Numbers come again after 2^24 pieces of work.
+            known = None;
             rest(shared);
-        }
+            continue;
+        };
+        let work = match known {
+            Some((of, work)) if of == piece => work,
+            // The piece of work whose chunk we hold cannot end before we are done, so this is its work.
+            _ => shared.work.lock().expect("nobody panics while holding it").expect("set before the ticket"),
+        };
+        known = Some((piece, work));
+        work(chunk);
+        shared.done.fetch_add(1, Ordering::Release);
     }
 }
 

@@ -28,10 +28,10 @@ impl Task for Norm<'_> {
         for group in self.x.chunks_exact_mut(self.group) {
             let count = group.len() as f32;
             if self.kind == NormKind::Layer {
-                let mean = sum(l, group, |x| x) / count;
+                let mean = sum::<L, false>(l, group) / count;
                 group.iter_mut().for_each(|x| *x -= mean);
             }
-            let square = sum(l, group, |x| l.mul(x, x)) / count;
+            let square = sum::<L, true>(l, group) / count;
             let scale = 1.0 / (square + self.epsilon).sqrt();
             match self.weight {
                 Some(weight) => group.iter_mut().zip(weight).for_each(|(x, w)| *x = *x * scale * w),
@@ -44,17 +44,18 @@ impl Task for Norm<'_> {
     }
 }
 
-/// Sum of `f` over a row; the last vector is filled up with zeros.
+/// Sum of a row, or of its squares; the last vector is filled up with zeros.
 #[inline(always)]
-fn sum<L: Lanes>(l: L, x: &[f32], f: impl Fn(L::F) -> L::F) -> f32 {
+fn sum<L: Lanes, const SQUARES: bool>(l: L, x: &[f32]) -> f32 {
     let (whole, rest) = x.as_chunks::<16>();
-    let mut sum = l.splat(0.0);
-    for x in whole {
-        sum = l.add(sum, f(l.get(x)));
-    }
     let mut last = [0.0; 16];
     last[..rest.len()].copy_from_slice(rest);
-    l.sum(l.add(sum, f(l.get(&last))))
+    let mut sum = l.splat(0.0);
+    for x in whole.iter().chain(core::iter::once(&last)) {
+        let x = l.get(x);
+        sum = l.add(sum, if SQUARES { l.mul(x, x) } else { x });
+    }
+    l.sum(sum)
 }
 
 /// `gate = f(gate) * up`, or `gate = f(gate)` without `up`.
@@ -89,23 +90,27 @@ impl Task for Gate<'_> {
     }
 }
 
+/// `x / (1 + e^-z)`.
+#[inline(always)]
+fn gated<L: Lanes>(l: L, x: L::F, z: L::F) -> L::F {
+    l.div(x, l.add(l.splat(1.0), l.exp(l.sub(l.splat(0.0), z))))
+}
+
 #[inline(always)]
 fn function<L: Lanes>(l: L, function: Function, x: L::F, y: L::F) -> L::F {
-    // x / (1 + e^-z)
-    let gated = |x: L::F, z: L::F| l.div(x, l.add(l.splat(1.0), l.exp(l.sub(l.splat(0.0), z))));
     match function {
-        Function::Silu => l.mul(gated(x, x), y),
+        Function::Silu => l.mul(gated(l, x, x), y),
         Function::GeluTanh => {
             // 0.5 (1 + tanh u) = 1 / (1 + e^-2u); Hendrycks & Gimpel 2016.
             let cube = l.mul(l.mul(x, x), x);
             let u = l.mul(l.splat(2.0 * 0.797_884_56), l.fma(cube, l.splat(0.044_715), x));
-            l.mul(gated(x, u), y)
+            l.mul(gated(l, x, u), y)
         }
         Function::Relu => l.mul(l.max(x, l.splat(0.0)), y),
         Function::SwigluClamped { alpha, limit } => {
             let x = l.min(x, l.splat(limit));
             let y = l.max(l.min(y, l.splat(limit)), l.splat(-limit));
-            l.mul(gated(x, l.mul(x, l.splat(alpha))), l.add(y, l.splat(1.0)))
+            l.mul(gated(l, x, l.mul(x, l.splat(alpha))), l.add(y, l.splat(1.0)))
         }
         Function::Gelu => {
             let mut values = [0.0; 16];

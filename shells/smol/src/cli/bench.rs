@@ -1,0 +1,86 @@
+//! `tutu bench`: how fast a model is on this machine.
+
+use std::time::Instant;
+
+use lexopt::{Arg, Parser, ValueExt};
+use tutu_llm::backend::{Backend, Batch, PAGE, Token};
+
+use super::{Error, args};
+use crate::engine::{Engine, Options};
+
+struct Wanted {
+    prompt: usize,
+    generate: usize,
+    json: bool,
+}
+
+pub fn run(mut parser: Parser) -> Result<(), Error> {
+    let mut wanted = Wanted { prompt: 512, generate: 128, json: false };
+    let (mut model, mut options) = (None, Options::default());
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Arg::Long("threads") | Arg::Short('t') => options.threads = args::value(&mut parser)?,
+            Arg::Long("prompt") | Arg::Short('p') => wanted.prompt = args::value(&mut parser)?,
+            Arg::Long("gen") | Arg::Short('n') => wanted.generate = args::value(&mut parser)?,
+            Arg::Long("json") => wanted.json = true,
+            Arg::Value(name) if model.is_none() => model = Some(name.string()?),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    let model = model.ok_or_else(|| Error::usage("bench needs a model"))?;
+    options.context = wanted.prompt.max(wanted.generate).max(1) + 1;
+    let mut engine = Engine::open(&args::sources(&model)?, options)?;
+    let load_ms = engine.load().as_secs_f64() * 1000.0;
+    let vocabulary = engine.facts().vocabulary;
+    let backend = engine.backend();
+    // Once without the watch: memory is touched for the first time, threads wake up.
+    speed(backend, vocabulary, wanted.prompt.min(16), 2)?;
+    let prompt = speed(backend, vocabulary, wanted.prompt, 0)?;
+    let generate = speed(backend, vocabulary, 0, wanted.generate)?;
+    let peak = tutu_os::memory_peak().unwrap_or(0);
+    if wanted.json {
+        let report = serde_json::json!({
+            "load_ms": load_ms,
+            "prompt": { "tokens": wanted.prompt, "tokens_per_s": prompt },
+            "gen": { "tokens": wanted.generate, "tokens_per_s": generate },
+            "peak_rss_bytes": peak,
+        });
+        println!("{report}");
+    } else {
+        println!("load        {load_ms:>10.1} ms");
+        println!("prompt      {prompt:>10.1} tokens/s  ({} tokens)", wanted.prompt);
+        println!("generation  {generate:>10.1} tokens/s  ({} tokens)", wanted.generate);
+        println!("peak memory {:>10.1} MiB", peak as f64 / f64::from(1 << 20));
+    }
+    Ok(())
+}
+
+/// Tokens a second: `prompt` tokens in steps as large as the backend takes, then `generate` tokens one by one, from
+/// an empty cache. Which tokens they are does not matter to the speed.
+fn speed(backend: &mut dyn Backend, vocabulary: usize, prompt: usize, generate: usize) -> Result<f64, Error> {
+    let all = prompt + generate;
+    if all == 0 {
+        return Ok(0.0);
+    }
+    let table: Vec<u32> = (0..all.div_ceil(PAGE) as u32).collect();
+    let token = |position: usize, output| Token {
+        id: (position * 7919 % vocabulary) as u32,
+        position: position as u32,
+        sequence: 0,
+        output,
+    };
+    let mut logits = Vec::new();
+    let mut step =
+        |tokens: &[Token]| backend.step(&Batch { tokens, tables: &[&table] }, &mut logits).map_err(Error::failed);
+    let most = 128;
+    let start = Instant::now();
+    for from in (0..prompt).step_by(most) {
+        let to = (from + most).min(prompt);
+        let tokens: Vec<Token> = (from..to).map(|i| token(i, i + 1 == prompt)).collect();
+        step(&tokens)?;
+    }
+    for position in prompt..all {
+        step(&[token(position, true)])?;
+    }
+    Ok(all as f64 / start.elapsed().as_secs_f64())
+}

@@ -1,0 +1,132 @@
+//! From files to an engine that can answer.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Instant,
+};
+
+use tutu_llm::{
+    arch::{self, Model},
+    backend::{Backend, PAGE},
+    gguf::Gguf,
+    reference::{self, Reference},
+    token::Tokenizer,
+    weights::Bytes,
+};
+use tutu_os::Mapped;
+
+use super::{Engine, Error, template::Template};
+
+/// Where the parts of a model lie.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// The GGUF file, or all parts of a split one in order.
+    pub files: Vec<PathBuf>,
+    /// A Jinja template that takes the place of the one in the file.
+    pub template: Option<String>,
+}
+
+/// Who computes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Device {
+    /// The processor, as fast as it can.
+    #[default]
+    Cpu,
+    /// The scalar interpreter in f32: slow, and right by inspection.
+    Reference,
+}
+
+/// How a model is opened.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Who computes.
+    pub device: Device,
+    /// Positions of one conversation; 0 for what the model was trained with.
+    pub context: usize,
+    /// Tokens of a step at most.
+    pub batch: usize,
+    /// Threads; 0 for as many as this process may use.
+    pub threads: usize,
+    /// How keys and values are kept.
+    pub kv: tutu_cpu::KvKind,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { device: Device::Cpu, context: 4096, batch: 128, threads: 0, kv: tutu_cpu::KvKind::F16 }
+    }
+}
+
+impl Engine {
+    /// Opens a model: maps its files, reads what it is, prepares the weights for whoever computes.
+    ///
+    /// # Errors
+    /// A file that cannot be read or is no model that we run; an adapter that does not fit it.
+    pub fn open(sources: &Sources, options: Options) -> Result<Self, Error> {
+        let start = Instant::now();
+        let files = sources.files.iter().map(|path| map(path)).collect::<Result<Vec<_>, _>>()?;
+        let bytes: Vec<Bytes> = files.iter().map(|file| Arc::clone(file) as Bytes).collect();
+        let path = sources.files.first().cloned().unwrap_or_default();
+        let model_error = |source| Error::Model { path: path.clone(), source };
+        let model = Model::load(&bytes, options.context).map_err(model_error)?;
+        let first = (*bytes[0]).as_ref();
+        let gguf = Gguf::parse(first).map_err(|e| model_error(arch::Error::from(e)))?;
+        let tokenizer = Tokenizer::from_gguf(&gguf).map_err(Error::Tokenizer)?;
+        let source = sources.template.as_deref().or(gguf.str("tokenizer.chat_template"));
+        let template = Template::new(source, &model.facts, &tokenizer).map_err(Error::Template)?;
+
+        let context = match options.context {
+            0 => model.facts.context,
+            wanted => wanted.min(model.facts.context),
+        };
+        let pages = context.div_ceil(PAGE);
+        let tokens_max = options.batch.clamp(1, context);
+        let Model { facts, weights, plan } = model;
+        let backend: Box<dyn Backend + Send> = match options.device {
+            Device::Reference => Box::new(Reference::new(weights, plan, reference::Options { tokens_max, pages })),
+            Device::Cpu => {
+                let threads = if options.threads == 0 { tutu_os::cores() } else { options.threads };
+                let mapped = files.clone();
+                let release: tutu_cpu::Release =
+                    Arc::new(move |part: &[u8]| mapped.iter().for_each(|file| file.release(part)));
+                let isa = match std::env::var("TUTU_CPU") {
+                    Ok(name) => Some(tutu_cpu::Isa::named(&name).ok_or_else(|| {
+                        Error::Backend(format!("TUTU_CPU is {name:?}; it may be avx512vnni, avx512, avx2 or portable"))
+                    })?),
+                    Err(_) => None,
+                };
+                let options =
+                    tutu_cpu::Options { tokens_max, pages, threads, kv: options.kv, isa, release: Some(release) };
+                Box::new(tutu_cpu::Engine::new(weights, plan, options).map_err(|e| Error::Backend(e.to_string()))?)
+            }
+        };
+        Ok(Self {
+            facts,
+            tokenizer,
+            template,
+            backend,
+            files,
+            context,
+            cached: Vec::with_capacity(context),
+            table: (0..pages as u32).collect(),
+            batch: Vec::with_capacity(tokens_max),
+            load: start.elapsed(),
+        })
+    }
+}
+
+fn map(path: &Path) -> Result<Arc<Mapped>, Error> {
+    Mapped::open(path).map(Arc::new).map_err(|source| Error::File { path: path.into(), source })
+}
+
+/// The tokenizer of a model, without its weights.
+///
+/// # Errors
+/// As [`Engine::open`].
+pub fn tokenizer(sources: &Sources) -> Result<Tokenizer, Error> {
+    let path = sources.files.first().cloned().unwrap_or_default();
+    let file = map(&path)?;
+    let gguf = Gguf::parse((*file).as_ref()).map_err(|e| Error::Model { path, source: arch::Error::from(e) })?;
+    Tokenizer::from_gguf(&gguf).map_err(Error::Tokenizer)
+}

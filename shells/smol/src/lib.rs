@@ -1,0 +1,12 @@
+//! The product: a command line around an engine and a store of models.
+//!
+//! | room | what it does |
+//! |---|---|
+//! | [`cli`] | one file a command |
+//! | [`config`] | settings: flags over environment over file over defaults |
+//! | [`engine`] | a loaded model that answers |
+//! | [`perform`] | fetches what the core decides to fetch |
+//! | [`store`] | models on disk, their records in LMDB |
+
+pub mod cli;
+pub mod engine;
