@@ -2,5 +2,8 @@
 
 pub mod catalogue;
 pub mod name;
+pub mod option;
+pub mod tutufile;
 
 pub use name::{Name, Reference};
+pub use tutufile::TuTufile;
