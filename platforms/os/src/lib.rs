@@ -2,8 +2,12 @@
 //!
 //! Invariants: every `unsafe` block stands on a fact that its comment names; nothing here decides anything.
 
+mod database;
 mod limits;
+mod lock;
 mod mapped;
 
-pub use limits::{cores, disk_free, memory_peak, memory_total};
+pub use database::open_database;
+pub use limits::{cores, disk_free, memory_peak, memory_total, terminal_width};
+pub use lock::Lock;
 pub use mapped::Mapped;

@@ -64,6 +64,22 @@ pub fn disk_free(path: &Path) -> io::Result<u64> {
     }
 }
 
+/// Columns of the terminal on standard output; `None` where it is none.
+pub fn terminal_width() -> Option<usize> {
+    #[cfg(unix)]
+    {
+        // SAFETY: `winsize` is a plain structure of numbers, for which all zeros is a value.
+        let mut size: libc::winsize = unsafe { core::mem::zeroed() };
+        // SAFETY: `size` is a valid place for what this request writes.
+        let answer = unsafe { libc::ioctl(libc::STDOUT_FILENO, libc::TIOCGWINSZ, &raw mut size) };
+        (answer == 0 && size.ws_col > 0).then_some(size.ws_col.into())
+    }
+    #[cfg(not(unix))]
+    {
+        None
+    }
+}
+
 /// The number of kilobytes after `name`, in bytes.
 fn field(text: &str, name: &str) -> Option<u64> {
     let line = text.lines().find(|line| line.starts_with(name))?;

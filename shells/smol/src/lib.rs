@@ -3,10 +3,11 @@
 //! | room | what it does |
 //! |---|---|
 //! | [`cli`] | one file a command |
-//! | [`config`] | settings: flags over environment over file over defaults |
-//! | [`engine`] | a loaded model that answers |
+//! //! | [`engine`] | a loaded model that answers |
 //! | [`perform`] | fetches what the core decides to fetch |
 //! | [`store`] | models on disk, their records in LMDB |
 
 pub mod cli;
 pub mod engine;
+pub mod perform;
+pub mod store;

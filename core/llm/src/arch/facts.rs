@@ -42,7 +42,11 @@ pub enum Pooling {
 }
 
 impl Facts {
-    pub(super) fn read(head: &Gguf<'_>, weights: &Weights) -> Result<Self, Error> {
+    /// Reads them from a file's head and its tensors.
+    ///
+    /// # Errors
+    /// [`Error::Missing`], [`Error::Value`], [`Error::NoTensor`].
+    pub fn read(head: &Gguf<'_>, weights: &Weights) -> Result<Self, Error> {
         let text = |key: &str| head.str(key).ok_or_else(|| Error::Missing(key.into()));
         let architecture = String::from(text("general.architecture")?);
         let number = |name: &str| {

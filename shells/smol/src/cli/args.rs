@@ -1,11 +1,18 @@
-//! What several commands read from the command line.
+//! What several commands read from the command line and from the home.
 
-use std::{path::PathBuf, str::FromStr};
+use std::{
+    path::{Path, PathBuf},
+    str::FromStr,
+};
 
-use lexopt::{Parser, ValueExt};
+use lexopt::{Arg, Parser, ValueExt};
+use tutu_node::work::models::{Name, Reference};
 
-use super::Error;
-use crate::engine::Sources;
+use super::{Error, models};
+use crate::{
+    engine::Sources,
+    store::{Kind, Store},
+};
 
 /// The value of a flag, as a number or whatever it must be.
 pub fn value<T: FromStr>(parser: &mut Parser) -> Result<T, Error>
@@ -15,7 +22,95 @@ where
     Ok(parser.value()?.parse()?)
 }
 
-/// The files of the model that somebody named.
-pub fn sources(model: &str) -> Result<Sources, Error> {
-    Ok(Sources { files: vec![PathBuf::from(model)], template: None })
+/// All words of a command that takes no flags.
+pub fn words(parser: &mut Parser) -> Result<Vec<String>, Error> {
+    let mut words = Vec::new();
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Arg::Value(word) => words.push(word.string()?),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    Ok(words)
+}
+
+/// The folder of everything: `$TUTU_HOME`, or `~/.tutu`.
+pub fn home() -> Result<PathBuf, Error> {
+    let set = std::env::var_os("TUTU_HOME").filter(|path| !path.is_empty()).map(PathBuf::from);
+    let default = || std::env::home_dir().map(|home| home.join(".tutu"));
+    set.or_else(default).ok_or_else(|| Error::failed("there is no home directory; set TUTU_HOME"))
+}
+
+/// The store of the home.
+pub fn store() -> Result<Store, Error> {
+    let home = home()?;
+    let others = std::env::var_os("OLLAMA_MODELS").map(PathBuf::from);
+    let others = others.or_else(|| std::env::home_dir().map(|home| home.join(".ollama/models")));
+    Ok(Store::open(&home, &home.join("models"), others.as_deref())?)
+}
+
+/// A model that was named: its files, and what was stored with it.
+pub struct Model {
+    /// Its files.
+    pub sources: Sources,
+    /// A text for the system role.
+    pub system: Option<String>,
+    /// Parameters, a JSON object.
+    pub parameters: Option<serde_json::Map<String, serde_json::Value>>,
+    /// Under which name it is shown.
+    pub name: String,
+}
+
+/// Finds the model that somebody named; with `pull`, fetches it where it is not here.
+pub fn model(text: &str, pull: bool) -> Result<Model, Error> {
+    match Reference::parse(text).map_err(Error::usage)? {
+        Reference::Path(path) => of_file(&path),
+        Reference::Url(url) => Err(Error::failed(format!("{url}: download the file first, then run it by its path"))),
+        Reference::Name(name) => of_name(&name, pull),
+    }
+}
+
+fn of_file(text: &str) -> Result<Model, Error> {
+    let home = || std::env::home_dir().unwrap_or_default();
+    let path = text.strip_prefix("~/").map_or_else(|| PathBuf::from(text), |rest| home().join(rest));
+    if !path.is_file() {
+        return Err(Error::failed(format!("{text} is no file; `tutu list` shows the models that are here")));
+    }
+    let sources = Sources { files: parts(&path), template: None };
+    Ok(Model { sources, system: None, parameters: None, name: text.into() })
+}
+
+/// All parts of a split model whose first part is named `x-00001-of-00003.gguf`.
+fn parts(path: &Path) -> Vec<PathBuf> {
+    let split = || {
+        let name = path.file_name()?.to_str()?;
+        let (head, count) = name.strip_suffix(".gguf")?.rsplit_once("-of-")?;
+        let base = head.strip_suffix("-00001")?;
+        let number: u32 = count.parse().ok().filter(|n| count.len() == 5 && (2..1000).contains(n))?;
+        Some((1..=number).map(|i| path.with_file_name(format!("{base}-{i:05}-of-{count}.gguf"))).collect())
+    };
+    split().unwrap_or_else(|| vec![path.into()])
+}
+
+fn of_name(name: &Name, pull: bool) -> Result<Model, Error> {
+    let store = store()?;
+    let record = match store.find(name) {
+        Err(crate::store::Error::NotFound { .. }) if pull => models::bring(&store, name)?,
+        found => found?,
+    };
+    // Being used last matters to what is removed first, not to this answer.
+    let _ = store.touch(name);
+    let files: Vec<PathBuf> = record
+        .layers
+        .iter()
+        .filter(|layer| layer.kind == Kind::Model)
+        .map(|layer| store.layer(&record, layer))
+        .collect();
+    let parameters = store.text(&record, Kind::Parameters).and_then(|text| serde_json::from_str(&text).ok());
+    Ok(Model {
+        sources: Sources { files, template: None },
+        system: store.text(&record, Kind::System),
+        parameters,
+        name: record.name,
+    })
 }

@@ -29,7 +29,7 @@ pub fn run(mut parser: Parser) -> Result<(), Error> {
     }
     let model = model.ok_or_else(|| Error::usage("bench needs a model"))?;
     options.context = wanted.prompt.max(wanted.generate).max(1) + 1;
-    let mut engine = Engine::open(&args::sources(&model)?, options)?;
+    let mut engine = Engine::open(&args::model(&model, true)?.sources, options)?;
     let load_ms = engine.load().as_secs_f64() * 1000.0;
     let vocabulary = engine.facts().vocabulary;
     let backend = engine.backend();

@@ -51,3 +51,9 @@ impl From<std::io::Error> for Error {
         Self::failed(error)
     }
 }
+
+impl From<crate::store::Error> for Error {
+    fn from(error: crate::store::Error) -> Self {
+        Self::failed(error)
+    }
+}

@@ -1,18 +1,28 @@
 //! The command line: a table of commands, and what becomes of an error.
 
 mod args;
+mod bars;
 mod bench;
+mod chat;
+mod commands;
 mod error;
+mod help;
+mod human;
+mod models;
 mod perplexity;
+mod run;
+mod show;
 mod tokenize;
 
 use std::process::ExitCode;
+
+use lexopt::{Arg, Parser};
 
 pub use error::Error;
 
 /// Runs the command line of this process. Exit codes: 0 done, 1 failed, 2 used wrongly.
 pub fn main() -> ExitCode {
-    match run() {
+    match dispatch(Parser::from_env()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
@@ -21,15 +31,20 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run() -> Result<(), Error> {
-    let mut parser = lexopt::Parser::from_env();
-    let Some(lexopt::Arg::Value(command)) = parser.next()? else {
-        return Err(Error::usage("no command was given"));
+fn dispatch(mut parser: Parser) -> Result<(), Error> {
+    let name = match parser.next()? {
+        None => {
+            print!("{}", help::overview());
+            return Ok(());
+        }
+        Some(Arg::Long("help") | Arg::Short('h')) => "help".into(),
+        Some(Arg::Long("version") | Arg::Short('v' | 'V')) => {
+            println!("tutu {}", env!("CARGO_PKG_VERSION"));
+            return Ok(());
+        }
+        Some(Arg::Value(name)) => name.to_string_lossy().into_owned(),
+        Some(other) => return Err(other.unexpected().into()),
     };
-    match command.to_string_lossy().as_ref() {
-        "bench" => bench::run(parser),
-        "perplexity" => perplexity::run(parser),
-        "tokenize" => tokenize::run(parser),
-        other => Err(Error::usage(format!("there is no command {other:?}"))),
-    }
+    let command = commands::find(&name)?;
+    (command.run)(parser)
 }

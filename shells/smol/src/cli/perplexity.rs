@@ -26,7 +26,7 @@ pub fn run(mut parser: Parser) -> Result<(), Error> {
     };
     let text = std::fs::read(file).map_err(|e| Error::failed(format!("{file} cannot be read: {e}")))?;
     let text = String::from_utf8_lossy(&text);
-    let mut engine = Engine::open(&args::sources(model)?, options)?;
+    let mut engine = Engine::open(&args::model(model, true)?.sources, options)?;
     let mut ids = Vec::new();
     engine.tokenizer().encode(&text, Special::Text, &mut ids);
     ids.truncate(most);

@@ -20,7 +20,7 @@ pub fn run(mut parser: Parser) -> Result<(), Error> {
         }
     }
     let model = model.ok_or_else(|| Error::usage("tokenize needs a model"))?;
-    let tokenizer = engine::tokenizer(&args::sources(&model)?)?;
+    let tokenizer = engine::tokenizer(&args::model(&model, true)?.sources)?;
     let mut text = Vec::new();
     std::io::stdin().read_to_end(&mut text)?;
     let text = String::from_utf8(text).map_err(|e| {

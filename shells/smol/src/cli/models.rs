@@ -1,0 +1,80 @@
+//! `tutu pull`, `list`, `rm`, `cp`.
+
+use lexopt::Parser;
+use tutu_node::{
+    kit::Bytes,
+    work::models::{Name, Reference},
+};
+
+use super::{Error, args, bars::Bars, human};
+use crate::{
+    perform,
+    store::{Record, Store, now},
+};
+
+/// Brings a model into the store, with bars.
+pub fn bring(store: &Store, name: &Name) -> Result<Record, Error> {
+    let mut bars = Bars::new();
+    let result = perform::model(store, name, &mut |progress| bars.show(progress));
+    bars.finish();
+    result.map_err(|e| Error::failed(format!("{name} could not be pulled: {e}")))
+}
+
+/// `tutu pull MODEL`.
+pub fn pull(mut parser: Parser) -> Result<(), Error> {
+    let Some(model) = args::words(&mut parser)?.pop() else {
+        return Err(Error::usage("pull needs a model"));
+    };
+    match Reference::parse(&model).map_err(Error::usage)? {
+        Reference::Name(name) => {
+            let record = bring(&args::store()?, &name)?;
+            eprintln!("pulled {} ({})", record.name, Bytes(record.size()));
+            Ok(())
+        }
+        Reference::Url(url) => Err(Error::usage(format!("a URL is run as it is: tutu run {url}"))),
+        Reference::Path(path) => Err(Error::usage(format!("{path} is here already: tutu run {path}"))),
+    }
+}
+
+/// `tutu list [PREFIX]`.
+pub fn list(mut parser: Parser) -> Result<(), Error> {
+    let prefix = args::words(&mut parser)?.pop().unwrap_or_default().to_lowercase();
+    let mut rows = vec![["NAME", "ID", "SIZE", "MODIFIED"].map(String::from)];
+    for record in args::store()?.list()?.iter().filter(|record| record.name.to_lowercase().starts_with(&prefix)) {
+        let age = human::ago(now().saturating_sub(record.modified));
+        rows.push([record.name.clone(), record.digest.short(), Bytes(record.size()).to_string(), age]);
+    }
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths = [width(0), width(1), width(2)];
+    for [name, id, size, age] in &rows {
+        println!("{name:<0$}    {id:<1$}    {size:<2$}    {age}", widths[0], widths[1], widths[2]);
+    }
+    Ok(())
+}
+
+/// `tutu rm MODEL...`.
+pub fn remove(mut parser: Parser) -> Result<(), Error> {
+    let names = args::words(&mut parser)?;
+    if names.is_empty() {
+        return Err(Error::usage("rm needs a model"));
+    }
+    let store = args::store()?;
+    for text in names {
+        let name = Name::parse(&text).map_err(Error::usage)?;
+        store.remove(&name)?;
+        println!("deleted '{text}'");
+    }
+    Ok(())
+}
+
+/// `tutu cp FROM TO`.
+pub fn copy(mut parser: Parser) -> Result<(), Error> {
+    let words = args::words(&mut parser)?;
+    let [from, to] = words.as_slice() else {
+        return Err(Error::usage("cp needs a model and a new name"));
+    };
+    let name = |text: &str| Name::parse(text).map_err(Error::usage);
+    args::store()?.copy(&name(from)?, &name(to)?)?;
+    println!("copied '{from}' to '{to}'");
+    Ok(())
+}

