@@ -34,7 +34,7 @@ pub(crate) struct Engine<L> {
     /// By tensor: the matrices that are multiplied with.
     packed: Vec<Option<Packed>>,
     /// By tensor: small lists, decoded.
-    lists: Vec<Option<Vec<f32>>>,
+    lists: Vec<Option<Arc<[f32]>>>,
     buffers: Vec<Vec<f32>>,
     caches: Vec<Cache>,
     angles: Vec<Angles>,
@@ -76,11 +76,9 @@ impl<L: Lanes> Engine<L> {
                 self.list(*bias);
             }
             Op::Attention { attention, .. } => self.list(attention.sinks),
-            Op::Rope { rope, .. } => {
-                if !self.angles.iter().any(|angles| angles.is_of(rope)) {
-                    let factors = rope.factors.map(|id| decode(&self.weights, id));
-                    self.angles.push(Angles::new(rope, factors));
-                }
+            Op::Rope { rope, .. } if !self.angles.iter().any(|angles| angles.is_of(rope)) => {
+                let factors = rope.factors.map(|id| decode(&self.weights, id));
+                self.angles.push(Angles::new(rope, factors));
             }
             Op::Experts { experts, .. } => {
                 [experts.router, experts.gate, experts.up, experts.down].into_iter().for_each(|id| self.pack(id));
@@ -95,7 +93,7 @@ impl<L: Lanes> Engine<L> {
         if let Some(id) = id {
             let slot = &mut self.lists[id.0 as usize];
             if slot.is_none() {
-                *slot = Some(decode(&self.weights, id));
+                *slot = Some(decode(&self.weights, id).into());
             }
         }
     }
@@ -128,6 +126,11 @@ impl<L: Lanes> Engine<L> {
 
     fn listed(&self, id: Option<TensorId>) -> Option<&[f32]> {
         id.map(|id| self.lists[id.0 as usize].as_deref().expect("decoded when the plan was prepared"))
+    }
+
+    /// As `listed`, to be kept while the engine is changed.
+    fn held(&self, id: Option<TensorId>) -> Option<Arc<[f32]>> {
+        id.map(|id| self.lists[id.0 as usize].clone().expect("decoded when the plan was prepared"))
     }
 
     fn reserve(&mut self, slot: Slot, rows: usize) {
@@ -182,16 +185,15 @@ impl<L: Lanes> Engine<L> {
             }
             Op::Norm { kind, group, epsilon, weight, bias, x, out } => {
                 let (x, out) = (self.share(*x, n), self.share(*out, n));
-                let (weight, bias) = (self.lists_of(*weight), self.lists_of(*bias));
+                let (weight, bias) = (self.held(*weight), self.held(*bias));
                 Self::each_row(&mut self.pool, n, |i| {
                     let row = out.row(i);
                     if x.differs(&out) {
                         row.copy_from_slice(x.row(i));
                     }
-                    let (weight, bias) = (weight.as_deref().map(Vec::as_slice), bias.as_deref().map(Vec::as_slice));
+                    let (weight, bias) = (weight.as_deref(), bias.as_deref());
                     l.run(Norm { kind: *kind, group: *group, epsilon: *epsilon, weight, bias, x: row });
                 });
-                self.give_back(ops, weight, bias);
             }
             Op::Linear { x, .. } => return self.linears(ops, *x, n),
             Op::Rope { rope, x } => {
@@ -258,21 +260,6 @@ impl<L: Lanes> Engine<L> {
                 let tensor = self.weights.tensor(table);
                 let bytes = tensor.row_bytes();
                 tutu_llm::quant::dequantise(tensor.kind, &self.weights.data(table)[row * bytes..][..bytes], out);
-            }
-        }
-    }
-
-    /// Lists are taken out while threads use them beside the rest of the engine.
-    fn lists_of(&mut self, id: Option<TensorId>) -> Option<Box<Vec<f32>>> {
-        id.map(|id| Box::new(self.lists[id.0 as usize].take().expect("decoded when the plan was prepared")))
-    }
-
-    fn give_back(&mut self, ops: &[Op], weight_list: Option<Box<Vec<f32>>>, bias_list: Option<Box<Vec<f32>>>) {
-        if let Op::Norm { weight, bias, .. } = &ops[0] {
-            for (id, list) in [(weight, weight_list), (bias, bias_list)] {
-                if let (Some(id), Some(list)) = (id, list) {
-                    self.lists[id.0 as usize] = Some(*list);
-                }
             }
         }
     }
@@ -366,7 +353,7 @@ impl<L: Lanes> Engine<L> {
     fn attend(&mut self, attention: &Attention, slots: [Slot; 4], batch: &Batch<'_>, n: usize) {
         let [q, k, v, out] = slots.map(|slot| self.share(slot, n));
         let lanes = self.lanes;
-        let sinks = attention.sinks.map(|id| self.lists[id.0 as usize].clone().expect("decoded"));
+        let sinks = self.held(attention.sinks);
         let group = attention.heads / attention.kv_heads;
         let Some(cache) = attention.cache else {
             self.attend_all(attention, [q, k, v, out], batch, n);

@@ -14,6 +14,8 @@
 //! computed with it, in how many chunks, or on how many threads; every `unsafe` block stands on a fact that its
 //! comment names.
 
+#![allow(clippy::needless_range_loop, reason = "kernels index several arrays by one number")]
+
 mod attention;
 mod engine;
 pub mod lanes;

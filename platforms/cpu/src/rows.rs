@@ -103,7 +103,7 @@ fn function<L: Lanes>(l: L, function: Function, x: L::F, y: L::F) -> L::F {
         Function::GeluTanh => {
             // 0.5 (1 + tanh u) = 1 / (1 + e^-2u); Hendrycks & Gimpel 2016.
             let cube = l.mul(l.mul(x, x), x);
-            let u = l.mul(l.splat(2.0 * 0.797_884_56), l.fma(cube, l.splat(0.044_715), x));
+            let u = l.mul(l.splat(2.0 * 0.797_884_6), l.fma(cube, l.splat(0.044_715), x));
             l.mul(gated(l, x, u), y)
         }
         Function::Relu => l.mul(l.max(x, l.splat(0.0)), y),

@@ -364,8 +364,6 @@ impl Machine for Pull {
 
 #[cfg(test)]
 mod tests {
-    use alloc::vec;
-
     use super::{Input::*, *};
     use crate::kit::{laws, trace};
 
@@ -378,8 +376,8 @@ mod tests {
         pause: Duration::from_millis(5),
     };
 
-    fn started(sources: usize, have: Vec<Range<u64>>) -> Input {
-        Started { sources, have, free: Bytes(1000) }
+    fn started(sources: usize, have: &[Range<u64>]) -> Input {
+        Started { sources, have: have.into(), free: Bytes(1000) }
     }
 
     fn sized(source: usize) -> Input {
@@ -389,7 +387,7 @@ mod tests {
     #[test]
     fn parts_are_fetched_side_by_side_verified_and_published() {
         let script = [
-            (0, started(1, vec![])),
+            (0, started(1, &[])),
             (1, sized(0)),
             (2, Fetched { start: 10 }),
             (3, Fetched { start: 0 }),
@@ -408,7 +406,7 @@ mod tests {
 
     #[test]
     fn what_is_there_is_not_fetched_again() {
-        let script = [(0, started(1, vec![0..10, 20..25])), (1, sized(0)), (2, Fetched { start: 10 })];
+        let script = [(0, started(1, &[0..10, 20..25])), (1, sized(0)), (2, Fetched { start: 10 })];
         let trace = trace::of(&mut Pull::new(CONFIG), script, 40);
         assert!(
             trace.contains("-> [Fetch { source: 0, range: 10..20 }]\n2ms Fetched { start: 10 } -> [Verify]"),
@@ -419,7 +417,7 @@ mod tests {
     #[test]
     fn a_silent_source_gives_way_and_the_last_one_fails() {
         assert_eq!(
-            trace::of(&mut Pull::new(CONFIG), [(0, started(2, vec![]))], 500),
+            trace::of(&mut Pull::new(CONFIG), [(0, started(2, &[]))], 500),
             "0ms Started { sources: 2, have: [], free: Bytes(1000) } -> [Probe { source: 0 }]\n\
              100ms tick -> [Abandon { source: 0 }, Probe { source: 1 }]\n\
              200ms tick -> [Abandon { source: 1 }, Fail(NoSource)]\n"
@@ -428,14 +426,14 @@ mod tests {
 
     #[test]
     fn a_part_that_stalls_is_asked_for_again_and_then_given_up() {
-        let script = [(0, started(1, vec![0..20])), (1, sized(0)), (30, Progressed { start: 20, bytes: Bytes(2) })];
+        let script = [(0, started(1, &[0..20])), (1, sized(0)), (30, Progressed { start: 20, bytes: Bytes(2) })];
         let trace = trace::of(&mut Pull::new(CONFIG), script, 500);
         assert!(trace.contains("85ms tick -> [Fetch { source: 0, range: 20..25 }]\n135ms tick -> [Abandon { source: 0 }, Fail(NoSource)]"), "{trace}");
     }
 
     #[test]
     fn a_wrong_digest_begins_again_elsewhere() {
-        let script = [(0, started(2, vec![0..25])), (1, sized(0)), (2, Verified { right: false }), (3, sized(1))];
+        let script = [(0, started(2, &[0..25])), (1, sized(0)), (2, Verified { right: false }), (3, sized(1))];
         let trace = trace::of(&mut Pull::new(CONFIG), script, 10);
         assert!(trace.contains("[Discard, Abandon { source: 0 }, Probe { source: 1 }]"), "{trace}");
         assert!(trace.contains("Fetch { source: 1, range: 0..10 }"), "{trace}");
@@ -443,14 +441,14 @@ mod tests {
 
     #[test]
     fn a_disk_that_is_too_full_is_told_before_anything_is_fetched() {
-        let script = [(0, Started { sources: 1, have: vec![0..5], free: Bytes(12) }), (1, sized(0))];
+        let script = [(0, Started { sources: 1, have: [0..5].into(), free: Bytes(12) }), (1, sized(0))];
         let trace = trace::of(&mut Pull::new(CONFIG), script, 10);
         assert!(trace.ends_with("[Abandon { source: 0 }, Fail(Full { missing: Bytes(8) })]\n"), "{trace}");
     }
 
     #[test]
     fn a_source_without_ranges_begins_from_nothing() {
-        let script = [(0, started(1, vec![0..5])), (1, Sized { source: 0, size: Bytes(25), ranged: false })];
+        let script = [(0, started(1, &[0..5])), (1, Sized { source: 0, size: Bytes(25), ranged: false })];
         let trace = trace::of(&mut Pull::new(CONFIG), script, 10);
         assert!(trace.ends_with("[Discard, Fetch { source: 0, range: 0..25 }]\n"), "{trace}");
     }
@@ -470,7 +468,7 @@ mod tests {
                     let source = below(3) as usize;
                     let start = [0, 10, 20][below(3) as usize];
                     let input = match below(if i == 0 { 1 } else { 7 }) {
-                        0 => started(3, vec![]),
+                        0 => started(3, &[]),
                         1 => sized(source),
                         2 => Progressed { start, bytes: Bytes(below(10)) },
                         3 => Fetched { start },

@@ -190,8 +190,8 @@ fn from_catalogue(
 pub fn details(path: &Path) -> Result<Details, Error> {
     let file: weights::Bytes = Arc::new(Mapped::open(path)?);
     let head = Gguf::parse((*file).as_ref()).map_err(|e| Error::Model(format!("{}: {e}", path.display())))?;
-    let tensors =
-        tutu_llm::gguf::weights(&[file.clone()]).map_err(|e| Error::Model(format!("{}: {e}", path.display())))?;
+    let tensors = tutu_llm::gguf::weights(std::slice::from_ref(&file))
+        .map_err(|e| Error::Model(format!("{}: {e}", path.display())))?;
     let facts = arch::Facts::read(&head, &tensors).map_err(|e| Error::Model(format!("{}: {e}", path.display())))?;
     let parameters = facts.size_label();
     Ok(Details { family: facts.architecture, parameters, quantisation: facts.quantisation })

