@@ -364,6 +364,8 @@ impl Machine for Pull {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::single_range_in_vec_init, reason = "a list of one range is meant")]
+
     use super::{Input::*, *};
     use crate::kit::{laws, trace};
 
