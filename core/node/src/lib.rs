@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`kit`] | the shape of a machine, time, the four laws |
 //! | [`work`] | models: their names, where they come from, how they are fetched and kept |
+//! | [`edge`] | what the outside sets |
 //!
 //! Invariants: no `std`, no `unsafe`, no float, no order that is not ours, no number of a stranger believed
 //! before it was checked.
@@ -12,5 +13,6 @@
 
 extern crate alloc;
 
+pub mod edge;
 pub mod kit;
 pub mod work;

@@ -1,0 +1,3 @@
+//! What the outside asks and sets.
+
+pub mod config;
