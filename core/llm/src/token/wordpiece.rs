@@ -54,14 +54,13 @@ fn is_blank(c: char) -> bool {
     matches!(c, '\t' | '\n' | '\r') || c.is_whitespace()
 }
 
-/// What is taken out: control characters, format characters, and what stands for nothing.
+/// What is taken out: control and format characters. What has no meaning yet, or a private one, stays and is unknown.
 fn is_noise(c: char) -> bool {
-    use GeneralCategory::{Control, Format, PrivateUse, Surrogate, Unassigned};
+    use GeneralCategory::{Control, Format};
     if matches!(c, '\t' | '\n' | '\r') {
         return false;
     }
-    matches!(c, '\0' | '\u{fffd}')
-        || matches!(c.general_category(), Control | Format | PrivateUse | Surrogate | Unassigned)
+    matches!(c, '\0' | '\u{fffd}') || matches!(c.general_category(), Control | Format)
 }
 
 fn stands_alone(c: char) -> bool {
