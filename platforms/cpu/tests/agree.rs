@@ -1,0 +1,174 @@
+//! The engine computes what the interpreter computes, on every instruction set that this processor has, and gives the
+//! same bits however the work is cut.
+
+#[path = "../../../core/llm/tests/tiny/mod.rs"]
+#[allow(dead_code, reason = "shared with other tests")]
+mod tiny;
+
+use std::sync::Arc;
+
+use tutu_cpu::{Engine, Isa, Options};
+use tutu_llm::{
+    arch::Model,
+    backend::{Backend, Batch, PAGE, Token},
+    plan::{Op, Plan, Slot, Write},
+    quant::{Kind, quantise},
+    reference::{self, Reference},
+    weights::Weights,
+};
+
+/// The cache holds halves here and floats in the interpreter: 2^-11 each, over some layers.
+const TOLERANCE: f32 = 1e-2;
+
+fn isas() -> Vec<Isa> {
+    let has = |isa: &Isa| {
+        let plan =
+            Plan { buffers: vec![], ops: vec![], caches: vec![], output: Slot { buffer: 0, column: 0, width: 0 } };
+        let options = Options { isa: Some(*isa), ..Options::default() };
+        Engine::new(Arc::new(Weights::new()), Arc::new(plan), options).is_ok()
+    };
+    Isa::ALL.into_iter().filter(has).collect()
+}
+
+fn run(backend: &mut dyn Backend, ids: &[u32], at_a_time: usize) -> Vec<f32> {
+    let table: Vec<u32> = (0..ids.len().div_ceil(PAGE) as u32).rev().collect();
+    let (mut all, mut out) = (Vec::new(), Vec::new());
+    for (part, chunk) in ids.chunks(at_a_time).enumerate() {
+        let token = |(i, &id)| Token { id, position: (part * at_a_time + i) as u32, sequence: 0, output: true };
+        let tokens: Vec<Token> = chunk.iter().enumerate().map(token).collect();
+        backend.step(&Batch { tokens: &tokens, tables: &[&table] }, &mut out).unwrap();
+        all.extend_from_slice(&out);
+    }
+    all
+}
+
+fn worst(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
+#[test]
+fn every_architecture_is_computed_as_the_interpreter_computes_it() {
+    let ids = tiny::tokens();
+    for name in tiny::NAMES {
+        let model = Model::load(&[Arc::new(tiny::model(name))], 512).unwrap();
+        let pages = ids.len().div_ceil(PAGE);
+        let options = reference::Options { tokens_max: 64, pages };
+        let truth = run(&mut Reference::new(model.weights.clone(), model.plan.clone(), options), &ids, 64);
+        let size = truth.iter().fold(0.0f32, |a, x| a.max(x.abs()));
+        for isa in isas() {
+            let options = Options { tokens_max: 64, pages, isa: Some(isa), threads: 2, ..Options::default() };
+            let mut engine = Engine::new(model.weights.clone(), model.plan.clone(), options).unwrap();
+            let off = worst(&run(&mut engine, &ids, 64), &truth);
+            assert!(off < TOLERANCE * size, "{name} on {}: off by {off} of {size}", isa.name());
+        }
+    }
+}
+
+#[test]
+fn the_bits_do_not_depend_on_how_the_work_is_cut() {
+    let ids = tiny::tokens();
+    for name in ["llama", "gemma3", "gpt-oss", "qwen3moe", "phi3"] {
+        let model = Model::load(&[Arc::new(tiny::model(name))], 512).unwrap();
+        for isa in isas() {
+            let result = |threads, at_a_time| {
+                let options = Options { tokens_max: 64, pages: 2, isa: Some(isa), threads, ..Options::default() };
+                let mut engine = Engine::new(model.weights.clone(), model.plan.clone(), options).unwrap();
+                run(&mut engine, &ids, at_a_time).iter().map(|x| x.to_bits()).collect::<Vec<_>>()
+            };
+            let whole = result(1, 64);
+            for (threads, at_a_time) in [(1, 1), (2, 64), (3, 5), (2, 9)] {
+                assert_eq!(
+                    result(threads, at_a_time),
+                    whole,
+                    "{name} on {}: {threads} threads, {at_a_time} at a time",
+                    isa.name()
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_token_is_not_changed_by_its_neighbours() {
+    let model = Model::load(&[Arc::new(tiny::model("llama"))], 512).unwrap();
+    let options = Options { tokens_max: 64, pages: 8, threads: 2, ..Options::default() };
+    let mut engine = Engine::new(model.weights.clone(), model.plan.clone(), options).unwrap();
+    let ids = tiny::tokens();
+    let token = |sequence: u32, i: usize, id: u32| Token { id, position: i as u32, sequence, output: true };
+    let alone: Vec<Token> = ids.iter().enumerate().map(|(i, &id)| token(0, i, id)).collect();
+    let (mut first, mut both) = (Vec::new(), Vec::new());
+    engine.step(&Batch { tokens: &alone, tables: &[&[0, 1]] }, &mut first).unwrap();
+    let mixed: Vec<Token> =
+        alone.iter().copied().chain(ids.iter().take(9).enumerate().map(|(i, &id)| token(1, i, id ^ 1))).collect();
+    engine.step(&Batch { tokens: &mixed, tables: &[&[2, 3], &[5]] }, &mut both).unwrap();
+    assert_eq!(first[..], both[..first.len()]);
+}
+
+/// One product of a matrix in `kind` with some rows.
+fn product(kind: Kind, width: usize, rows: usize) -> (Arc<Weights>, Arc<Plan>) {
+    let mut state = 3u32;
+    let mut noise = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / 8_388_608.0 - 1.0
+    };
+    let mut packed = |kind: Kind, width: usize, rows: usize| {
+        let mut bytes = Vec::new();
+        for _ in 0..rows {
+            let row: Vec<f32> = (0..width).map(|_| noise()).collect();
+            let mut out = vec![0; kind.row_bytes(width).unwrap()];
+            quantise(kind, &row, &mut out).unwrap();
+            bytes.extend(out);
+        }
+        bytes
+    };
+    let mut weights = Weights::new();
+    let table = weights.add_owned("x", Kind::F32, [width, 20, 1], packed(Kind::F32, width, 20)).unwrap();
+    let weight = weights.add_owned("w", kind, [width, rows, 1], packed(kind, width, rows)).unwrap();
+    let x = Slot { buffer: 0, column: 0, width };
+    let out = Slot { buffer: 1, column: 0, width: rows };
+    let ops = vec![
+        Op::Embed { table, scale: 1.0, out: x },
+        Op::Linear { weight, bias: None, x, out, write: Write::Set },
+        Op::Scale { scale: 1.0, x: out, out },
+    ];
+    (Arc::new(weights), Arc::new(Plan { buffers: vec![width, rows], ops, caches: vec![], output: out }))
+}
+
+#[test]
+fn every_format_is_multiplied_as_the_interpreter_multiplies_it() {
+    let ids: Vec<u32> = (0..20).collect();
+    for kind in Kind::ALL {
+        // Rows that fill no panel, and a width of an odd number of blocks.
+        let (weights, plan) = product(kind, if kind.block_len() == 256 { 768 } else { 96 }, 45);
+        let options = reference::Options { tokens_max: 32, pages: 1 };
+        let truth = run(&mut Reference::new(weights.clone(), plan.clone(), options), &ids, 20);
+        let size = (truth.iter().map(|x| x * x).sum::<f32>() / truth.len() as f32).sqrt();
+        for isa in isas() {
+            let options = Options { tokens_max: 32, pages: 1, isa: Some(isa), threads: 2, ..Options::default() };
+            let mut engine = Engine::new(weights.clone(), plan.clone(), options).unwrap();
+            let found = run(&mut engine, &ids, 20);
+            // Eight bits for activations: each off by at most 1/254 of the largest of its sixteen; what
+            // remains of 96 or more such errors of both signs stays below 2 % of a typical output.
+            let off = worst(&found, &truth) / size;
+            assert!(off < 0.02, "{kind} on {}: off by {off}", isa.name());
+            assert_eq!(found, run(&mut engine, &ids, 1), "{kind} on {}", isa.name());
+        }
+    }
+}
+
+#[test]
+fn a_batch_that_does_not_fit_is_refused() {
+    let model = Model::load(&[Arc::new(tiny::model("llama"))], 512).unwrap();
+    let mut engine =
+        Engine::new(model.weights, model.plan, Options { tokens_max: 4, pages: 2, ..Options::default() }).unwrap();
+    let token = |id, position| Token { id, position, sequence: 0, output: true };
+    let mut refused =
+        |tokens: &[Token], table: &[u32]| engine.step(&Batch { tokens, tables: &[table] }, &mut Vec::new()).is_err();
+    assert!(refused(&[], &[0]));
+    assert!(refused(&[token(1, 0); 5], &[0]));
+    assert!(refused(&[token(96, 0)], &[0]));
+    assert!(refused(&[token(1, 32)], &[0]));
+    assert!(refused(&[token(1, 0)], &[2]));
+    assert!(!refused(&[token(1, 0)], &[1]));
+}
