@@ -15,8 +15,8 @@ use serde_json::Value;
 pub struct Message {
     /// `system`, `user`, `assistant` or `tool`.
     pub role: String,
-    /// Its text.
-    #[serde(default)]
+    /// Its text; `null` counts as empty.
+    #[serde(default, deserialize_with = "text_or_null")]
     pub content: String,
     /// What the model thought before it answered.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -43,6 +43,10 @@ pub struct Call {
     pub name: String,
     /// An object.
     pub arguments: Value,
+}
+
+fn text_or_null<'de, D: serde::Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    Ok(Option::<String>::deserialize(from)?.unwrap_or_default())
 }
 
 impl Message {

@@ -50,11 +50,13 @@ pub struct Options {
     pub threads: usize,
     /// How keys and values are kept.
     pub kv: tutu_cpu::KvKind,
+    /// Which instructions; `None` for what `TUTU_CPU` says, or the fastest there are.
+    pub isa: Option<tutu_cpu::Isa>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { device: Device::Cpu, context: 4096, batch: 128, threads: 0, kv: tutu_cpu::KvKind::F16 }
+        Self { device: Device::Cpu, context: 4096, batch: 128, threads: 0, kv: tutu_cpu::KvKind::F16, isa: None }
     }
 }
 
@@ -90,12 +92,7 @@ impl Engine {
                 let mapped = files.clone();
                 let release: tutu_cpu::Release =
                     Arc::new(move |part: &[u8]| mapped.iter().for_each(|file| file.release(part)));
-                let isa = match std::env::var("TUTU_CPU") {
-                    Ok(name) => Some(tutu_cpu::Isa::named(&name).ok_or_else(|| {
-                        Error::Backend(format!("TUTU_CPU is {name:?}; it may be avx512vnni, avx512, avx2 or portable"))
-                    })?),
-                    Err(_) => None,
-                };
+                let isa = options.isa.map_or_else(forced_isa, |isa| Ok(Some(isa)))?;
                 let options =
                     tutu_cpu::Options { tokens_max, pages, threads, kv: options.kv, isa, release: Some(release) };
                 Box::new(tutu_cpu::Engine::new(weights, plan, options).map_err(|e| Error::Backend(e.to_string()))?)
@@ -114,6 +111,14 @@ impl Engine {
             load: start.elapsed(),
         })
     }
+}
+
+/// The instructions that `TUTU_CPU` names.
+fn forced_isa() -> Result<Option<tutu_cpu::Isa>, Error> {
+    let Ok(name) = std::env::var("TUTU_CPU") else { return Ok(None) };
+    let known = tutu_cpu::Isa::ALL.map(tutu_cpu::Isa::name).join(", ");
+    let isa = tutu_cpu::Isa::named(&name);
+    isa.map(Some).ok_or_else(|| Error::Backend(format!("TUTU_CPU is {name:?}; it may be {known}")))
 }
 
 fn map(path: &Path) -> Result<Arc<Mapped>, Error> {
