@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, io::IsTerminal};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use tutu_node::kit::Digest;
+use tutu_node::work::pull::What;
 
 use crate::perform::{Progress, Stage};
 
@@ -11,7 +11,7 @@ use crate::perform::{Progress, Stage};
 pub struct Bars {
     shown: bool,
     all: MultiProgress,
-    bars: BTreeMap<Digest, ProgressBar>,
+    bars: BTreeMap<What, ProgressBar>,
 }
 
 impl Bars {
@@ -25,7 +25,7 @@ impl Bars {
         if !self.shown {
             return;
         }
-        let bar = self.bars.entry(progress.digest).or_insert_with(|| {
+        let bar = self.bars.entry(progress.what.clone()).or_insert_with(|| {
             let bar = self.all.add(ProgressBar::new(progress.total));
             let style = "{msg} {percent:>3}% ▕{bar:30}▏ {bytes}/{total_bytes} {bytes_per_sec} {eta}";
             if let Ok(style) = ProgressStyle::with_template(style) {
@@ -34,7 +34,12 @@ impl Bars {
             bar
         });
         let verb = if progress.stage == Stage::Verifying { "verifying" } else { "pulling" };
-        bar.set_message(format!("{verb} {}", progress.digest.short()));
+        let name = match &progress.what {
+            What::Blob(digest) => digest.short(),
+            What::Url(url) => url.rsplit('/').next().unwrap_or_default().into(),
+        };
+        bar.set_message(format!("{verb} {name}"));
+        bar.set_length(progress.total);
         bar.set_position(progress.done);
     }
 

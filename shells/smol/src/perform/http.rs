@@ -3,12 +3,23 @@
 //! `ureq` honours `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`, and trusts what the system trusts.
 
 use std::{
-    io::{self, Read},
+    collections::BTreeMap,
+    io::{ErrorKind, Read},
     ops::Range,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use ureq::{Agent, Body, http::Response};
+use tutu_node::{
+    kit::Digest,
+    work::pull::{Failure, registry::Challenge},
+};
+use ureq::{
+    Agent, Body, Timeout,
+    http::{HeaderMap, Response},
+};
+
+use super::pull::token;
 
 /// Redirects from a registry to where it keeps its blobs.
 const REDIRECTS_MAX: u32 = 8;
@@ -19,65 +30,77 @@ const ACCEPT: &str = "application/vnd.docker.distribution.manifest.v2+json, */*"
 /// Who asks.
 const USER_AGENT: &str = concat!("tutu/", env!("CARGO_PKG_VERSION"));
 
-/// A client; connections are used again.
+/// Bytes of a token server's answer at most.
+const TOKEN_MAX: u64 = 1 << 20;
+
+/// A client; connections are used again, and so are tokens.
 #[derive(Clone, Debug)]
 pub struct Http {
     agent: Agent,
+    /// By the folder of the registry that they are for.
+    tokens: Arc<Mutex<BTreeMap<String, String>>>,
 }
 
-/// Why a server did not answer as hoped.
-#[derive(Debug)]
-pub struct Refusal {
-    /// What happened, with the next step where there is one.
-    pub text: String,
-    /// Whether asking again is of no use.
-    pub finally: bool,
-}
-
-impl From<io::Error> for Refusal {
-    fn from(error: io::Error) -> Self {
-        Self { text: error.to_string(), finally: false }
-    }
+/// What a server says of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// Bytes, if it tells.
+    pub size: Option<u64>,
+    /// Whether it sends ranges.
+    pub ranges: bool,
+    /// What it calls this state of the file.
+    pub version: Option<String>,
+    /// If it tells.
+    pub digest: Option<Digest>,
 }
 
 impl Http {
     /// A client that waits `connect` for a connection.
     pub fn new(connect: Duration) -> Self {
         let config = Agent::config_builder()
+            .timeout_resolve(Some(connect))
             .timeout_connect(Some(connect))
             .timeout_recv_response(Some(Duration::from_secs(30)))
             .max_redirects(REDIRECTS_MAX)
             .http_status_as_error(false)
             .user_agent(USER_AGENT)
             .build();
-        Self { agent: config.into() }
+        Self { agent: config.into(), tokens: Arc::default() }
     }
 
     /// Asks how large a file is and whether parts of it can be had.
     ///
     /// # Errors
-    /// [`Refusal`].
-    pub fn size(&self, url: &str, token: Option<&str>) -> Result<(u64, bool), Refusal> {
-        let answer = self.ask(url, token, Some(0..1))?;
-        let header = |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok());
-        let unknown = || Refusal { text: format!("{url} does not tell how large it is"), finally: true };
-        if answer.status().as_u16() == 206 {
-            let total = header("content-range").and_then(|range| range.rsplit('/').next()?.parse().ok());
-            return total.map(|size| (size, true)).ok_or_else(unknown);
-        }
-        let size = header("content-length").and_then(|text| text.parse().ok());
-        size.map(|size| (size, false)).ok_or_else(unknown)
+    /// [`Failure`].
+    pub fn head(&self, url: &str) -> Result<Head, Failure> {
+        let answer = self.ask(url, Some(0..1), None)?;
+        let (headers, ranges) = (answer.headers(), answer.status().as_u16() == 206);
+        let size = if ranges {
+            text(headers, "content-range").and_then(|range| range.rsplit('/').next()?.parse().ok())
+        } else {
+            text(headers, "content-length").and_then(|size| size.parse().ok())
+        };
+        // A weak mark may stay while bytes change: RFC 9110 §8.8.1.
+        let etag = text(headers, "etag").filter(|etag| !etag.starts_with("W/"));
+        let version = etag.or(text(headers, "last-modified")).map(String::from);
+        let digest = text(headers, "x-linked-etag").and_then(|etag| Digest::parse(etag.trim_matches('"')));
+        Ok(Head { size, ranges, version, digest })
     }
 
-    /// The bytes of a file, or of a range of it.
+    /// The bytes of a file, or of a range of it if it is still the `version` that it was.
     ///
     /// # Errors
-    /// [`Refusal`]; also where a range was asked for and the whole is sent.
-    pub fn get(&self, url: &str, token: Option<&str>, range: Option<Range<u64>>) -> Result<impl Read + use<>, Refusal> {
+    /// [`Failure`]; [`Failure::NoRanges`] where a range was asked for and the whole is sent.
+    pub fn get(
+        &self,
+        url: &str,
+        range: Option<Range<u64>>,
+        version: Option<&str>,
+    ) -> Result<impl Read + use<>, Failure> {
         let ranged = range.is_some();
-        let answer = self.ask(url, token, range)?;
+        let answer = self.ask(url, range, version)?;
         if ranged && answer.status().as_u16() != 206 {
-            return Err(Refusal { text: format!("{url} sent the whole where a part was asked for"), finally: true });
+            return Err(Failure::NoRanges);
         }
         Ok(answer.into_body().into_with_config().limit(u64::MAX).reader())
     }
@@ -85,37 +108,81 @@ impl Http {
     /// A small document: a manifest.
     ///
     /// # Errors
-    /// [`Refusal`]; also where it is longer than `most` bytes.
-    pub fn manifest(&self, url: &str, token: Option<&str>, most: u64) -> Result<Vec<u8>, Refusal> {
-        let answer = self.ask(url, token, None)?;
-        let text = |error: ureq::Error| Refusal { text: format!("{url}: {error}"), finally: true };
-        answer.into_body().into_with_config().limit(most).read_to_vec().map_err(text)
+    /// [`Failure`]; also where it is longer than `most` bytes.
+    pub fn manifest(&self, url: &str, most: u64) -> Result<Vec<u8>, Failure> {
+        let answer = self.ask(url, None, None)?;
+        answer.into_body().into_with_config().limit(most).read_to_vec().map_err(failure)
     }
 
-    fn ask(&self, url: &str, token: Option<&str>, range: Option<Range<u64>>) -> Result<Response<Body>, Refusal> {
+    /// Asks; where the registry wants a token, gets one and asks again.
+    fn ask(&self, url: &str, range: Option<Range<u64>>, version: Option<&str>) -> Result<Response<Body>, Failure> {
+        let folder = url.rsplit_once("/blobs/").or(url.rsplit_once("/manifests/")).map_or(url, |(folder, _)| folder);
+        let known = self.tokens.lock().unwrap_or_else(PoisonError::into_inner).get(folder).cloned();
+        let answer = self.send(url, known.or_else(|| token(url)), &range, version)?;
+        let wants = if answer.status().as_u16() == 401 { text(answer.headers(), "www-authenticate") } else { None };
+        let Some(challenge) = wants.and_then(|header| Challenge::parse(header).ok()) else { return sound(answer) };
+        let place = challenge.token_url(url).map_err(|error| Failure::Program(error.to_string()))?;
+        let body = sound(self.send(&place, token(&place), &None, None)?)?.into_body();
+        let body = body.into_with_config().limit(TOKEN_MAX).read_to_vec().map_err(failure)?;
+        let fields: serde_json::Value =
+            serde_json::from_slice(&body).map_err(|error| Failure::Broken(format!("no token: {error}")))?;
+        // Docker's name for it, and OAuth's.
+        let given = ["token", "access_token"].iter().find_map(|name| fields[name].as_str());
+        let Some(given) = given else { return sound(answer) };
+        self.tokens.lock().unwrap_or_else(PoisonError::into_inner).insert(folder.into(), given.into());
+        sound(self.send(url, Some(given.into()), &range, version)?)
+    }
+
+    fn send(
+        &self,
+        url: &str,
+        token: Option<String>,
+        range: &Option<Range<u64>>,
+        version: Option<&str>,
+    ) -> Result<Response<Body>, Failure> {
         let mut request = self.agent.get(url).header("Accept", ACCEPT);
         if let Some(token) = token {
             request = request.header("Authorization", format!("Bearer {token}"));
         }
         if let Some(range) = range {
             request = request.header("Range", format!("bytes={}-{}", range.start, range.end - 1));
+            if let Some(version) = version {
+                request = request.header("If-Range", version);
+            }
         }
-        let answer = request.call().map_err(|error| Refusal {
-            // What cannot be resolved or connected to will not be in a second either: there are other sources.
-            finally: !matches!(error, ureq::Error::Timeout(_) | ureq::Error::Io(_)),
-            text: format!("{url}: {error}"),
-        })?;
-        match answer.status().as_u16() {
-            200 | 206 => Ok(answer),
-            401 | 403 => Err(Refusal {
-                text: format!(
-                    "{url} needs permission ({}); accept the model's terms on its page and set HF_TOKEN",
-                    answer.status()
-                ),
-                finally: true,
-            }),
-            404 => Err(Refusal { text: format!("{url} does not exist (404)"), finally: true }),
-            status => Err(Refusal { text: format!("{url} answered {status}"), finally: status < 500 && status != 429 }),
+        request.call().map_err(failure)
+    }
+}
+
+/// The answer, unless its status says that it is none.
+fn sound(answer: Response<Body>) -> Result<Response<Body>, Failure> {
+    match answer.status().as_u16() {
+        200 | 206 => Ok(answer),
+        status => {
+            let wait = text(answer.headers(), "retry-after").and_then(|text| text.trim().parse().ok());
+            Err(Failure::of_status(status, wait.map(Duration::from_secs)))
         }
     }
+}
+
+fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// Whether there was no connection, or one that broke.
+fn failure(error: ureq::Error) -> Failure {
+    use ureq::Error::{ConnectionFailed, HostNotFound, Io, Rustls, Timeout as Late, Tls};
+    let none = match &error {
+        HostNotFound | ConnectionFailed | Tls(_) | Rustls(_) => true,
+        Late(timeout) => matches!(timeout, Timeout::Resolve | Timeout::Connect),
+        Io(error) => matches!(
+            error.kind(),
+            ErrorKind::ConnectionRefused
+                | ErrorKind::HostUnreachable
+                | ErrorKind::NetworkUnreachable
+                | ErrorKind::AddrNotAvailable
+        ),
+        _ => false,
+    };
+    if none { Failure::Unreachable(error.to_string()) } else { Failure::Broken(error.to_string()) }
 }

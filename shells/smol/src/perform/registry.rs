@@ -3,30 +3,23 @@
 //! `GET /v2/NAMESPACE/MODEL/manifests/TAG` lists the blobs, `GET /v2/NAMESPACE/MODEL/blobs/DIGEST` gives one, by itself or by
 //! a redirect to where it is kept.
 
-use serde::Deserialize;
-use tutu_node::{kit::Digest, work::models::Name};
+use tutu_node::work::{
+    models::{
+        Name,
+        manifest::{self, Manifest},
+    },
+    pull::{
+        Failure, Reason, Source, What,
+        registry::{blob_url, manifest_url},
+        source::advice,
+    },
+};
 
 use super::{
-    http::{Http, Refusal},
-    pull::{self, Error, Progress, Source, Task},
+    http::Http,
+    pull::{self, Error, Progress},
 };
 use crate::store::{Details, Kind, Layer, Store};
-
-/// A manifest is some kilobytes; more is none.
-const MANIFEST_MAX: u64 = 4 << 20;
-
-#[derive(Deserialize)]
-struct Manifest {
-    layers: Vec<Blob>,
-}
-
-#[derive(Deserialize)]
-struct Blob {
-    #[serde(rename = "mediaType")]
-    media_type: String,
-    digest: Digest,
-    size: u64,
-}
 
 /// Fetches all blobs of a model.
 ///
@@ -38,25 +31,18 @@ pub(super) fn fetch(
     name: &Name,
     on: &mut dyn FnMut(Progress),
 ) -> Result<(Vec<Layer>, Details), Error> {
-    let scheme = if name.insecure { "http" } else { "https" };
-    let base = format!("{scheme}://{}/v2/{}/{}", name.host, name.namespace, name.model);
-    let url = format!("{base}/manifests/{}", name.tag);
-    let token = pull::token(&url);
-    let bytes = http.manifest(&url, token.as_deref(), MANIFEST_MAX).map_err(|refusal| refused(name, refusal))?;
-    let manifest: Manifest = serde_json::from_slice(&bytes)
-        .map_err(|e| Error::Registry(format!("{} did not answer with a manifest: {e}", name.host)))?;
+    let url = manifest_url(name);
+    let bytes = http.manifest(&url, manifest::BYTES_MAX as u64).map_err(|failure| refused(name, url, failure))?;
+    let manifest = Manifest::parse(&bytes)
+        .map_err(|error| Error::Registry(format!("{} did not answer with a manifest: {error}", name.host)))?;
     let mut layers = Vec::new();
-    for blob in &manifest.layers {
-        let Some(kind) = kind(&blob.media_type) else {
-            return Err(Error::Registry(format!(
-                "{name} has a layer of the kind {:?}, which is not supported",
-                blob.media_type
-            )));
+    for layer in &manifest.layers {
+        let Some(kind) = Kind::of(&layer.kind) else {
+            return Err(Error::Registry(format!("{name} has a layer that is not supported: {:?}", layer.kind)));
         };
-        let url = format!("{base}/blobs/{}", blob.digest);
-        let task = Task { digest: blob.digest, size: blob.size, sources: vec![Source::Url(url, token.clone())] };
-        pull::fetch(store, http, &task, on)?;
-        layers.push(Layer { kind, digest: blob.digest, size: blob.size });
+        let sources = vec![Source::Web { url: blob_url(name, &layer.digest) }];
+        pull::fetch(store, http, What::Blob(layer.digest), Some(layer.size), sources, on)?;
+        layers.push(Layer { kind, digest: layer.digest, size: layer.size.0 });
     }
     let model = layers.iter().find(|layer| layer.kind == Kind::Model);
     let model = model.ok_or_else(|| Error::Registry(format!("{name} has no weights")))?;
@@ -64,19 +50,9 @@ pub(super) fn fetch(
     Ok((layers, details))
 }
 
-fn kind(media_type: &str) -> Option<Kind> {
-    Some(match media_type.strip_prefix("application/vnd.ollama.image.")? {
-        "model" => Kind::Model,
-        "adapter" => Kind::Adapter,
-        "template" => Kind::Template,
-        "system" => Kind::System,
-        "params" => Kind::Parameters,
-        "messages" => Kind::Messages,
-        "license" => Kind::License,
-        _ => return None,
-    })
-}
-
-fn refused(name: &Name, refusal: Refusal) -> Error {
-    Error::Registry(format!("{name} could not be found: {}; `tutu help pull` lists what names can be", refusal.text))
+fn refused(name: &Name, url: String, failure: Failure) -> Error {
+    let token = pull::token(&url).is_some();
+    let (source, reason) = (Source::Web { url }, Reason::Failed(failure));
+    let next = advice(&source, &reason, token).unwrap_or_else(|| "`tutu help pull` lists what names can be".into());
+    Error::Registry(format!("{name} could not be found at {source}: {reason}; {next}"))
 }

@@ -3,12 +3,11 @@
 use std::{
     fs::{self, File},
     io::{self, Read, Seek, SeekFrom, Write},
-    ops::Range,
     path::{Path, PathBuf},
 };
 
 use sha2::{Digest as _, Sha256};
-use tutu_node::kit::Digest;
+use tutu_node::{kit::Digest, work::pull};
 
 const BUFFER: usize = 1 << 20;
 
@@ -50,24 +49,22 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
     if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
 }
 
-/// A blob that is being put together: the bytes, and beside them a list of the ranges that are there.
+/// A blob that is being put together: the bytes, and beside them what is known of them.
 ///
-/// A range is added to the list after its bytes were flushed, so that what the list says is true after any crash.
+/// What is known is written after the bytes were flushed, and in one step, so that it is true after any crash.
 #[derive(Clone, Debug)]
 pub struct Partial {
     data: PathBuf,
-    list: PathBuf,
-    whole: PathBuf,
+    note: PathBuf,
     folder: PathBuf,
 }
 
 impl Partial {
-    pub(super) fn new(folder: &Path, digest: &Digest) -> Self {
-        let hex = digest.hex();
+    /// `key` tells it from others: the digest where that is known.
+    pub(super) fn new(folder: &Path, key: &str) -> Self {
         Self {
-            data: folder.join(format!("partial-{hex}")),
-            list: folder.join(format!("partial-{hex}.parts")),
-            whole: folder.join(digest.file_name()),
+            data: folder.join(format!("partial-{key}")),
+            note: folder.join(format!("partial-{key}.json")),
             folder: folder.into(),
         }
     }
@@ -77,48 +74,43 @@ impl Partial {
         &self.data
     }
 
-    /// The ranges that are there: disjoint and ascending.
-    pub fn have(&self) -> Vec<Range<u64>> {
-        let text = fs::read_to_string(&self.list).unwrap_or_default();
-        let len = fs::metadata(&self.data).map_or(0, |meta| meta.len());
-        let range = |line: &str| {
-            let (start, end) = line.split_once(' ')?;
-            Some(start.parse().ok()?..end.parse().ok()?)
-        };
-        let mut ranges: Vec<Range<u64>> =
-            text.lines().filter_map(range).filter(|range| range.start < range.end && range.end <= len).collect();
-        ranges.sort_by_key(|range| (range.start, range.end));
-        let mut last = 0;
-        // A torn line may overlap; the first of two counts.
-        ranges.retain(|range| {
-            let sound = range.start >= last;
-            if sound {
-                last = range.end;
-            }
-            sound
-        });
-        ranges
+    /// Where the lock lies that whoever works on it holds.
+    pub fn lock(&self) -> PathBuf {
+        self.data.with_extension("lock")
     }
 
-    /// Opens the bytes for writing at `start`.
+    /// What an earlier run left; nothing, if that cannot be read.
+    pub fn left(&self) -> pull::Partial {
+        let note = fs::read(&self.note).ok();
+        let mut left: pull::Partial = note.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
+        left.have.clip(fs::metadata(&self.data).map_or(0, |meta| meta.len()));
+        left
+    }
+
+    /// Opens the bytes for writing at `start`; with `fresh`, a new file that nobody else writes to.
     ///
     /// # Errors
     /// The system's.
-    pub fn writer(&self, start: u64) -> io::Result<File> {
+    pub fn writer(&self, start: u64, fresh: bool) -> io::Result<File> {
+        if fresh {
+            self.discard()?;
+        }
         let mut file = File::options().create(true).truncate(false).write(true).open(&self.data)?;
         file.seek(SeekFrom::Start(start))?;
         Ok(file)
     }
 
-    /// Notes that a range was written by `file`.
+    /// Flushes the bytes, and then writes down what is known of them.
     ///
     /// # Errors
     /// The system's.
-    pub fn note(&self, file: &File, range: &Range<u64>) -> io::Result<()> {
-        file.sync_data()?;
-        let mut list = File::options().create(true).append(true).open(&self.list)?;
-        list.write_all(format!("{} {}\n", range.start, range.end).as_bytes())?;
-        list.sync_data()
+    pub fn save(&self, known: &pull::Partial) -> io::Result<()> {
+        File::options().write(true).open(&self.data)?.sync_data()?;
+        let mut temporary = tempfile::NamedTempFile::with_prefix_in("note-", &self.folder)?;
+        serde_json::to_writer(&mut temporary, known)?;
+        temporary.as_file().sync_data()?;
+        temporary.persist(&self.note)?;
+        Ok(())
     }
 
     /// Throws everything away.
@@ -126,7 +118,7 @@ impl Partial {
     /// # Errors
     /// The system's.
     pub fn discard(&self) -> io::Result<()> {
-        for path in [&self.list, &self.data] {
+        for path in [&self.note, &self.data] {
             match fs::remove_file(path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
@@ -147,9 +139,9 @@ impl Partial {
     ///
     /// # Errors
     /// The system's.
-    pub fn publish(&self) -> io::Result<()> {
-        File::open(&self.data)?.sync_all()?;
-        fs::rename(&self.data, &self.whole)?;
+    pub fn publish(&self, digest: &Digest) -> io::Result<()> {
+        File::options().write(true).open(&self.data)?.sync_all()?;
+        fs::rename(&self.data, self.folder.join(digest.file_name()))?;
         sync_folder(&self.folder)?;
         self.discard()
     }
@@ -157,20 +149,26 @@ impl Partial {
 
 #[cfg(test)]
 mod tests {
+    use tutu_node::work::pull::Ranges;
+
     use super::*;
 
     #[test]
-    fn a_partial_knows_what_it_has_and_forgets_torn_lines() {
+    fn a_partial_remembers_what_it_has_as_far_as_the_bytes_are_there() {
         let folder = tempfile::tempdir().unwrap();
-        let digest = Digest([1; 32]);
-        let partial = Partial::new(folder.path(), &digest);
-        let mut file = partial.writer(10).unwrap();
-        file.write_all(&[1; 10]).unwrap();
-        partial.note(&file, &(10..20)).unwrap();
-        File::options().append(true).open(&partial.list).unwrap().write_all(b"0 9999\n5 1\n0 1").unwrap();
-        assert_eq!(partial.have(), [0..1, 10..20]);
+        let partial = Partial::new(folder.path(), "x");
+        partial.writer(10, false).unwrap().write_all(&[1; 10]).unwrap();
+        let have = Ranges::from(vec![(0, 5), (10, 30)]);
+        partial.save(&pull::Partial { size: Some(40), version: Some("v".into()), have }).unwrap();
+        let left = partial.left();
+        assert_eq!((left.size, left.version.as_deref()), (Some(40), Some("v")));
+        assert_eq!(left.have.iter().collect::<Vec<_>>(), [0..5, 10..20]);
+        fs::write(&partial.note, "{\"size\":4").unwrap();
+        assert_eq!(partial.left(), pull::Partial::default(), "a torn note");
+        partial.writer(0, true).unwrap();
+        assert_eq!(fs::metadata(partial.path()).unwrap().len(), 0);
         partial.discard().unwrap();
-        assert!(partial.have().is_empty());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! ```text
 //! HOME/db/                       LMDB: one record a model, and the number of the schema
 //! HOME/models/blobs/sha256-HEX   the bytes, named by what they are
-//! HOME/models/blobs/partial-HEX  a blob that is being fetched, HEX.parts what of it is there
+//! HOME/models/blobs/partial-HEX  a blob that is being fetched, HEX.json what of it is there
 //! ```
 //!
 //! A blob has its name only once its digest was checked and its bytes were flushed; a record is written after
@@ -297,9 +297,9 @@ impl Store {
         blob::store(&self.blobs, &mut &*bytes).map_err(at(&self.blobs))
     }
 
-    /// The place where a blob is put together.
-    pub fn partial(&self, digest: &Digest) -> Partial {
-        Partial::new(&self.blobs, digest)
+    /// The place where the blob is put together that `key` stands for.
+    pub fn partial(&self, key: &str) -> Partial {
+        Partial::new(&self.blobs, key)
     }
 }
 

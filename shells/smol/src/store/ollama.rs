@@ -6,42 +6,20 @@ use std::{
     time::UNIX_EPOCH,
 };
 
-use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use tutu_node::{
     kit::Digest,
-    work::models::{Name, name::HOST},
+    work::models::{
+        Name,
+        manifest::{self, BYTES_MAX, Manifest, Summary},
+        name::HOST,
+    },
 };
 
 use super::record::{Details, Kind, Layer, Record};
 
-/// A manifest is some kilobytes; more is none.
-const MANIFEST_MAX: u64 = 4 << 20;
-
 pub(super) struct Ollama {
     folder: PathBuf,
-}
-
-#[derive(Deserialize)]
-struct Manifest {
-    config: Blob,
-    layers: Vec<Blob>,
-}
-
-#[derive(Deserialize)]
-struct Blob {
-    #[serde(rename = "mediaType", default)]
-    media_type: String,
-    digest: Digest,
-    size: u64,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Config {
-    model_family: String,
-    model_type: String,
-    file_type: String,
 }
 
 impl Ollama {
@@ -81,26 +59,14 @@ impl Ollama {
     }
 
     fn read_file(&self, path: &Path, name: &Name) -> Option<Record> {
-        let meta = fs::metadata(path).ok().filter(|meta| meta.is_file() && meta.len() <= MANIFEST_MAX)?;
+        let meta = fs::metadata(path).ok().filter(|meta| meta.is_file() && meta.len() <= BYTES_MAX as u64)?;
         let bytes = fs::read(path).ok()?;
-        let manifest: Manifest = serde_json::from_slice(&bytes).ok()?;
+        let manifest = Manifest::parse(&bytes).ok()?;
         let blobs = self.folder.join("blobs");
-        let config: Config = fs::read(blobs.join(manifest.config.digest.file_name()))
-            .ok()
-            .and_then(|b| serde_json::from_slice(&b).ok())
-            .unwrap_or_default();
-        let layer = |blob: &Blob| {
-            let kind = match blob.media_type.strip_prefix("application/vnd.ollama.image.")? {
-                "model" => Kind::Model,
-                "adapter" => Kind::Adapter,
-                "template" => Kind::Template,
-                "system" => Kind::System,
-                "params" => Kind::Parameters,
-                "messages" => Kind::Messages,
-                "license" => Kind::License,
-                _ => return None,
-            };
-            Some(Layer { kind, digest: blob.digest, size: blob.size })
+        let config = fs::read(blobs.join(manifest.config.digest.file_name()));
+        let config: Summary = config.ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+        let layer = |layer: &manifest::Layer| {
+            Some(Layer { kind: Kind::of(&layer.kind)?, digest: layer.digest, size: layer.size.0 })
         };
         let layers: Vec<Layer> = manifest.layers.iter().filter_map(layer).collect();
         let details =

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use tutu_node::kit::Digest;
+use tutu_node::{kit::Digest, work::models::manifest};
 
 const VERSION: u8 = 1;
 
@@ -24,6 +24,24 @@ pub enum Kind {
     Messages,
     /// A licence.
     License,
+}
+
+impl Kind {
+    /// What a layer of a manifest is here; `None` for what is not supported.
+    pub fn of(kind: &manifest::Kind) -> Option<Self> {
+        Some(match kind {
+            manifest::Kind::Model => Self::Model,
+            manifest::Kind::Adapter => Self::Adapter,
+            manifest::Kind::Template => Self::Template,
+            manifest::Kind::System => Self::System,
+            manifest::Kind::Params => Self::Parameters,
+            manifest::Kind::Messages => Self::Messages,
+            manifest::Kind::License => Self::License,
+            manifest::Kind::Config | manifest::Kind::Projector | manifest::Kind::Draft | manifest::Kind::Other(_) => {
+                return None;
+            }
+        })
+    }
 }
 
 /// One blob of a model.
