@@ -10,6 +10,7 @@ extern crate alloc;
 pub mod arch;
 pub mod backend;
 pub mod chat;
+pub mod convert;
 pub mod embed;
 pub mod gguf;
 pub mod grammar;

@@ -83,7 +83,9 @@ impl Engine {
             wanted => wanted.min(model.facts.context),
         };
         let pages = context.div_ceil(PAGE);
-        let tokens_max = options.batch.clamp(1, context);
+        // An encoder sees a text in one step or not at all.
+        let batch = if model.plan.caches.is_empty() { context } else { options.batch };
+        let tokens_max = batch.clamp(1, context);
         let Model { facts, weights, plan } = model;
         let backend: Box<dyn Backend + Send> = match options.device {
             Device::Reference => Box::new(Reference::new(weights, plan, reference::Options { tokens_max, pages })),

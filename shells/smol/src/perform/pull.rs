@@ -29,7 +29,7 @@ use tutu_node::{
 };
 use tutu_os::{Lock, Mapped};
 
-use super::{http::Http, registry, wheel::Wheel};
+use super::{folder, http::Http, registry, wheel::Wheel};
 use crate::store::{Details, Kind, Layer, Partial, Record, Store};
 
 /// How often another process's pull of the same blob is looked at.
@@ -148,7 +148,8 @@ fn from_catalogue(
     on: &mut dyn FnMut(Progress),
 ) -> Result<(Vec<Layer>, Details), Error> {
     if entry.form == Form::Safetensors {
-        return Err(Error::Model(format!("{} is a safetensors folder, which cannot be converted yet", entry.model)));
+        let (digest, size) = folder::from_catalogue(store, entry, on)?;
+        return Ok((vec![Layer { kind: Kind::Model, digest, size }], details(&store.blob(&digest))?));
     }
     let sources = entry.sources.iter().map(|source| Source::from(*source)).collect();
     fetch(store, http, What::Blob(entry.digest), Some(entry.size), sources, on)?;

