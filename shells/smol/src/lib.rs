@@ -3,11 +3,13 @@
 //! | room | what it does |
 //! |---|---|
 //! | [`cli`] | one file a command |
-//! //! | [`engine`] | a loaded model that answers |
+//! //! | [`config`] | settings: flags over environment over file over defaults |
+//! | [`engine`] | a loaded model that answers |
 //! | [`perform`] | fetches what the core decides to fetch |
 //! | [`store`] | models on disk, their records in LMDB |
 
 pub mod cli;
+pub mod config;
 pub mod engine;
 pub mod perform;
 pub mod store;

@@ -138,7 +138,7 @@ pub const KEYS: &[Key] = &[
     Key {
         name: "inference.batch_size",
         kind: Kind::Count(1, 1 << 16),
-        default: "512",
+        default: "128",
         ollama: None,
         about: "tokens of a prompt that are read at a time",
     },

@@ -6,11 +6,15 @@ use std::{
 };
 
 use lexopt::{Arg, Parser, ValueExt};
-use tutu_node::work::models::{Name, Reference};
+use tutu_node::{
+    edge::config::Settings,
+    work::models::{Name, Reference},
+};
 
 use super::{Error, models};
 use crate::{
-    engine::Sources,
+    config,
+    engine::{Options, Sources},
     store::{Kind, Store},
 };
 
@@ -41,12 +45,38 @@ pub fn home() -> Result<PathBuf, Error> {
     set.or_else(default).ok_or_else(|| Error::failed("there is no home directory; set TUTU_HOME"))
 }
 
+/// The settings that hold here.
+pub fn settings() -> Result<Settings, Error> {
+    Ok(config::read(&home()?, &[])?)
+}
+
 /// The store of the home.
 pub fn store() -> Result<Store, Error> {
-    let home = home()?;
-    let others = std::env::var_os("OLLAMA_MODELS").map(PathBuf::from);
-    let others = others.or_else(|| std::env::home_dir().map(|home| home.join(".ollama/models")));
-    Ok(Store::open(&home, &home.join("models"), others.as_deref())?)
+    let (home, settings) = (home()?, settings()?);
+    let models = settings.text("models.dir").map_or_else(|| home.join("models"), expand);
+    let default = || std::env::home_dir().map(|home| home.join(".ollama/models"));
+    let others = settings.text("models.ollama_dir").map(expand).or_else(default);
+    Ok(Store::open(&home, &models, others.as_deref())?)
+}
+
+/// How models are opened, as the settings have it.
+pub fn options() -> Result<Options, Error> {
+    let settings = settings()?;
+    let count = |name: &str| settings.count(name).unwrap_or(0) as usize;
+    Ok(Options {
+        context: count("inference.context_length"),
+        batch: count("inference.batch_size").max(1),
+        threads: count("inference.threads"),
+        ..Options::default()
+    })
+}
+
+/// A path in which `~/` is the home of whoever asks.
+fn expand(text: &str) -> PathBuf {
+    match text.strip_prefix("~/").zip(std::env::home_dir()) {
+        Some((rest, home)) => home.join(rest),
+        None => text.into(),
+    }
 }
 
 /// A model that was named: its files, and what was stored with it.
@@ -71,8 +101,7 @@ pub fn model(text: &str, pull: bool) -> Result<Model, Error> {
 }
 
 fn of_file(text: &str) -> Result<Model, Error> {
-    let home = || std::env::home_dir().unwrap_or_default();
-    let path = text.strip_prefix("~/").map_or_else(|| PathBuf::from(text), |rest| home().join(rest));
+    let path = expand(text);
     if !path.is_file() {
         return Err(Error::failed(format!("{text} is no file; `tutu list` shows the models that are here")));
     }

@@ -3,7 +3,7 @@
 
 use lexopt::Parser;
 
-use super::{Error, bench, help, models, perplexity, run, show, tokenize};
+use super::{Error, bench, config, create, help, models, perplexity, run, show, tokenize, uninstall};
 use tutu_node::kit::near::nearest;
 
 /// One command.
@@ -66,6 +66,14 @@ pub const ALL: &[Command] = &[
         run: models::copy,
     },
     Command {
+        name: "create",
+        alias: None,
+        takes: "NAME",
+        about: "Make a model of your own from a TuTufile",
+        flags: create::FLAGS,
+        run: create::run,
+    },
+    Command {
         name: "bench",
         alias: None,
         takes: "MODEL",
@@ -101,6 +109,22 @@ pub const ALL: &[Command] = &[
             ("--threads N", "threads (as many as this process may use)"),
         ],
         run: perplexity::run,
+    },
+    Command {
+        name: "config",
+        alias: None,
+        takes: "get [KEY] | set KEY VALUE | path",
+        about: "Read and change the settings of this machine",
+        flags: &[],
+        run: config::run,
+    },
+    Command {
+        name: "uninstall",
+        alias: None,
+        takes: "",
+        about: "Say what tutu keeps on this machine, and remove it",
+        flags: uninstall::FLAGS,
+        run: uninstall::run,
     },
     Command {
         name: "completions",

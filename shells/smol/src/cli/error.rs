@@ -57,3 +57,9 @@ impl From<crate::store::Error> for Error {
         Self::failed(error)
     }
 }
+
+impl From<crate::config::Error> for Error {
+    fn from(error: crate::config::Error) -> Self {
+        Self::failed(error)
+    }
+}

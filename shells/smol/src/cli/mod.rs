@@ -5,6 +5,8 @@ mod bars;
 mod bench;
 mod chat;
 mod commands;
+mod config;
+mod create;
 mod error;
 mod help;
 mod human;
@@ -13,6 +15,7 @@ mod perplexity;
 mod run;
 mod show;
 mod tokenize;
+mod uninstall;
 
 use std::process::ExitCode;
 

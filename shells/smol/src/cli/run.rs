@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use tutu_llm::{chat::Message, sample};
 
 use super::{Error, args, chat, human};
-use crate::engine::{Engine, Finished, Flow, Options, Request};
+use crate::engine::{Engine, Finished, Flow, Request};
 
 /// What `run` takes.
 pub const FLAGS: &[(&str, &str)] = &[
@@ -140,7 +140,7 @@ impl Settings {
 pub static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 pub fn run(mut parser: Parser) -> Result<(), Error> {
-    let (mut words, mut options, mut flags) = (Vec::new(), Options::default(), Vec::new());
+    let (mut words, mut options, mut flags) = (Vec::new(), args::options()?, Vec::new());
     let (mut json, mut verbose, mut wrap, mut system) = (false, false, true, None);
     while let Some(arg) = parser.next()? {
         match arg {
@@ -169,8 +169,9 @@ pub fn run(mut parser: Parser) -> Result<(), Error> {
     if words.is_empty() {
         return Err(Error::usage("run needs a model"));
     }
-    let model = args::model(&words.remove(0), true)?;
-    let mut settings = Settings { json, verbose, wrap, system: model.system.clone(), ..Settings::default() };
+    let model = args::model(&words.remove(0), args::settings()?.flag("models.auto_pull").unwrap_or(true))?;
+    let mut settings =
+        Settings { json, verbose, wrap, system: model.system.clone(), context: options.context, ..Settings::default() };
     if let Some(parameters) = &model.parameters {
         settings.take_stored(parameters);
     }
