@@ -84,7 +84,10 @@ fn layers(store: &Store, file: &TuTufile, folder: &Path, recipe: Option<Recipe>)
     if let Some(recipe) = recipe {
         let model = layers.iter_mut().find(|layer| layer.kind == Kind::Model);
         let model = model.ok_or_else(|| Error::failed("there are no weights to quantise"))?;
-        (model.digest, model.size) = quantise(store, &store.blob(&model.digest), recipe)?;
+        let wide = model.digest;
+        (model.digest, model.size) = quantise(store, &store.blob(&wide), recipe)?;
+        // What was only imported to be quantised.
+        store.sweep([wide])?;
     }
     for adapter in file.adapters() {
         let (digest, size) = store.import(&folder.join(adapter))?;

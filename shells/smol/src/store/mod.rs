@@ -217,16 +217,26 @@ impl Store {
         }
         let mut txn = self.env.write_txn()?;
         self.models.delete(&mut txn, &name.key())?;
+        // The record goes first: a crash between leaves blobs without a record, never a record without blobs.
+        txn.commit()?;
+        self.sweep(record.layers.iter().map(|layer| layer.digest))
+    }
+
+    /// Removes those of the blobs that no model refers to.
+    ///
+    /// # Errors
+    /// [`Error::Database`], [`Error::Record`], [`Error::File`].
+    pub fn sweep(&self, blobs: impl IntoIterator<Item = Digest>) -> Result<(), Error> {
+        let txn = self.env.read_txn()?;
         let mut kept = BTreeSet::new();
         for entry in self.models.iter(&txn)? {
             let (key, bytes) = entry?;
-            let other = Record::read(bytes).ok_or_else(|| Error::Record(key.into()))?;
-            kept.extend(other.layers.iter().map(|layer| layer.digest));
+            let record = Record::read(bytes).ok_or_else(|| Error::Record(key.into()))?;
+            kept.extend(record.layers.iter().map(|layer| layer.digest));
         }
-        // The record goes first: a crash between leaves blobs without a record, never a record without blobs.
-        txn.commit()?;
-        for layer in record.layers.iter().filter(|layer| !kept.contains(&layer.digest)) {
-            let path = self.blob(&layer.digest);
+        drop(txn);
+        for digest in blobs.into_iter().filter(|digest| !kept.contains(digest)) {
+            let path = self.blob(&digest);
             match fs::remove_file(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(at(&path)(error)),
                 _ => {}
