@@ -53,6 +53,7 @@ impl Registry {
         };
         let blobs = BTreeMap::from([
             (format!("/v2/me/model/blobs/{}", digest(&model)), Arc::new(sent.unwrap_or_else(|| model.to_vec()))),
+            ("/files/a%20model.gguf".into(), Arc::clone(&model)),
             ("/v2/me/model/manifests/latest".into(), Arc::new(manifest.print().into_bytes())),
         ]);
         let (counter, gate) = (Arc::clone(&served), Arc::clone(&allowed));
@@ -141,7 +142,7 @@ fn answer(
         body.len()
     )?;
     for piece in body.chunks(PIECE) {
-        if path.contains("/blobs/") && body.len() > 1 {
+        if !path.contains("/manifests/") && body.len() > 1 {
             let open = allowed.0.lock().unwrap();
             let mut open = allowed.1.wait_while(open, |open| *open < piece.len() as u64).unwrap();
             *open -= piece.len() as u64;
@@ -233,6 +234,39 @@ fn wrong_bytes_never_become_visible() {
     assert_eq!(output.status.code(), Some(1));
     assert!(error(&output).contains("delivered sha256:"), "{}", error(&output));
     assert!(!registry.blob(home.path()).exists());
+}
+
+#[test]
+fn a_model_that_was_not_used_for_the_longest_time_makes_room_and_a_pinned_one_stays() {
+    let (small, large) = (Registry::start(model(4 << 10), None), Registry::start(model(6 << 10), None));
+    [&small, &large].iter().for_each(|registry| registry.allow(u64::MAX / 2));
+    let home = tempfile::tempdir().unwrap();
+    let run =
+        |arguments: &[&str]| done(tutu(home.path(), arguments).env("TUTU_MODELS_MAX_STORAGE", "8MB").spawn().unwrap());
+    assert!(run(&["pull", &small.name()]).status.success());
+    let output = run(&["pull", &large.name()]);
+    assert!(output.status.success() && error(&output).contains("to make room"), "{}", error(&output));
+    assert!(large.blob(home.path()).exists() && !small.blob(home.path()).exists());
+    assert!(run(&["pin", &large.name()]).status.success());
+    let output = run(&["pull", &small.name()]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(error(&output).contains("models may take 8 MB"), "{}", error(&output));
+    assert!(run(&["unpin", &large.name()]).status.success() && run(&["pull", &small.name()]).status.success());
+}
+
+#[test]
+fn a_file_on_a_web_server_is_a_model_by_its_url() {
+    let registry = Registry::start(model(64), None);
+    registry.allow(u64::MAX / 2);
+    let home = tempfile::tempdir().unwrap();
+    let url = format!("http://127.0.0.1:{}/files/a%20model.gguf", registry.port);
+    for _ in 0..2 {
+        let output = done(tutu(home.path(), &["pull", &url]).spawn().unwrap());
+        assert!(output.status.success(), "{}", error(&output));
+    }
+    assert!(registry.blob(home.path()).exists());
+    assert_eq!(registry.served.load(Ordering::Relaxed), registry.model.len() as u64, "the second time it is here");
+    assert!(done(tutu(home.path(), &["show", &url]).spawn().unwrap()).status.success());
 }
 
 #[test]

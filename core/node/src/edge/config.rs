@@ -44,14 +44,12 @@ pub enum Kind {
     Count(u64, u64),
     /// `true` or `false`.
     Flag,
-    /// One of these.
-    Choice(&'static [&'static str]),
 }
 
 /// A value that was checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {
-    /// A folder as it was written, or a choice as it is spelt here.
+    /// A folder, as it was written.
     Text(String),
     /// An amount.
     Bytes(Bytes),
@@ -149,13 +147,6 @@ pub const KEYS: &[Key] = &[
         ollama: None,
         about: "threads; 0: as many cores as this process may use",
     },
-    Key {
-        name: "inference.kv_cache_type",
-        kind: Kind::Choice(&["f16", "q8_0"]),
-        default: "f16",
-        ollama: Some("OLLAMA_KV_CACHE_TYPE"),
-        about: "how keys and values of the context are kept",
-    },
 ];
 
 /// The key of that name.
@@ -194,9 +185,6 @@ impl Key {
                 "false" | "0" | "no" | "off" => Some(Value::Flag(false)),
                 _ => None,
             },
-            Kind::Choice(names) => {
-                names.iter().find(|name| name.eq_ignore_ascii_case(text)).map(|name| Value::Text((*name).into()))
-            }
         };
         value.ok_or_else(|| self.refuse(format!("{text:?}"), origin))
     }
@@ -207,7 +195,7 @@ impl Key {
     /// [`Error::Value`].
     pub fn take(&self, given: &Given) -> Result<Value, Error> {
         match (self.kind, given) {
-            (Kind::Folder | Kind::Bytes | Kind::Choice(_), Given::Text(text)) => self.read(text, Origin::File),
+            (Kind::Folder | Kind::Bytes, Given::Text(text)) => self.read(text, Origin::File),
             (Kind::Bytes | Kind::Count(..), Given::Number(number)) => self.read(&number.to_string(), Origin::File),
             (Kind::Flag, Given::Flag(flag)) => Ok(Value::Flag(*flag)),
             (_, Given::Text(text)) => Err(self.refuse(format!("the text {text:?}"), Origin::File)),
@@ -292,7 +280,7 @@ impl Settings {
         self.values.get(name).map(|(value, origin)| (value, origin))
     }
 
-    /// A folder or a choice.
+    /// A folder.
     pub fn text(&self, name: &str) -> Option<&str> {
         match self.get(name) {
             Some((Value::Text(text), _)) => Some(text),
@@ -339,7 +327,6 @@ impl fmt::Display for Kind {
             Self::Bytes => f.write_str("an amount such as 50GB or 1.5GiB"),
             Self::Count(least, most) => write!(f, "a whole number from {least} to {most}"),
             Self::Flag => f.write_str("true or false"),
-            Self::Choice(names) => write!(f, "one of {}", names.join(", ")),
         }
     }
 }
@@ -408,7 +395,6 @@ mod tests {
             }
         }
         assert_eq!(settings.bytes("models.max_storage"), Some(Bytes(50_000_000_000)));
-        assert_eq!(settings.text("inference.kv_cache_type"), Some("f16"));
     }
 
     #[test]
@@ -457,14 +443,17 @@ mod tests {
             Settings::resolve(&[], variable, &[]).unwrap_err().to_string(),
             "models.max_storage is an amount such as 50GB or 1.5GiB, and not \"much\" (TUTU_MODELS_MAX_STORAGE)"
         );
-        let flag = Settings::resolve(&[("inference.kv_cache_type", "q4")], nothing, &[]);
-        assert_eq!(flag.unwrap_err().to_string(), "inference.kv_cache_type is one of f16, q8_0, and not \"q4\" (flag)");
+        let flag = Settings::resolve(&[("inference.threads", "4097")], nothing, &[]);
+        assert_eq!(
+            flag.unwrap_err().to_string(),
+            "inference.threads is a whole number from 0 to 4096, and not \"4097\" (flag)"
+        );
     }
 
     #[test]
     fn what_was_meant_for_ollama_is_passed_over_where_it_makes_no_sense_here() {
-        let settings = Settings::resolve(&[], one("OLLAMA_KV_CACHE_TYPE", "q4_0"), &[]).unwrap();
-        assert_eq!(settings.text("inference.kv_cache_type"), Some("f16"));
+        let settings = Settings::resolve(&[], one("OLLAMA_CONTEXT_LENGTH", "auto"), &[]).unwrap();
+        assert_eq!(settings.count("inference.context_length"), Some(4096));
         assert_eq!(settings.passed_over.len(), 1);
     }
 

@@ -95,7 +95,13 @@ pub struct Model {
 pub fn model(text: &str, pull: bool) -> Result<Model, Error> {
     match Reference::parse(text).map_err(Error::usage)? {
         Reference::Path(path) => of_file(&path),
-        Reference::Url(url) => Err(Error::failed(format!("{url}: download the file first, then run it by its path"))),
+        Reference::Url(url) => {
+            let name = crate::perform::name_of(&url).map_err(Error::usage)?;
+            if pull {
+                models::bring_url(&store()?, &url)?;
+            }
+            of_name(&name, false)
+        }
         Reference::Name(name) => of_name(&name, pull),
     }
 }

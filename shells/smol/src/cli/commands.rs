@@ -74,6 +74,22 @@ pub const ALL: &[Command] = &[
         run: create::run,
     },
     Command {
+        name: "pin",
+        alias: None,
+        takes: "MODEL...",
+        about: "Keep models when room is needed",
+        flags: &[],
+        run: models::pin,
+    },
+    Command {
+        name: "unpin",
+        alias: None,
+        takes: "MODEL...",
+        about: "Let models go when room is needed",
+        flags: &[],
+        run: models::unpin,
+    },
+    Command {
         name: "bench",
         alias: None,
         takes: "MODEL",

@@ -1,4 +1,4 @@
-//! `tutu pull`, `list`, `rm`, `cp`.
+//! `tutu pull`, `list`, `rm`, `cp`, `pin`.
 
 use lexopt::Parser;
 use tutu_node::{
@@ -8,16 +8,23 @@ use tutu_node::{
 
 use super::{Error, args, bars::Bars, human};
 use crate::{
-    perform,
+    perform::{self, Limit},
     store::{Record, Store, now},
 };
 
-/// Brings a model into the store, with bars.
+/// Brings a model into the store, with bars; models that were not used for the longest time make room.
 pub fn bring(store: &Store, name: &Name) -> Result<Record, Error> {
     let mut bars = Bars::new();
-    let result = perform::model(store, name, &mut |progress| bars.show(progress));
+    let result = perform::model(store, &limit()?, name, &mut |progress| bars.show(progress));
     bars.finish();
     result.map_err(|e| Error::failed(format!("{name} could not be pulled: {e}")))
+}
+
+/// What models may take together.
+fn limit() -> Result<Limit, Error> {
+    let most = args::settings()?.bytes("models.max_storage").filter(|most| most.0 > 0);
+    let evicted = |name: &str| eprintln!("removed {name}, which was not used for the longest time, to make room");
+    Ok(Limit { most, evicted })
 }
 
 /// `tutu pull MODEL`.
@@ -25,15 +32,48 @@ pub fn pull(mut parser: Parser) -> Result<(), Error> {
     let Some(model) = args::words(&mut parser)?.pop() else {
         return Err(Error::usage("pull needs a model"));
     };
-    match Reference::parse(&model).map_err(Error::usage)? {
-        Reference::Name(name) => {
-            let record = bring(&args::store()?, &name)?;
-            eprintln!("pulled {} ({})", record.name, Bytes(record.size()));
-            Ok(())
-        }
-        Reference::Url(url) => Err(Error::usage(format!("a URL is run as it is: tutu run {url}"))),
-        Reference::Path(path) => Err(Error::usage(format!("{path} is here already: tutu run {path}"))),
+    let record = match Reference::parse(&model).map_err(Error::usage)? {
+        Reference::Name(name) => bring(&args::store()?, &name)?,
+        Reference::Url(url) => bring_url(&args::store()?, &url)?,
+        Reference::Path(path) => return Err(Error::usage(format!("{path} is here already: tutu run {path}"))),
+    };
+    eprintln!("pulled {} ({})", record.name, Bytes(record.size()));
+    Ok(())
+}
+
+/// The same for a file somewhere, which is kept under a name that tells where it came from.
+pub fn bring_url(store: &Store, url: &str) -> Result<Record, Error> {
+    let name = perform::name_of(url).map_err(Error::usage)?;
+    if let Ok(record) = store.find(&name) {
+        return Ok(record);
     }
+    let mut bars = Bars::new();
+    let result = perform::url(store, &limit()?, &name, url, &mut |progress| bars.show(progress));
+    bars.finish();
+    result.map_err(|e| Error::failed(format!("{url} could not be pulled: {e}")))
+}
+
+/// `tutu pin MODEL...` and `tutu unpin MODEL...`.
+pub fn pin(parser: Parser) -> Result<(), Error> {
+    pins(parser, true)
+}
+
+/// See [`pin`].
+pub fn unpin(parser: Parser) -> Result<(), Error> {
+    pins(parser, false)
+}
+
+fn pins(mut parser: Parser, pinned: bool) -> Result<(), Error> {
+    let names = args::words(&mut parser)?;
+    if names.is_empty() {
+        return Err(Error::usage("pin and unpin need a model"));
+    }
+    let store = args::store()?;
+    for text in names {
+        store.pin(&Name::parse(&text).map_err(Error::usage)?, pinned)?;
+        println!("{text} {}", if pinned { "stays" } else { "may make room for others" });
+    }
+    Ok(())
 }
 
 /// `tutu list [PREFIX]`.

@@ -7,4 +7,4 @@ mod registry;
 mod wheel;
 
 pub use folder::convert;
-pub use pull::{Error, Progress, Stage, details, model};
+pub use pull::{Error, Limit, Progress, Stage, details, model, name_of, url};

@@ -23,6 +23,7 @@ use tutu_node::{
         models::{
             Name,
             catalogue::{self, Entry, Form, Found},
+            name,
         },
         pull::{self, Config, Effect, Failure, Input, Pulls, Source, Waiter, Want, What},
     },
@@ -129,16 +130,76 @@ impl From<io::Error> for Error {
 ///
 /// # Errors
 /// [`Error`]; the store is then as it was, but for parts of blobs that the next try goes on from.
-pub fn model(store: &Store, name: &Name, on: &mut dyn FnMut(Progress)) -> Result<Record, Error> {
+pub fn model(store: &Store, limit: &Limit, name: &Name, on: &mut dyn FnMut(Progress)) -> Result<Record, Error> {
     let http = Http::new(Config::default().connect);
     let (layers, details) = match catalogue::find(name) {
-        Found::Entry(entry) => from_catalogue(store, &http, &entry, on)?,
+        Found::Entry(entry) => {
+            limit.make_room(store, name, &[(entry.digest, entry.size)])?;
+            from_catalogue(store, &http, &entry, on)?
+        }
         Found::OtherTags(tags) => return Err(Error::Tag { name: name.to_string(), tags }),
-        Found::Nothing => registry::fetch(store, &http, name, on)?,
+        Found::Nothing => registry::fetch(store, limit, &http, name, on)?,
     };
     let record = Record::new(&name.to_string(), layers, details);
     store.put(name, &record)?;
     Ok(record)
+}
+
+/// Brings a single file into the store, as the model `name`.
+///
+/// # Errors
+/// [`Error`].
+pub fn url(
+    store: &Store,
+    limit: &Limit,
+    name: &Name,
+    url: &str,
+    on: &mut dyn FnMut(Progress),
+) -> Result<Record, Error> {
+    let http = Http::new(Config::default().connect);
+    let sources = vec![Source::Web { url: url.into() }];
+    let digest = fetch(store, &http, What::Url(url.into()), None, sources, on)?;
+    let path = store.blob(&digest);
+    let size = std::fs::metadata(&path)?.len();
+    // How large it is was not known before; what does not fit goes again.
+    let fits = limit.make_room(store, name, &[(digest, Bytes(size))]);
+    let details = fits.and_then(|()| details(&path)).inspect_err(|_| drop(store.sweep([digest])))?;
+    let record = Record::new(&name.to_string(), vec![Layer { kind: Kind::Model, digest, size }], details);
+    store.put(name, &record)?;
+    Ok(record)
+}
+
+/// The name under which a single file is kept.
+///
+/// # Errors
+/// [`name::Error`].
+pub fn name_of(url: &str) -> Result<Name, name::Error> {
+    Name::of_url(url, &text_digest(url))
+}
+
+fn text_digest(text: &str) -> Digest {
+    use sha2::Digest as _;
+    Digest(sha2::Sha256::digest(text).into())
+}
+
+/// What models may take together.
+#[derive(Clone, Copy, Debug)]
+pub struct Limit {
+    /// `None` for no limit.
+    pub most: Option<Bytes>,
+    /// Told of each model that had to go.
+    pub evicted: fn(&str),
+}
+
+impl Limit {
+    /// Removes models so that these blobs of the model `name` fit.
+    pub(super) fn make_room(&self, store: &Store, name: &Name, blobs: &[(Digest, Bytes)]) -> Result<(), Error> {
+        let Some(most) = self.most else { return Ok(()) };
+        for gone in store.make_room(name, blobs, most)? {
+            (self.evicted)(&gone);
+        }
+        Ok(())
+    }
 }
 
 fn from_catalogue(
@@ -241,8 +302,7 @@ fn key(what: &What) -> String {
     match what {
         What::Blob(digest) => digest.hex(),
         What::Url(url) => {
-            use sha2::Digest as _;
-            format!("url-{}", Digest(sha2::Sha256::digest(url).into()).hex())
+            format!("url-{}", text_digest(url).hex())
         }
     }
 }

@@ -17,7 +17,7 @@ use tutu_node::work::{
 
 use super::{
     http::Http,
-    pull::{self, Error, Progress},
+    pull::{self, Error, Limit, Progress},
 };
 use crate::store::{Details, Kind, Layer, Store};
 
@@ -27,6 +27,7 @@ use crate::store::{Details, Kind, Layer, Store};
 /// [`Error::Registry`], and what fetching a blob gives.
 pub(super) fn fetch(
     store: &Store,
+    limit: &Limit,
     http: &Http,
     name: &Name,
     on: &mut dyn FnMut(Progress),
@@ -35,6 +36,8 @@ pub(super) fn fetch(
     let bytes = http.manifest(&url, manifest::BYTES_MAX as u64).map_err(|failure| refused(name, url, failure))?;
     let manifest = Manifest::parse(&bytes)
         .map_err(|error| Error::Registry(format!("{} did not answer with a manifest: {error}", name.host)))?;
+    let blobs: Vec<_> = manifest.layers.iter().map(|layer| (layer.digest, layer.size)).collect();
+    limit.make_room(store, name, &blobs)?;
     let mut layers = Vec::new();
     for layer in &manifest.layers {
         let Some(kind) = Kind::of(&layer.kind) else {

@@ -27,8 +27,11 @@ use heed::{
     types::{Bytes as RawBytes, Str},
 };
 use tutu_node::{
-    kit::Digest,
-    work::models::{Name, name},
+    kit::{Bytes, Digest, UnixTime},
+    work::models::{
+        Name, name,
+        shelf::{Full, Shelf, Weight},
+    },
 };
 
 pub use blob::{Partial, hash_file};
@@ -54,6 +57,8 @@ pub enum Error {
     NotFound { name: String, near: Option<String> },
     /// What was asked for is no name.
     Name(name::Error),
+    /// There is no room.
+    Full(Full),
     /// A blob's bytes are not what its name says.
     Damaged { path: PathBuf, digest: Digest },
 }
@@ -78,6 +83,9 @@ impl fmt::Display for Error {
                 }
             }
             Self::Name(error) => error.fmt(f),
+            Self::Full(full) => {
+                write!(f, "{full}; `tutu rm` or `tutu unpin` a model, or `tutu config set models.max_storage 100GB`")
+            }
             Self::Damaged { path, digest } => {
                 write!(
                     f,
@@ -204,6 +212,50 @@ impl Store {
             self.put(name, &record)?;
         }
         Ok(())
+    }
+
+    /// Says that a model stays when room is needed, or that it may go.
+    ///
+    /// # Errors
+    /// As [`Self::find`] and [`Self::put`].
+    pub fn pin(&self, name: &Name, pinned: bool) -> Result<(), Error> {
+        let mut record = self.find(name)?;
+        if record.elsewhere.is_some() {
+            return Err(Error::NotFound { name: format!("{name} (it lies in another program's store)"), near: None });
+        }
+        record.pinned = pinned;
+        self.put(name, &record)
+    }
+
+    /// Removes models so that `blobs` of the model `name` fit in with `most`; which had to go.
+    ///
+    /// # Errors
+    /// [`Error::Full`], and nothing is removed; what [`Self::remove`] gives.
+    pub fn make_room(&self, name: &Name, blobs: &[(Digest, Bytes)], most: Bytes) -> Result<Vec<String>, Error> {
+        let shelf = self.shelf()?;
+        let key = name.key();
+        let more = shelf.added(blobs.iter().copied());
+        let gone = shelf.evictions(most, more, &BTreeSet::from([key.as_str()])).map_err(Error::Full)?;
+        gone.into_iter()
+            .map(|key| {
+                let name = Name::parse(&key)?;
+                self.remove(&name)?;
+                Ok(name.to_string())
+            })
+            .collect()
+    }
+
+    /// All models of ours by key, as far as room is concerned.
+    fn shelf(&self) -> Result<Shelf, Error> {
+        let txn = self.env.read_txn()?;
+        let mut shelf = Shelf::new();
+        for entry in self.models.iter(&txn)? {
+            let (key, bytes) = entry?;
+            let record = Record::read(bytes).ok_or_else(|| Error::Record(key.into()))?;
+            let weight = |layer: &Layer| (layer.digest, Weight { blob: Bytes(layer.size), caches: Bytes(0) });
+            shelf.insert(key, record.layers.iter().map(weight), UnixTime(record.used), record.pinned);
+        }
+        Ok(shelf)
     }
 
     /// Removes a model, and the blobs that no other model refers to.

@@ -11,6 +11,8 @@
 use alloc::string::{String, ToString};
 use core::fmt;
 
+use crate::kit::Digest;
+
 /// Where models come from unless their name says otherwise.
 pub const HOST: &str = "registry.ollama.ai";
 /// Whose they are.
@@ -128,6 +130,27 @@ impl Name {
         name.check()
     }
 
+    /// The name under which a file somewhere is kept: its server, what tells its URL from others, its own name.
+    ///
+    /// `digest` is that of the URL's text.
+    ///
+    /// # Errors
+    /// [`Error`], where the server's name is none.
+    pub fn of_url(url: &str, digest: &Digest) -> Result<Self, Error> {
+        let (scheme, rest) = url.split_once("://").ok_or(Error::Empty)?;
+        let path = rest.split(['?', '#']).next().unwrap_or_default();
+        let (host, path) = path.split_once('/').unwrap_or((path, ""));
+        let file = path.rsplit('/').next().unwrap_or_default();
+        let stem = file.len().checked_sub(5).and_then(|end| file.get(..end)).unwrap_or(file);
+        let letter = |c: char| if c.is_ascii_alphanumeric() || "_-.".contains(c) { c } else { '-' };
+        let model: String =
+            stem.chars().skip_while(|c| !c.is_ascii_alphanumeric()).take(PART_MAX).map(letter).collect();
+        let model = if model.is_empty() { "file".into() } else { model };
+        let namespace = alloc::format!("url-{}", &digest.hex()[..16]);
+        let insecure = scheme.eq_ignore_ascii_case("http");
+        Self { insecure, host: host.into(), namespace, model, tag: TAG.into() }.check()
+    }
+
     fn check(self) -> Result<Self, Error> {
         let part = |part: &'static str, text: &str, sound: bool| {
             if sound { Ok(()) } else { Err(Error::Part { part, text: text.into() }) }
@@ -216,6 +239,43 @@ mod tests {
         for text in ["a", "a:b", "n/a:b", "h.x/n/a:b", "h:1/n/a.c:b_d"] {
             let name = Name::parse(text).unwrap();
             assert_eq!(Name::parse(&name.to_string()).unwrap(), name);
+        }
+    }
+
+    #[test]
+    fn a_file_somewhere_has_a_name_that_is_read_again() {
+        let of = |url| Name::of_url(url, &Digest([0xab; 32]));
+        for (url, name) in [
+            (
+                "https://hf.co/u/r/resolve/main/A-b.Q4_0.gguf?download=true",
+                "hf.co/url-abababababababab/A-b.Q4_0:latest",
+            ),
+            ("https://localhost:1/%20x y.GGUF", "localhost:1/url-abababababababab/20x-y:latest"),
+            ("https://h.x/.gguf", "h.x/url-abababababababab/file:latest"),
+            ("https://h.x/\u{e9}\u{e9}\u{e9}\u{e9}.gguf", "h.x/url-abababababababab/file:latest"),
+        ] {
+            let found = of(url).unwrap();
+            assert_eq!(found.to_string(), name);
+            assert_eq!(Name::parse(name), Ok(found));
+        }
+        assert!(of("https://user@h.x/a.gguf").is_err() && of("https:///a.gguf").is_err() && of("a.gguf").is_err());
+    }
+
+    #[test]
+    fn nothing_that_is_written_makes_it_panic_and_what_is_a_name_is_printed_as_it_is_read() {
+        const LETTERS: &[char] = &['a', 'B', '1', '_', '-', '.', ':', '/', ' ', '\u{e9}', '~', '\\', '?'];
+        let mut rng = crate::kit::Rng::new(5);
+        let starts = ["", "", "", "http://", "https://", "HTTPS://a/", "hf.co/"];
+        let ends = ["", "", ".gguf", ":latest", "/", ":"];
+        for _ in 0..200_000 {
+            let letters = (0..rng.below(10)).map(|_| LETTERS[rng.below(LETTERS.len() as u32) as usize]);
+            let middle: String = letters.collect();
+            let text = [starts[rng.below(7) as usize], &middle, ends[rng.below(6) as usize]].concat();
+            drop(Name::of_url(&text, &Digest([1; 32])));
+            if let Ok(Reference::Name(name)) = Reference::parse(&text) {
+                let again = Name::parse(&name.to_string()).unwrap();
+                assert_eq!(again.key(), name.key(), "{text}");
+            }
         }
     }
 
