@@ -15,6 +15,7 @@ pub mod embed;
 pub mod gguf;
 pub mod grammar;
 pub mod kv;
+pub mod lora;
 pub mod perplexity;
 pub mod plan;
 pub mod quant;

@@ -6,6 +6,7 @@ use std::{
 };
 
 use lexopt::{Arg, Parser, ValueExt};
+use tutu_llm::chat::Message;
 use tutu_node::{
     edge::config::Settings,
     work::models::{Name, Reference},
@@ -87,6 +88,8 @@ pub struct Model {
     pub system: Option<String>,
     /// Parameters, a JSON object.
     pub parameters: Option<serde_json::Map<String, serde_json::Value>>,
+    /// What was said already.
+    pub messages: Vec<Message>,
     /// Under which name it is shown.
     pub name: String,
 }
@@ -111,8 +114,8 @@ fn of_file(text: &str) -> Result<Model, Error> {
     if !path.is_file() {
         return Err(Error::failed(format!("{text} is no file; `tutu list` shows the models that are here")));
     }
-    let sources = Sources { files: parts(&path), template: None };
-    Ok(Model { sources, system: None, parameters: None, name: text.into() })
+    let sources = Sources { files: parts(&path), ..Sources::default() };
+    Ok(Model { sources, system: None, parameters: None, messages: Vec::new(), name: text.into() })
 }
 
 /// All parts of a split model whose first part is named `x-00001-of-00003.gguf`.
@@ -135,17 +138,15 @@ fn of_name(name: &Name, pull: bool) -> Result<Model, Error> {
     };
     // Being used last matters to what is removed first, not to this answer.
     let _ = store.touch(name);
-    let files: Vec<PathBuf> = record
-        .layers
-        .iter()
-        .filter(|layer| layer.kind == Kind::Model)
-        .map(|layer| store.layer(&record, layer))
-        .collect();
-    let parameters = store.text(&record, Kind::Parameters).and_then(|text| serde_json::from_str(&text).ok());
+    let files = |kind: Kind| -> Vec<PathBuf> {
+        record.layers.iter().filter(|layer| layer.kind == kind).map(|layer| store.layer(&record, layer)).collect()
+    };
+    let json = |kind: Kind| store.text(&record, kind).and_then(|text| serde_json::from_str(&text).ok());
     Ok(Model {
-        sources: Sources { files, template: None },
+        sources: Sources { files: files(Kind::Model), adapters: files(Kind::Adapter), template: None },
         system: store.text(&record, Kind::System),
-        parameters,
+        parameters: json(Kind::Parameters).and_then(|value: serde_json::Value| value.as_object().cloned()),
+        messages: json(Kind::Messages).and_then(|value| serde_json::from_value(value).ok()).unwrap_or_default(),
         name: record.name,
     })
 }

@@ -45,11 +45,12 @@ struct Talk {
 }
 
 /// Talks until the person leaves.
-pub fn talk(engine: Engine, settings: Settings, model: &str) -> Result<(), Error> {
+/// `said` is what the model remembers from the start.
+pub fn talk(engine: Engine, settings: Settings, said: Vec<Message>, model: &str) -> Result<(), Error> {
     let mut editor = DefaultEditor::new().map_err(Error::failed)?;
     let file = args::home()?.join("history");
     let no_history = std::env::var_os("OLLAMA_NOHISTORY").is_some_and(|value| !value.is_empty() && value != "0");
-    let mut talk = Talk { engine, settings, messages: Vec::new(), model: model.into(), history: !no_history };
+    let mut talk = Talk { engine, settings, messages: said, model: model.into(), history: !no_history };
     if talk.history {
         // A first conversation has none yet.
         let _ = editor.load_history(&file);
@@ -112,8 +113,9 @@ fn read(editor: &mut DefaultEditor) -> Result<Option<String>, Error> {
 
 impl Talk {
     fn say(&mut self, text: &str) -> Result<Next, Error> {
-        if let (true, Some(system)) = (self.messages.is_empty(), &self.settings.system) {
-            self.messages.push(Message::new("system", system));
+        let has_system = self.messages.first().is_some_and(|message| message.role == "system");
+        if let (false, Some(system)) = (has_system, &self.settings.system) {
+            self.messages.insert(0, Message::new("system", system));
         }
         let before = self.messages.len();
         self.messages.push(Message::new("user", text));
@@ -162,9 +164,6 @@ impl Talk {
             "system" => {
                 self.settings.system = Some(value.trim_matches('"').into());
                 self.messages.retain(|message| message.role != "system");
-                if let (false, Some(system)) = (self.messages.is_empty(), &self.settings.system) {
-                    self.messages.insert(0, Message::new("system", system));
-                }
                 eprintln!("Set system message.");
             }
             "format" if value == "json" => self.settings.json = true,

@@ -196,11 +196,12 @@ pub fn run(mut parser: Parser) -> Result<(), Error> {
     match prompt {
         Some(prompt) => {
             let mut messages: Vec<Message> = settings.system.iter().map(|text| Message::new("system", text)).collect();
+            messages.extend(model.messages);
             messages.push(Message::new("user", &prompt));
             answer(&mut engine, &settings, &mut messages)?;
             Ok(())
         }
-        None => chat::talk(engine, settings, &model.name),
+        None => chat::talk(engine, settings, model.messages, &model.name),
     }
 }
 

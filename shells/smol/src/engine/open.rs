@@ -10,6 +10,7 @@ use tutu_llm::{
     arch::{self, Model},
     backend::{Backend, PAGE},
     gguf::Gguf,
+    lora,
     reference::{self, Reference},
     token::Tokenizer,
     weights::Bytes,
@@ -23,6 +24,8 @@ use super::{Engine, Error, template::Template};
 pub struct Sources {
     /// The GGUF file, or all parts of a split one in order.
     pub files: Vec<PathBuf>,
+    /// LoRA adapters in GGUF, applied one after the other.
+    pub adapters: Vec<PathBuf>,
     /// A Jinja template that takes the place of the one in the file.
     pub template: Option<String>,
 }
@@ -71,7 +74,12 @@ impl Engine {
         let bytes: Vec<Bytes> = files.iter().map(|file| Arc::clone(file) as Bytes).collect();
         let path = sources.files.first().cloned().unwrap_or_default();
         let model_error = |source| Error::Model { path: path.clone(), source };
-        let model = Model::load(&bytes, options.context).map_err(model_error)?;
+        let mut model = Model::load(&bytes, options.context).map_err(model_error)?;
+        for path in &sources.adapters {
+            let file: Bytes = map(path)?;
+            model = lora::apply(&model, &file, 1.0)
+                .map_err(|e| Error::Adapter { path: path.clone(), reason: e.to_string() })?;
+        }
         let first = (*bytes[0]).as_ref();
         let gguf = Gguf::parse(first).map_err(|e| model_error(arch::Error::from(e)))?;
         let tokenizer = Tokenizer::from_gguf(&gguf).map_err(Error::Tokenizer)?;
