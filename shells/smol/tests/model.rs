@@ -21,7 +21,7 @@ fn open(file: &str, options: Options) -> Option<Engine> {
         println!("skipped: TUTU_TEST_MODELS is not set");
         return None;
     };
-    let sources = Sources { files: vec![folder.join(file)], template: None };
+    let sources = Sources { files: vec![folder.join(file)], ..Sources::default() };
     Some(Engine::open(&sources, options).expect("the model is sound"))
 }
 
