@@ -2,13 +2,25 @@
 //!
 //! A page of a layer holds, for each head, the keys turned (for each element of the key 32 positions side by side,
 //! so that sixteen scores are computed at once without a sum across lanes) and the values as they are.
-//! Both are halves.
+//! Both are halves, or eight bits with a scale for each 32.
 //!
 //! Source: Milakov & Gimelshein 2018 (online softmax); Dao et al. 2022 (FlashAttention), algorithm 1.
 
-use tutu_llm::{backend::PAGE, plan};
+use core::ops::Range;
 
-use crate::lanes::{Lanes, Task};
+use tutu_llm::{
+    backend::PAGE,
+    plan,
+    quant::{f16_to_f32, f32_to_f16},
+};
+
+use crate::{
+    lanes::{Lanes, Task},
+    options::KvKind,
+};
+
+/// Elements that share a scale where keys and values are kept in eight bits (ggml's Q8_0).
+const BLOCK: usize = 32;
 
 /// Keys and values of one layer.
 #[derive(Clone, Debug)]
@@ -16,45 +28,109 @@ pub struct Cache {
     heads: usize,
     key: usize,
     value: usize,
-    keys: Vec<u16>,
-    values: Vec<u16>,
+    kept: Kept,
+}
+
+/// For each page and head: keys `[key][PAGE]`, values `[PAGE][value]`; in eight bits also scales, as halves,
+/// `[key / 32][PAGE]` and `[PAGE][value / 32]`. Whole vectors are read at the end of a row of values, so those lists are
+/// 16 longer.
+#[derive(Clone, Debug)]
+enum Kept {
+    Halves { keys: Vec<u16>, values: Vec<u16> },
+    Bytes { keys: Vec<i8>, values: Vec<i8>, key_scales: Vec<u16>, value_scales: Vec<u16> },
 }
 
 impl Cache {
     /// Room for `pages` pages; the system gives the memory when it is written to.
-    pub fn new(shape: &plan::Cache, pages: usize) -> Self {
-        Self {
-            heads: shape.heads,
-            key: shape.key,
-            value: shape.value,
-            keys: vec![0; pages * PAGE * shape.heads * shape.key],
-            // Whole vectors are read at the end of a row.
-            values: vec![0; pages * PAGE * shape.heads * shape.value + 16],
-        }
+    pub fn new(shape: &plan::Cache, kind: KvKind, pages: usize) -> Self {
+        let rows = pages * PAGE * shape.heads;
+        let kept = match kind {
+            KvKind::F16 => Kept::Halves { keys: vec![0; rows * shape.key], values: vec![0; rows * shape.value + 16] },
+            KvKind::Q8_0 => Kept::Bytes {
+                keys: vec![0; rows * shape.key],
+                values: vec![0; rows * shape.value + 16],
+                key_scales: vec![0; rows * shape.key.div_ceil(BLOCK)],
+                value_scales: vec![0; rows * shape.value.div_ceil(BLOCK)],
+            },
+        };
+        Self { heads: shape.heads, key: shape.key, value: shape.value, kept }
     }
 
     /// Puts the key and the value of one position down, all heads.
-    pub fn write(&mut self, page: usize, position: usize, key: &[u16], value: &[u16]) {
-        let at = position % PAGE;
-        for head in 0..self.heads {
-            let start = (page * self.heads + head) * self.key * PAGE;
-            for (i, &k) in key[head * self.key..][..self.key].iter().enumerate() {
-                self.keys[start + i * PAGE + at] = k;
+    pub fn write<L: Lanes>(&mut self, l: L, page: usize, position: usize, key: &[f32], value: &[f32]) {
+        l.run(Write { cache: self, page, at: position % PAGE, key, value });
+    }
+}
+
+/// See [`Cache::write`].
+struct Write<'a> {
+    cache: &'a mut Cache,
+    page: usize,
+    at: usize,
+    key: &'a [f32],
+    value: &'a [f32],
+}
+
+impl Task for Write<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    fn go<L: Lanes>(self, l: L) {
+        let Self { cache, page, at, key, value } = self;
+        let Cache { heads, key: key_len, value: value_len, kept } = cache;
+        let (key_len, value_len) = (*key_len, *value_len);
+        for head in 0..*heads {
+            let slot = page * *heads + head;
+            let (key, value) = (&key[head * key_len..][..key_len], &value[head * value_len..][..value_len]);
+            match kept {
+                Kept::Halves { keys, values } => {
+                    let keys = &mut keys[slot * key_len * PAGE..][..key_len * PAGE];
+                    for (i, part) in key.chunks(16).enumerate() {
+                        let halves = l.to_halves(l.get(&padded(part)));
+                        for (j, half) in halves[..part.len()].iter().enumerate() {
+                            keys[(i * 16 + j) * PAGE + at] = *half;
+                        }
+                    }
+                    let values = &mut values[(slot * PAGE + at) * value_len..][..value_len];
+                    for (out, part) in values.chunks_mut(16).zip(value.chunks(16)) {
+                        out.copy_from_slice(&l.to_halves(l.get(&padded(part)))[..part.len()]);
+                    }
+                }
+                Kept::Bytes { keys, values, key_scales, value_scales } => {
+                    let (key_blocks, value_blocks) = (key_len.div_ceil(BLOCK), value_len.div_ceil(BLOCK));
+                    for (b, part) in key.chunks(BLOCK).enumerate() {
+                        let (scale, bytes) = quantise(part);
+                        key_scales[(slot * key_blocks + b) * PAGE + at] = scale;
+                        for (j, byte) in bytes[..part.len()].iter().enumerate() {
+                            keys[(slot * key_len + b * BLOCK + j) * PAGE + at] = *byte;
+                        }
+                    }
+                    for (b, part) in value.chunks(BLOCK).enumerate() {
+                        let (scale, bytes) = quantise(part);
+                        value_scales[(slot * PAGE + at) * value_blocks + b] = scale;
+                        values[(slot * PAGE + at) * value_len + b * BLOCK..][..part.len()]
+                            .copy_from_slice(&bytes[..part.len()]);
+                    }
+                }
             }
-            let start = ((page * self.heads + head) * PAGE + at) * self.value;
-            self.values[start..start + self.value].copy_from_slice(&value[head * self.value..][..self.value]);
         }
     }
+}
 
-    fn keys(&self, page: usize, head: usize) -> &[[u16; PAGE]] {
-        let len = self.key * PAGE;
-        self.keys[(page * self.heads + head) * len..][..len].as_chunks::<PAGE>().0
-    }
+fn padded(part: &[f32]) -> [f32; 16] {
+    let mut all = [0.0; 16];
+    all[..part.len()].copy_from_slice(part);
+    all
+}
 
-    fn values(&self, page: usize, head: usize) -> &[u16] {
-        let len = PAGE * self.value;
-        &self.values[(page * self.heads + head) * len..][..len + 16]
-    }
+/// A scale, as a half, and whole numbers from -127 to 127.
+fn quantise(part: &[f32]) -> (u16, [i8; BLOCK]) {
+    let largest = part.iter().fold(0.0f32, |a, x| a.max(x.abs()));
+    let scale = f32_to_f16(largest / 127.0);
+    let inverse = if largest > 0.0 { 127.0 / largest } else { 0.0 };
+    let mut bytes = [0; BLOCK];
+    bytes.iter_mut().zip(part).for_each(|(byte, x)| *byte = (x * inverse).round_ties_even() as i8);
+    (scale, bytes)
 }
 
 /// One query head of one token.
@@ -94,7 +170,8 @@ impl Task for Attend<'_> {
             (self.sink.unwrap_or(f32::NEG_INFINITY), if self.sink.is_some() { 1.0 } else { 0.0 });
         for page in first / PAGE..=position / PAGE {
             let number = table[page] as usize;
-            let scores = scores(l, attention, cache.keys(number, self.kv_head), q, page * PAGE, first, position);
+            let slot = number * cache.heads + self.kv_head;
+            let scores = scores(l, attention, cache, slot, q, page * PAGE, first, position);
             let high = l.max(scores[0], scores[1]);
             let new = l.largest(high).max(top);
             let shrink = if top == f32::NEG_INFINITY { 0.0 } else { exp(l, top - new) };
@@ -110,15 +187,7 @@ impl Task for Attend<'_> {
             shares[to + 1..].fill(0.0);
             total = total * shrink + l.sum(l.add(l.get(head_of(&shares)), l.get(tail_of(&shares))));
             top = new;
-            let values = cache.values(number, self.kv_head);
-            for (v, sums) in scratch.as_chunks_mut::<16>().0.iter_mut().enumerate() {
-                let mut sum = l.mul(l.get(sums), l.splat(shrink));
-                for (i, share) in shares.iter().enumerate().take(to + 1).skip(from) {
-                    let value: &[u16; 16] = values[i * attention.value + v * 16..].first_chunk().expect("padded");
-                    sum = l.fma(l.halves(value), l.splat(*share), sum);
-                }
-                l.put(sum, sums);
-            }
+            mix(l, cache, slot, &shares, from..to + 1, shrink, scratch.as_chunks_mut::<16>().0);
         }
         out.iter_mut().zip(scratch.iter()).for_each(|(out, sum)| *out = sum / total);
     }
@@ -139,22 +208,81 @@ fn exp<L: Lanes>(l: L, x: f32) -> f32 {
     out[0]
 }
 
+/// Adds the values of a page, each with its share, to what was mixed so far and is shrunk first.
+#[inline(always)]
+fn mix<L: Lanes>(
+    l: L,
+    cache: &Cache,
+    slot: usize,
+    shares: &[f32; PAGE],
+    seen: Range<usize>,
+    shrink: f32,
+    sums: &mut [[f32; 16]],
+) {
+    let len = PAGE * cache.value;
+    for (v, sums) in sums.iter_mut().enumerate() {
+        let mut sum = l.mul(l.get(sums), l.splat(shrink));
+        match &cache.kept {
+            Kept::Halves { values, .. } => {
+                let values = &values[slot * len..][..len + 16];
+                for i in seen.clone() {
+                    let value: &[u16; 16] = values[i * cache.value + v * 16..].first_chunk().expect("padded");
+                    sum = l.fma(l.halves(value), l.splat(shares[i]), sum);
+                }
+            }
+            Kept::Bytes { values, value_scales, .. } => {
+                let (values, blocks) = (&values[slot * len..][..len + 16], cache.value.div_ceil(BLOCK));
+                let scales = &value_scales[slot * PAGE * blocks..][..PAGE * blocks];
+                for i in seen.clone() {
+                    let value: &[i8; 16] = values[i * cache.value + v * 16..].first_chunk().expect("padded");
+                    let share = shares[i] * f16_to_f32(scales[i * blocks + v * 16 / BLOCK]);
+                    sum = l.fma(l.signed(value), l.splat(share), sum);
+                }
+            }
+        }
+        l.put(sum, sums);
+    }
+}
+
 /// The scores of a page; -inf where the token may not look.
 #[inline(always)]
+#[allow(clippy::too_many_arguments, reason = "the inner loop of one caller")]
 fn scores<L: Lanes>(
     l: L,
     attention: &plan::Attention,
-    keys: &[[u16; PAGE]],
+    cache: &Cache,
+    slot: usize,
     q: &[f32],
     start: usize,
     first: usize,
     last: usize,
 ) -> [L::F; 2] {
     let mut sums = [l.splat(0.0); 2];
-    for (k, &q) in keys.iter().zip(q) {
-        let halves = k.as_chunks::<16>().0;
-        sums[0] = l.fma(l.halves(&halves[0]), l.splat(q), sums[0]);
-        sums[1] = l.fma(l.halves(&halves[1]), l.splat(q), sums[1]);
+    let len = cache.key * PAGE;
+    match &cache.kept {
+        Kept::Halves { keys, .. } => {
+            for (k, &q) in keys[slot * len..][..len].as_chunks::<PAGE>().0.iter().zip(q) {
+                let halves = k.as_chunks::<16>().0;
+                sums[0] = l.fma(l.halves(&halves[0]), l.splat(q), sums[0]);
+                sums[1] = l.fma(l.halves(&halves[1]), l.splat(q), sums[1]);
+            }
+        }
+        Kept::Bytes { keys, key_scales, .. } => {
+            let keys = keys[slot * len..][..len].as_chunks::<PAGE>().0;
+            let blocks = cache.key.div_ceil(BLOCK);
+            let scales = key_scales[slot * blocks * PAGE..][..blocks * PAGE].as_chunks::<PAGE>().0;
+            for ((keys, q), scales) in keys.chunks(BLOCK).zip(q.chunks(BLOCK)).zip(scales) {
+                let mut part = [l.splat(0.0); 2];
+                for (k, &q) in keys.iter().zip(q) {
+                    let bytes = k.as_chunks::<16>().0;
+                    part[0] = l.fma(l.signed(&bytes[0]), l.splat(q), part[0]);
+                    part[1] = l.fma(l.signed(&bytes[1]), l.splat(q), part[1]);
+                }
+                let scales = scales.as_chunks::<16>().0;
+                sums[0] = l.fma(part[0], l.halves(&scales[0]), sums[0]);
+                sums[1] = l.fma(part[1], l.halves(&scales[1]), sums[1]);
+            }
+        }
     }
     let mut all = [0.0; PAGE];
     for (sum, out) in sums.into_iter().zip(all.as_chunks_mut::<16>().0) {

@@ -39,8 +39,6 @@ pub(crate) struct Engine<L> {
     caches: Vec<Cache>,
     angles: Vec<Angles>,
     acts: Quantised,
-    /// Attention's memory, one for each chunk that may run at one time.
-    halves: Vec<u16>,
 }
 
 impl<L: Lanes> Engine<L> {
@@ -52,10 +50,9 @@ impl<L: Lanes> Engine<L> {
             packed: vec![None; count],
             lists: vec![None; count],
             buffers: vec![Vec::new(); plan.buffers.len()],
-            caches: plan.caches.iter().map(|cache| Cache::new(cache, options.pages)).collect(),
+            caches: plan.caches.iter().map(|cache| Cache::new(cache, options.kv, options.pages)).collect(),
             angles: Vec::new(),
             acts: Quantised::default(),
-            halves: Vec::new(),
             weights,
             plan,
             options,
@@ -360,18 +357,9 @@ impl<L: Lanes> Engine<L> {
             return;
         };
         for (i, token) in batch.tokens.iter().enumerate() {
-            self.halves.clear();
-            for row in [k.row(i), v.row(i)] {
-                for x in row.chunks(16) {
-                    let mut sixteen = [0.0; 16];
-                    sixteen[..x.len()].copy_from_slice(x);
-                    self.halves.extend(&lanes.run(Halve(&sixteen))[..x.len()]);
-                }
-            }
-            let (key, value) = self.halves.split_at(attention.kv_heads * attention.key);
             let position = token.position as usize;
             let page = batch.tables[token.sequence as usize][position / PAGE] as usize;
-            self.caches[cache].write(page, position, key, value);
+            self.caches[cache].write(lanes, page, position, k.row(i), v.row(i));
         }
         let cache = &self.caches[cache];
         self.pool.run(n * attention.heads, &|i| {
@@ -538,18 +526,6 @@ impl crate::lanes::Task for Fill<'_, '_> {
     #[inline(always)]
     fn go<L: Lanes>(self, l: L) {
         self.row.fill(l, self.x);
-    }
-}
-
-/// Sixteen floats to halves.
-struct Halve<'x>(&'x [f32; 16]);
-
-impl crate::lanes::Task for Halve<'_> {
-    type Out = [u16; 16];
-
-    #[inline(always)]
-    fn go<L: Lanes>(self, l: L) -> [u16; 16] {
-        l.to_halves(l.get(self.0))
     }
 }
 

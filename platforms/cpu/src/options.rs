@@ -12,6 +12,8 @@ pub enum KvKind {
     /// As halves.
     #[default]
     F16,
+    /// In eight bits, 32 elements with one scale: half of the memory.
+    Q8_0,
 }
 
 /// Instructions that kernels are written in.

@@ -7,7 +7,7 @@ mod tiny;
 
 use std::sync::Arc;
 
-use tutu_cpu::{Engine, Isa, Options};
+use tutu_cpu::{Engine, Isa, KvKind, Options};
 use tutu_llm::{
     arch::Model,
     backend::{Backend, Batch, PAGE, Token},
@@ -85,6 +85,24 @@ fn the_bits_do_not_depend_on_how_the_work_is_cut() {
                     isa.name()
                 );
             }
+        }
+    }
+}
+
+#[test]
+fn a_cache_in_eight_bits_is_nearly_as_good() {
+    let ids = tiny::tokens();
+    for name in ["llama", "gemma2", "gpt-oss"] {
+        let model = Model::load(&[Arc::new(tiny::model(name))], 512).unwrap();
+        for isa in isas() {
+            let result = |kv| {
+                let options = Options { tokens_max: 64, pages: 2, isa: Some(isa), kv, ..Options::default() };
+                run(&mut Engine::new(model.weights.clone(), model.plan.clone(), options).unwrap(), &ids, 64)
+            };
+            let (halves, bytes) = (result(KvKind::F16), result(KvKind::Q8_0));
+            let size = halves.iter().fold(0.0f32, |a, x| a.max(x.abs()));
+            let off = worst(&halves, &bytes);
+            assert!(off > 0.0 && off < 0.05 * size, "{name} on {}: off by {off} of {size}", isa.name());
         }
     }
 }

@@ -138,6 +138,15 @@ impl Lanes for Avx2 {
         }
     }
     #[inline(always)]
+    fn signed(self, x: &[i8; 16]) -> F2 {
+        // SAFETY: 16 readable bytes; the load needs no alignment; the processor has AVX2 (see the type).
+        unsafe {
+            let bytes = _mm_loadu_si128(x.as_ptr().cast());
+            let wide = |eight| _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(eight));
+            [wide(bytes), wide(_mm_srli_si128::<8>(bytes))]
+        }
+    }
+    #[inline(always)]
     fn to_halves(self, x: F2) -> [u16; 16] {
         let mut out = [0; 16];
         let at = out.as_mut_ptr().cast::<__m128i>();

@@ -128,6 +128,11 @@ macro_rules! lanes_512 {
                 }
             }
             #[inline(always)]
+            fn signed(self, x: &[i8; 16]) -> __m512 {
+                // SAFETY: 16 readable bytes; the load needs no alignment; the processor has AVX-512 (see the type).
+                unsafe { _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(x.as_ptr().cast()))) }
+            }
+            #[inline(always)]
             fn to_halves(self, x: __m512) -> [u16; 16] {
                 let mut out = [0; 16];
                 // SAFETY: 32 writable bytes; the store needs no alignment; the processor has AVX-512 (see the type).

@@ -69,6 +69,8 @@ pub trait Lanes: Copy + Send + Sync + 'static {
     fn halves(self, x: &[u16; 16]) -> Self::F;
     /// 16 bfloat16, as floats.
     fn brains(self, x: &[u16; 16]) -> Self::F;
+    /// 16 signed bytes, as floats.
+    fn signed(self, x: &[i8; 16]) -> Self::F;
     /// 16 floats rounded to halves, ties to even.
     fn to_halves(self, x: Self::F) -> [u16; 16];
     /// Puts 16 floats down.

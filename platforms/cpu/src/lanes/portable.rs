@@ -103,6 +103,10 @@ impl Lanes for Portable {
         each(|i| bf16_to_f32(x[i]))
     }
     #[inline(always)]
+    fn signed(self, x: &[i8; 16]) -> [f32; 16] {
+        x.map(f32::from)
+    }
+    #[inline(always)]
     fn to_halves(self, x: [f32; 16]) -> [u16; 16] {
         x.map(f32_to_f16)
     }

@@ -41,6 +41,7 @@ impl Task for All {
             f(v);
         }
         f(l.scale2(a, l.round(b)));
+        f(l.signed(&core::array::from_fn(|i| (i as i32 * 17 - 128) as i8)));
         out.extend(l.to_halves(a).map(u32::from));
         out.extend(l.to_bytes(l.round(l.mul(a, l.splat(9.0)))).map(|b| b as u32));
         out.push(l.sum(a).to_bits());

@@ -6,6 +6,7 @@ use std::{
 };
 
 use lexopt::{Arg, Parser, ValueExt};
+use tutu_cpu::KvKind;
 use tutu_llm::chat::Message;
 use tutu_node::{
     edge::config::Settings,
@@ -68,6 +69,10 @@ pub fn options() -> Result<Options, Error> {
         context: count("inference.context_length"),
         batch: count("inference.batch_size").max(1),
         threads: count("inference.threads"),
+        kv: match settings.text("inference.kv_cache_type") {
+            Some("q8_0") => KvKind::Q8_0,
+            _ => KvKind::F16,
+        },
         ..Options::default()
     })
 }
