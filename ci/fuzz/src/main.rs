@@ -21,7 +21,7 @@ fn main() -> ExitCode {
     }
     let outcome = tutu_fuzz::run::run(seed, iterations);
     println!("{} harmed files: no panic", outcome.files);
-    for ((name, _), taken) in tutu_fuzz::targets::ALL.into_iter().zip(outcome.taken) {
+    for ((name, ..), taken) in tutu_fuzz::targets::ALL.into_iter().zip(outcome.taken) {
         println!("  {name}: {taken} taken as sound");
     }
     println!("at most {} % of the memory that they may ask for", outcome.memory_percent);

@@ -1,6 +1,9 @@
 //! Running targets over harmed seeds.
 
-use crate::{count, mutate, seeds, targets};
+use crate::{
+    count, mutate, seeds,
+    targets::{self, Food},
+};
 
 /// Bytes that a target may ask for in all: so many times its input, and so many more.
 const TIMES: u64 = 8;
@@ -9,7 +12,7 @@ const MORE: u64 = 1 << 20;
 /// What became of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
-    /// Harmed files that were given to every target.
+    /// Harmed files that were given to every target that takes files, and as many texts to those that take text.
     pub files: u64,
     /// How many of them each target took as sound all the same, in the order of [`targets::ALL`].
     pub taken: [u64; targets::ALL.len()],
@@ -22,15 +25,19 @@ pub struct Outcome {
 /// # Panics
 /// If a target panics or allocates more than it may; the message has the number that repeats it.
 pub fn run(seed: u64, iterations: u64) -> Outcome {
-    let seeds = seeds::all();
+    let seeds = [(Food::File, seeds::files()), (Food::Text, seeds::texts())];
     let mut outcome = Outcome { files: iterations, ..Outcome::default() };
     for number in 0..iterations {
-        let mut chance = mutate::Chance::new(seed.wrapping_add(number));
-        let mut bytes = seeds[chance.below(seeds.len())].clone();
-        mutate::mutate(&mut bytes, &mut chance);
-        for (which, (name, target)) in targets::ALL.into_iter().enumerate() {
+        let harmed = seeds.each_ref().map(|(food, seeds)| {
+            let mut chance = mutate::Chance::new(seed.wrapping_add(number));
+            let mut bytes = seeds[chance.below(seeds.len())].clone();
+            mutate::mutate(&mut bytes, &mut chance);
+            (*food, bytes)
+        });
+        for (which, (name, food, target)) in targets::ALL.into_iter().enumerate() {
+            let (_, bytes) = harmed.iter().find(|(of, _)| *of == food).expect("there are seeds of both kinds");
             let before = count::bytes();
-            match std::panic::catch_unwind(|| target(&bytes)) {
+            match std::panic::catch_unwind(|| target(bytes)) {
                 Ok(taken) => outcome.taken[which] += u64::from(taken),
                 Err(panic) => {
                     eprintln!("target {name}, --seed {}: {} bytes", seed.wrapping_add(number), bytes.len());

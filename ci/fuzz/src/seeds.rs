@@ -8,14 +8,40 @@ use tutu_llm::{
 /// Elements of the tiny models' rows.
 const WIDTH: usize = 32;
 
-/// All seeds, the parts of the split one in one input as the target takes them.
-pub fn all() -> Vec<Vec<u8>> {
+/// Text of every kind that is read.
+pub fn texts() -> Vec<Vec<u8>> {
+    [TUTUFILE, MANIFEST, "hf.co/user/repo:Q4_K_M\n", CHALLENGE].map(|text| text.as_bytes().to_vec()).into()
+}
+
+/// All files, the parts of the split one in one input as the target takes them.
+pub fn files() -> Vec<Vec<u8>> {
     let [first, second] = parts();
     let mut both = (first.len() as u32).to_le_bytes().to_vec();
     both.extend(first);
     both.extend(second);
     vec![formats(), llama(), pieces(), bert(), lists(), both]
 }
+
+/// Every command, and quotes of every kind.
+pub const TUTUFILE: &str = r#"# a comment
+FROM ./model.gguf
+PARAMETER temperature 0.7
+PARAMETER stop "<|im_end|>"
+TEMPLATE """{{ .System }}
+{{ .Prompt }}"""
+SYSTEM "You are
+kind."
+LICENSE MIT
+MESSAGE user hi
+ADAPTER ./lora.gguf
+REQUIRES 0.1.0
+"#;
+
+/// A model and its licence.
+pub const MANIFEST: &str = r#"{"schemaVersion":2,"mediaType":"application/vnd.docker.distribution.manifest.v2+json","config":{"mediaType":"application/vnd.docker.container.image.v1+json","digest":"sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa","size":485},"layers":[{"mediaType":"application/vnd.ollama.image.model","digest":"sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb","size":98362432},{"mediaType":"application/vnd.ollama.image.license","digest":"sha256:cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc","size":11}]}"#;
+
+/// What a registry says when it wants a token.
+const CHALLENGE: &str = r#"Bearer realm="https://a.b/token",service="a",scope="repository:a/b:pull""#;
 
 /// Data that is not all zero.
 fn data(size: usize) -> Vec<u8> {

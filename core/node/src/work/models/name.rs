@@ -83,8 +83,9 @@ impl Reference {
     /// [`Error`], for what is neither a URL nor a path and no name.
     pub fn parse(text: &str) -> Result<Self, Error> {
         let lower = text.to_ascii_lowercase();
-        let file =
-            lower.rsplit('/').next().is_some_and(|last| last.split('?').next().is_some_and(|l| l.ends_with(".gguf")));
+        let last = lower.split(['?', '#']).next().and_then(|path| path.rsplit('/').next()).unwrap_or_default();
+        // `hf.co/user/repo:file.gguf` names a file of a repository by its tag.
+        let file = last.ends_with(".gguf") && !(last.contains(':') && lower.contains('/'));
         if (lower.starts_with("https://") || lower.starts_with("http://")) && file {
             return Ok(Self::Url(text.into()));
         }
@@ -93,7 +94,7 @@ impl Reference {
             .as_bytes()
             .first_chunk::<3>()
             .is_some_and(|c| c[0].is_ascii_alphabetic() && c[1] == b':' && c[2] == b'\\');
-        if marked || drive || lower.ends_with(".gguf") || matches!(text, "." | "..") {
+        if marked || drive || file || matches!(text, "." | "..") {
             return Ok(Self::Path(text.into()));
         }
         Name::parse(text).map(Self::Name)
@@ -285,6 +286,11 @@ mod tests {
         assert!(matches!(parse("https://x.y/z.gguf?download=true"), Reference::Url(_)));
         assert!(matches!(parse("./x"), Reference::Path(_)));
         assert!(matches!(parse("x.gguf"), Reference::Path(_)));
+        assert!(matches!(parse("a/b.GGUF"), Reference::Path(_)));
+        assert!(matches!(parse("C:\\b.gguf"), Reference::Path(_)));
+        assert!(matches!(parse("https://x.y/z.gguf?path=a/b"), Reference::Url(_)));
+        assert!(matches!(parse("hf.co/user/repo:file.gguf"), Reference::Name(name) if name.tag == "file.gguf"));
+        assert!(matches!(parse("https://hf.co/user/repo:file.gguf"), Reference::Name(_)));
         assert!(matches!(parse("https://h.x/n/m:t"), Reference::Name(_)));
     }
 }
