@@ -82,8 +82,16 @@ fn make(isa: Isa, weights: &Arc<Weights>, plan: &Arc<Plan>, options: &Options) -
         Isa::Avx512 => lanes::Avx512::detect().map(|l| with(l, weights, plan, options)),
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 => lanes::Avx2::detect().map(|l| with(l, weights, plan, options)),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2Vnni => lanes::Avx2Vnni::detect().map(|l| with(l, weights, plan, options)),
+        #[cfg(target_arch = "aarch64")]
+        Isa::NeonI8mm => lanes::NeonI8mm::detect().map(|l| with(l, weights, plan, options)),
+        #[cfg(target_arch = "aarch64")]
+        Isa::NeonDot => lanes::NeonDot::detect().map(|l| with(l, weights, plan, options)),
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon => lanes::Neon::detect().map(|l| with(l, weights, plan, options)),
         Isa::Portable => Some(with(lanes::Portable, weights, plan, options)),
-        #[cfg(not(target_arch = "x86_64"))]
+        // Of another family of processors.
         _ => None,
     }
 }

@@ -25,13 +25,30 @@ pub enum Isa {
     Avx512,
     /// AVX2, FMA and F16C.
     Avx2,
-    /// Plain Rust; on ARM the compiler makes NEON of it.
+    /// AVX2, FMA, F16C and the VNNI dot product.
+    Avx2Vnni,
+    /// NEON with the dot product of an unsigned and a signed side.
+    NeonI8mm,
+    /// NEON with the dot product of two signed sides.
+    NeonDot,
+    /// NEON.
+    Neon,
+    /// Plain Rust.
     Portable,
 }
 
 impl Isa {
     /// All, the fastest first.
-    pub const ALL: [Self; 4] = [Self::Avx512Vnni, Self::Avx512, Self::Avx2, Self::Portable];
+    pub const ALL: [Self; 8] = [
+        Self::Avx512Vnni,
+        Self::Avx512,
+        Self::Avx2Vnni,
+        Self::Avx2,
+        Self::NeonI8mm,
+        Self::NeonDot,
+        Self::Neon,
+        Self::Portable,
+    ];
 
     /// The name that `TUTU_CPU` takes.
     pub const fn name(self) -> &'static str {
@@ -39,6 +56,10 @@ impl Isa {
             Self::Avx512Vnni => "avx512vnni",
             Self::Avx512 => "avx512",
             Self::Avx2 => "avx2",
+            Self::Avx2Vnni => "avx2vnni",
+            Self::NeonI8mm => "neoni8mm",
+            Self::NeonDot => "neondot",
+            Self::Neon => "neon",
             Self::Portable => "portable",
         }
     }

@@ -1,4 +1,4 @@
-//! AVX2 with FMA and F16C: sixteen lanes are two registers.
+//! AVX2 with FMA and F16C, with and without VNNI: sixteen lanes are two registers.
 
 #[allow(clippy::wildcard_imports, reason = "some forty intrinsics")]
 use core::arch::x86_64::*;
@@ -18,6 +18,17 @@ impl Avx2 {
     }
 }
 
+/// The processor has AVX2, FMA, F16C and AVX-VNNI.
+#[derive(Clone, Copy, Debug)]
+pub struct Avx2Vnni(());
+
+impl Avx2Vnni {
+    /// The proof, where the processor has the instructions.
+    pub fn detect() -> Option<Self> {
+        (Avx2::detect().is_some() && is_x86_feature_detected!("avxvnni")).then_some(Self(()))
+    }
+}
+
 type I2 = [__m256i; 2];
 type F2 = [__m256; 2];
 
@@ -33,15 +44,17 @@ macro_rules! both {
     };
 }
 
-impl Lanes for Avx2 {
+macro_rules! lanes_256 {
+    ($name:ident, $features:literal, $dot:item) => {
+impl Lanes for $name {
     type I = I2;
     type F = F2;
     const TILE: usize = 4;
 
     #[inline]
     fn run<T: Task>(self, task: T) -> T::Out {
-        #[target_feature(enable = "avx2,fma,f16c,bmi2")]
-        fn inner<T: Task>(lanes: Avx2, task: T) -> T::Out {
+        #[target_feature(enable = $features)]
+        fn inner<T: Task>(lanes: $name, task: T) -> T::Out {
             task.go(lanes)
         }
         // SAFETY: a value of this type exists only where the processor has these features.
@@ -90,24 +103,8 @@ impl Lanes for Avx2 {
         // SAFETY: the processor has AVX2 (see the type).
         unsafe { [_mm256_set1_epi32(number); 2] }
     }
-    #[inline(always)]
-    fn dot(self, sum: I2, w: I2, x: [i8; 4]) -> I2 {
-        let x = self.whole(i32::from_le_bytes(x.map(|b| b as u8)))[0];
-        // Even and odd bytes apart, in 16 bits: products of a whole byte with a signed one would overflow
-        // the pairwise sums of `maddubs`.
-        // SAFETY: the processor has AVX2 (see the type).
-        unsafe {
-            let low = _mm256_set1_epi16(0xff);
-            let x_even = _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(x));
-            let x_odd = _mm256_srai_epi16::<8>(x);
-            let one = |sum, w| {
-                let even = _mm256_madd_epi16(_mm256_and_si256(w, low), x_even);
-                let odd = _mm256_madd_epi16(_mm256_srli_epi16::<8>(w), x_odd);
-                _mm256_add_epi32(sum, _mm256_add_epi32(even, odd))
-            };
-            [one(sum[0], w[0]), one(sum[1], w[1])]
-        }
-    }
+    $dot
+
     #[inline(always)]
     fn float(self, a: I2) -> F2 {
         both!(_mm256_cvtepi32_ps, a)
@@ -226,3 +223,39 @@ impl Lanes for Avx2 {
         out
     }
 }
+    };
+}
+
+lanes_256!(
+    Avx2,
+    "avx2,fma,f16c,bmi2",
+    #[inline(always)]
+    fn dot(self, sum: I2, w: I2, x: [i8; 4]) -> I2 {
+        let x = self.whole(i32::from_le_bytes(x.map(|b| b as u8)))[0];
+        // Even and odd bytes apart, in 16 bits: products of a whole byte with a signed one would overflow
+        // the pairwise sums of `maddubs`.
+        // SAFETY: the processor has AVX2 (see the type).
+        unsafe {
+            let low = _mm256_set1_epi16(0xff);
+            let x_even = _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(x));
+            let x_odd = _mm256_srai_epi16::<8>(x);
+            let one = |sum, w| {
+                let even = _mm256_madd_epi16(_mm256_and_si256(w, low), x_even);
+                let odd = _mm256_madd_epi16(_mm256_srli_epi16::<8>(w), x_odd);
+                _mm256_add_epi32(sum, _mm256_add_epi32(even, odd))
+            };
+            [one(sum[0], w[0]), one(sum[1], w[1])]
+        }
+    }
+);
+
+lanes_256!(
+    Avx2Vnni,
+    "avx2,fma,f16c,bmi2,avxvnni",
+    #[inline(always)]
+    fn dot(self, sum: I2, w: I2, x: [i8; 4]) -> I2 {
+        let x = self.whole(i32::from_le_bytes(x.map(|b| b as u8)))[0];
+        // SAFETY: the processor has AVX-VNNI (see the type).
+        unsafe { [_mm256_dpbusd_avx_epi32(sum[0], w[0], x), _mm256_dpbusd_avx_epi32(sum[1], w[1], x)] }
+    }
+);

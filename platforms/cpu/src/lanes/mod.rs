@@ -8,12 +8,16 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod portable;
 
 #[cfg(target_arch = "x86_64")]
-pub use avx2::Avx2;
+pub use avx2::{Avx2, Avx2Vnni};
 #[cfg(target_arch = "x86_64")]
 pub use avx512::{Avx512, Avx512Vnni};
+#[cfg(target_arch = "aarch64")]
+pub use neon::{Neon, NeonDot, NeonI8mm};
 pub use portable::Portable;
 
 /// Something to be computed with whatever instructions there are.

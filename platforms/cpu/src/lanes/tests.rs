@@ -72,8 +72,15 @@ fn on_all<T: Task>(task: impl Fn() -> T) -> Vec<(&'static str, T::Out)> {
     #[cfg(target_arch = "x86_64")]
     {
         results.extend(Avx2::detect().map(|l| ("avx2", l.run(task()))));
+        results.extend(Avx2Vnni::detect().map(|l| ("avx2vnni", l.run(task()))));
         results.extend(Avx512::detect().map(|l| ("avx512", l.run(task()))));
         results.extend(Avx512Vnni::detect().map(|l| ("avx512vnni", l.run(task()))));
+    }
+    #[cfg(target_arch = "aarch64")]
+    {
+        results.extend(Neon::detect().map(|l| ("neon", l.run(task()))));
+        results.extend(NeonDot::detect().map(|l| ("neondot", l.run(task()))));
+        results.extend(NeonI8mm::detect().map(|l| ("neoni8mm", l.run(task()))));
     }
     results
 }
