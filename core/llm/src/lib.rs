@@ -14,7 +14,6 @@ pub mod convert;
 pub mod embed;
 pub mod gguf;
 pub mod grammar;
-pub mod kv;
 pub mod lora;
 pub mod perplexity;
 pub mod plan;

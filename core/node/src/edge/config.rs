@@ -44,12 +44,14 @@ pub enum Kind {
     Count(u64, u64),
     /// `true` or `false`.
     Flag,
+    /// One of these words.
+    Choice(&'static [&'static str]),
 }
 
 /// A value that was checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {
-    /// A folder, as it was written.
+    /// A folder, as it was written, or a word.
     Text(String),
     /// An amount.
     Bytes(Bytes),
@@ -147,6 +149,13 @@ pub const KEYS: &[Key] = &[
         ollama: None,
         about: "threads; 0: as many cores as this process may use",
     },
+    Key {
+        name: "inference.kv_cache_type",
+        kind: Kind::Choice(&["f16", "q8_0"]),
+        default: "f16",
+        ollama: Some("OLLAMA_KV_CACHE_TYPE"),
+        about: "how keys and values are kept: f16, or q8_0 in half of the memory",
+    },
 ];
 
 /// The key of that name.
@@ -185,6 +194,10 @@ impl Key {
                 "false" | "0" | "no" | "off" => Some(Value::Flag(false)),
                 _ => None,
             },
+            Kind::Choice(words) => {
+                let text = text.to_ascii_lowercase();
+                words.iter().find(|word| **word == text).map(|word| Value::Text((*word).into()))
+            }
         };
         value.ok_or_else(|| self.refuse(format!("{text:?}"), origin))
     }
@@ -195,7 +208,7 @@ impl Key {
     /// [`Error::Value`].
     pub fn take(&self, given: &Given) -> Result<Value, Error> {
         match (self.kind, given) {
-            (Kind::Folder | Kind::Bytes, Given::Text(text)) => self.read(text, Origin::File),
+            (Kind::Folder | Kind::Bytes | Kind::Choice(_), Given::Text(text)) => self.read(text, Origin::File),
             (Kind::Bytes | Kind::Count(..), Given::Number(number)) => self.read(&number.to_string(), Origin::File),
             (Kind::Flag, Given::Flag(flag)) => Ok(Value::Flag(*flag)),
             (_, Given::Text(text)) => Err(self.refuse(format!("the text {text:?}"), Origin::File)),
@@ -280,7 +293,7 @@ impl Settings {
         self.values.get(name).map(|(value, origin)| (value, origin))
     }
 
-    /// A folder.
+    /// A folder or a word.
     pub fn text(&self, name: &str) -> Option<&str> {
         match self.get(name) {
             Some((Value::Text(text), _)) => Some(text),
@@ -326,6 +339,7 @@ impl fmt::Display for Kind {
             Self::Folder => f.write_str("a folder"),
             Self::Bytes => f.write_str("an amount such as 50GB or 1.5GiB"),
             Self::Count(least, most) => write!(f, "a whole number from {least} to {most}"),
+            Self::Choice(words) => write!(f, "one of {}", words.join(", ")),
             Self::Flag => f.write_str("true or false"),
         }
     }

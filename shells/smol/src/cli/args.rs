@@ -95,6 +95,10 @@ pub struct Model {
     pub parameters: Option<serde_json::Map<String, serde_json::Value>>,
     /// What was said already.
     pub messages: Vec<Message>,
+    /// What may be done with it.
+    pub licences: Vec<String>,
+    /// The template that was stored beside the weights.
+    pub stored_template: Option<String>,
     /// Under which name it is shown.
     pub name: String,
 }
@@ -120,7 +124,15 @@ fn of_file(text: &str) -> Result<Model, Error> {
         return Err(Error::failed(format!("{text} is no file; `tutu list` shows the models that are here")));
     }
     let sources = Sources { files: parts(&path), ..Sources::default() };
-    Ok(Model { sources, system: None, parameters: None, messages: Vec::new(), name: text.into() })
+    Ok(Model {
+        sources,
+        system: None,
+        parameters: None,
+        messages: Vec::new(),
+        licences: Vec::new(),
+        stored_template: None,
+        name: text.into(),
+    })
 }
 
 /// All parts of a split model whose first part is named `x-00001-of-00003.gguf`.
@@ -151,6 +163,8 @@ fn of_name(name: &Name, pull: bool) -> Result<Model, Error> {
         sources: Sources { files: files(Kind::Model), adapters: files(Kind::Adapter), template: None },
         system: store.text(&record, Kind::System),
         parameters: json(Kind::Parameters).and_then(|value: serde_json::Value| value.as_object().cloned()),
+        licences: files(Kind::License).iter().filter_map(|path| std::fs::read_to_string(path).ok()).collect(),
+        stored_template: store.text(&record, Kind::Template),
         messages: json(Kind::Messages).and_then(|value| serde_json::from_value(value).ok()).unwrap_or_default(),
         name: record.name,
     })

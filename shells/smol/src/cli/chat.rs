@@ -1,11 +1,17 @@
 //! A conversation at the terminal.
 
+use std::path::Path;
+
 use rustyline::{DefaultEditor, error::ReadlineError};
 use serde_json::Value;
 use tutu_llm::chat::Message;
+use tutu_node::work::models::{
+    Name,
+    tutufile::{Command, TuTufile},
+};
 
 use super::{
-    Error, args,
+    Error, args, create, modelfile, models,
     run::{Settings, answer},
 };
 use crate::engine::{Engine, Options};
@@ -18,10 +24,12 @@ Available Commands:
   /set verbose | quiet        print speeds, or not
   /set wordwrap | nowordwrap  break lines at words, or not
   /set history | nohistory    keep what you type, or not
-  /show info | system | parameters | template
-  /save FILE                  write the conversation to a file
-  /load FILE                  go on with a conversation from a file
-  /load MODEL                 go on with another model
+  /show info | license | modelfile | parameters | system | template
+  /list                       list the models that are here
+  /save NAME                  keep model, settings and conversation as a model of that name
+  /save FILE.json             write the conversation to a file
+  /load NAME                  go on with that model, and with what was saved in it
+  /load FILE.json             go on with a conversation from a file
   /clear                      forget the conversation
   /bye                        leave
   /?                          this text
@@ -40,17 +48,17 @@ struct Talk {
     engine: Engine,
     settings: Settings,
     messages: Vec<Message>,
-    model: String,
+    model: args::Model,
     history: bool,
 }
 
 /// Talks until the person leaves.
-/// `said` is what the model remembers from the start.
-pub fn talk(engine: Engine, settings: Settings, said: Vec<Message>, model: &str) -> Result<(), Error> {
+pub fn talk(engine: Engine, settings: Settings, model: args::Model) -> Result<(), Error> {
     let mut editor = DefaultEditor::new().map_err(Error::failed)?;
     let file = args::home()?.join("history");
     let no_history = std::env::var_os("OLLAMA_NOHISTORY").is_some_and(|value| !value.is_empty() && value != "0");
-    let mut talk = Talk { engine, settings, messages: said, model: model.into(), history: !no_history };
+    let messages = model.messages.clone();
+    let mut talk = Talk { engine, settings, messages, model, history: !no_history };
     if talk.history {
         // A first conversation has none yet.
         let _ = editor.load_history(&file);
@@ -141,6 +149,7 @@ impl Talk {
             "/show" => self.show(rest)?,
             "/save" => self.save(rest)?,
             "/load" => self.load(rest)?,
+            "/list" | "/ls" => models::print_list("")?,
             _ => return Err(Error::failed(format!("there is no {command}; type /? for help"))),
         }
         Ok(Next::Listen)
@@ -184,7 +193,7 @@ impl Talk {
         let facts = self.engine.facts();
         match what {
             "info" | "" => {
-                println!("  model               {}", self.model);
+                println!("  model               {}", self.model.name);
                 println!("  architecture        {}", facts.architecture);
                 println!("  parameters          {}", facts.size_label());
                 println!("  quantization        {}", facts.quantisation);
@@ -192,6 +201,11 @@ impl Talk {
             }
             "system" => println!("{}", self.settings.system.as_deref().unwrap_or("No system message was set.")),
             "template" => println!("{}", self.engine.template().source()),
+            "license" => match self.model.licences.as_slice() {
+                [] => println!("No license was stored with this model."),
+                all => all.iter().for_each(|text| println!("{text}")),
+            },
+            "modelfile" => print!("{}", modelfile::text(&self.model)?),
             "parameters" => {
                 let s = &self.settings.sampling;
                 println!("  temperature         {}", s.temperature);
@@ -206,21 +220,38 @@ impl Talk {
         Ok(())
     }
 
-    fn save(&self, file: &str) -> Result<(), Error> {
-        if file.is_empty() {
-            return Err(Error::failed("say /save FILE"));
+    fn save(&self, to: &str) -> Result<(), Error> {
+        if to.is_empty() {
+            return Err(Error::failed("say /save NAME or /save FILE.json"));
         }
-        let text = serde_json::to_string_pretty(&self.messages).map_err(Error::failed)?;
-        std::fs::write(file, text).map_err(|e| Error::failed(format!("{file} cannot be written: {e}")))?;
-        eprintln!("Saved the conversation to {file}.");
+        if is_conversation(to) {
+            let text = serde_json::to_string_pretty(&self.messages).map_err(Error::failed)?;
+            std::fs::write(to, text).map_err(|e| Error::failed(format!("{to} cannot be written: {e}")))?;
+            eprintln!("Saved the conversation to {to}.");
+            return Ok(());
+        }
+        let name = Name::parse(to).map_err(Error::failed)?;
+        create::make(&name, &TuTufile { commands: self.commands() }, Path::new(""), None)?;
+        eprintln!("Created new model '{to}'");
         Ok(())
+    }
+
+    /// The model as it was, with what was set and said since.
+    fn commands(&self) -> Vec<Command> {
+        let mut all = vec![Command::From(self.model.name.clone())];
+        all.extend(self.settings.system.clone().map(Command::System));
+        all.extend(modelfile::parameters(&self.settings.given));
+        all.extend(self.messages.iter().filter(|message| message.role != "system").filter_map(|message| {
+            Some(Command::Message { role: modelfile::role(&message.role)?, text: message.content.clone() })
+        }));
+        all
     }
 
     fn load(&mut self, what: &str) -> Result<(), Error> {
         if what.is_empty() {
-            return Err(Error::failed("say /load FILE or /load MODEL"));
+            return Err(Error::failed("say /load NAME or /load FILE.json"));
         }
-        if std::path::Path::new(what).is_file() && !what.to_lowercase().ends_with(".gguf") {
+        if is_conversation(what) {
             let text =
                 std::fs::read_to_string(what).map_err(|e| Error::failed(format!("{what} cannot be read: {e}")))?;
             self.messages = serde_json::from_str(&text)
@@ -228,14 +259,22 @@ impl Talk {
             eprintln!("Loaded {} messages from {what}.", self.messages.len());
             return Ok(());
         }
-        let model = args::model(what, true)?;
-        let options = Options { context: self.settings.context, ..Options::default() };
+        let model = args::model(what, false)?;
+        let mut settings = Settings { verbose: self.settings.verbose, wrap: self.settings.wrap, ..Settings::default() };
+        settings.context = self.settings.context;
+        settings.take_model(&model);
+        let options = Options { context: settings.context, ..args::options()? };
         self.engine = Engine::open(&model.sources, options)?;
-        self.model = model.name;
-        self.messages.clear();
-        eprintln!("Loaded {}.", self.model);
+        eprintln!("Loaded {}.", model.name);
+        self.messages.clone_from(&model.messages);
+        (self.model, self.settings) = (model, settings);
         Ok(())
     }
+}
+
+/// Whether a word stands for a file with a conversation, and not for a model.
+fn is_conversation(word: &str) -> bool {
+    word.to_lowercase().ends_with(".json")
 }
 
 /// Breaks lines at words where standard output is a terminal.

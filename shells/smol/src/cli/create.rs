@@ -49,16 +49,24 @@ pub fn run(mut parser: Parser) -> Result<(), Error> {
     let recipe = recipe.map(|text| find_recipe(&text)).transpose()?;
     let (text, folder) = read(file)?;
     let parsed = TuTufile::parse(&text).map_err(|e| Error::failed(format!("the TuTufile cannot be used: {e}")))?;
+    make(&name, &parsed, &folder, recipe)?;
+    eprintln!("created {name}");
+    Ok(())
+}
+
+/// Makes a model of a TuTufile whose paths start from `folder`.
+///
+/// # Errors
+/// What it begins with is not there or is no model; the store cannot be written.
+pub fn make(name: &Name, file: &TuTufile, folder: &Path, recipe: Option<Recipe>) -> Result<(), Error> {
     let store = args::store()?;
-    let layers = layers(&store, &parsed, &folder, recipe)?;
+    let layers = layers(&store, file, folder, recipe)?;
     let weights = layers.iter().find(|layer| layer.kind == Kind::Model);
     let details = match weights {
         Some(layer) => perform::details(&store.blob(&layer.digest)).map_err(Error::failed)?,
         None => Details::default(),
     };
-    store.put(&name, &Record::new(&name.to_string(), layers, details))?;
-    eprintln!("created {name}");
-    Ok(())
+    Ok(store.put(name, &Record::new(&name.to_string(), layers, details))?)
 }
 
 fn find_recipe(text: &str) -> Result<Recipe, Error> {

@@ -10,6 +10,7 @@ mod create;
 mod error;
 mod help;
 mod human;
+mod modelfile;
 mod models;
 mod perplexity;
 mod run;

@@ -78,7 +78,12 @@ fn pins(mut parser: Parser, pinned: bool) -> Result<(), Error> {
 
 /// `tutu list [PREFIX]`.
 pub fn list(mut parser: Parser) -> Result<(), Error> {
-    let prefix = args::words(&mut parser)?.pop().unwrap_or_default().to_lowercase();
+    print_list(&args::words(&mut parser)?.pop().unwrap_or_default())
+}
+
+/// Prints the models whose names begin with `prefix`.
+pub fn print_list(prefix: &str) -> Result<(), Error> {
+    let prefix = prefix.to_lowercase();
     let mut rows = vec![["NAME", "ID", "SIZE", "MODIFIED"].map(String::from)];
     for record in args::store()?.list()?.iter().filter(|record| record.name.to_lowercase().starts_with(&prefix)) {
         let age = human::ago(now().saturating_sub(record.modified));

@@ -62,6 +62,8 @@ pub struct Settings {
     pub system: Option<String>,
     /// Tokens of the context.
     pub context: usize,
+    /// What was set by name, as it was given.
+    pub given: Map<String, Value>,
 }
 
 impl Default for Settings {
@@ -77,6 +79,7 @@ impl Default for Settings {
             wrap: true,
             system: None,
             context: 4096,
+            given: Map::new(),
         }
     }
 }
@@ -127,12 +130,22 @@ impl Settings {
             },
             _ => return Err(format!("there is no parameter {key:?}")),
         }
-        self.sampling.check().map_err(|e| e.to_string())
+        self.sampling.check().map_err(|e| e.to_string())?;
+        match (key, self.given.get_mut(key)) {
+            ("stop", Some(Value::Array(all))) => all.push(value.clone()),
+            ("stop", None) if value.is_string() => {
+                drop(self.given.insert(key.into(), Value::Array(vec![value.clone()])))
+            }
+            _ => drop(self.given.insert(key.into(), value.clone())),
+        }
+        Ok(())
     }
 
-    fn take_stored(&mut self, parameters: &Map<String, Value>) {
+    /// Takes over what was stored with a model.
+    pub fn take_model(&mut self, model: &args::Model) {
+        self.system.clone_from(&model.system);
         // What another program stored and we do not know is not this run's fault.
-        parameters.iter().for_each(|(key, value)| drop(self.set(key, value)));
+        model.parameters.iter().flatten().for_each(|(key, value)| drop(self.set(key, value)));
     }
 }
 
@@ -170,11 +183,8 @@ pub fn run(mut parser: Parser) -> Result<(), Error> {
         return Err(Error::usage("run needs a model"));
     }
     let model = args::model(&words.remove(0), args::settings()?.flag("models.auto_pull").unwrap_or(true))?;
-    let mut settings =
-        Settings { json, verbose, wrap, system: model.system.clone(), context: options.context, ..Settings::default() };
-    if let Some(parameters) = &model.parameters {
-        settings.take_stored(parameters);
-    }
+    let mut settings = Settings { json, verbose, wrap, context: options.context, ..Settings::default() };
+    settings.take_model(&model);
     settings.system = system.or(settings.system);
     for (key, text) in flags {
         let value = if key == "stop" {
@@ -196,12 +206,12 @@ pub fn run(mut parser: Parser) -> Result<(), Error> {
     match prompt {
         Some(prompt) => {
             let mut messages: Vec<Message> = settings.system.iter().map(|text| Message::new("system", text)).collect();
-            messages.extend(model.messages);
+            messages.extend(model.messages.iter().cloned());
             messages.push(Message::new("user", &prompt));
             answer(&mut engine, &settings, &mut messages)?;
             Ok(())
         }
-        None => chat::talk(engine, settings, model.messages, &model.name),
+        None => chat::talk(engine, settings, model),
     }
 }
 

@@ -7,12 +7,13 @@ use tutu_llm::{arch::Facts, gguf::Gguf, weights};
 use tutu_node::work::models::{Name, Reference};
 use tutu_os::Mapped;
 
-use super::{Error, args};
+use super::{Error, args, modelfile};
 
 /// What `show` can print.
 pub const FLAGS: &[(&str, &str)] = &[
     ("--license", "print the licence"),
     ("--parameters", "print the parameters"),
+    ("--modelfile", "print the TuTufile that makes it again"),
     ("--template", "print the template"),
     ("--system", "print the system text"),
     ("--verify", "compute all digests again"),
@@ -23,7 +24,7 @@ pub fn run(mut parser: Parser) -> Result<(), Error> {
     let (mut part, mut verbose, mut verify, mut model) = (None, false, false, None);
     while let Some(arg) = parser.next()? {
         match arg {
-            Arg::Long(name @ ("license" | "parameters" | "template" | "system")) if part.is_none() => {
+            Arg::Long(name @ ("license" | "modelfile" | "parameters" | "template" | "system")) if part.is_none() => {
                 part = Some(name.to_string());
             }
             Arg::Long("verify") => verify = true,
@@ -43,7 +44,9 @@ pub fn run(mut parser: Parser) -> Result<(), Error> {
     let bad = |e: &dyn std::fmt::Display| Error::failed(format!("{} is no model that can be run: {e}", path.display()));
     let head = Gguf::parse((*file).as_ref()).map_err(|e| bad(&e))?;
     match part.as_deref() {
+        Some("license") if !model.licences.is_empty() => model.licences.iter().for_each(|text| print_text(Some(text))),
         Some("license") => print_text(head.str("general.license")),
+        Some("modelfile") => print!("{}", modelfile::text(&model)?),
         Some("template") => print_text(head.str("tokenizer.chat_template")),
         Some("system") => print_text(model.system.as_deref()),
         Some(_) => {

@@ -142,7 +142,9 @@ impl Engine {
             on_text(&rest);
         }
         let total = start.elapsed();
-        let durations = Durations { total, load: self.load, prompt, generate: total - prompt };
+        // Opening counts for the first answer only.
+        let load = std::mem::take(&mut self.unreported_load);
+        let durations = Durations { total, load, prompt, generate: total - prompt };
         Ok(Finished { reason, counts, durations })
     }
 }

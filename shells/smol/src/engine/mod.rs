@@ -38,6 +38,8 @@ pub struct Engine {
     table: Vec<u32>,
     batch: Vec<backend::Token>,
     load: Duration,
+    /// The same, until an answer has told it.
+    unreported_load: Duration,
 }
 
 impl Engine {

@@ -108,6 +108,7 @@ impl Engine {
                 Box::new(tutu_cpu::Engine::new(weights, plan, options).map_err(|e| Error::Backend(e.to_string()))?)
             }
         };
+        let load = start.elapsed();
         Ok(Self {
             facts,
             tokenizer,
@@ -118,7 +119,8 @@ impl Engine {
             cached: Vec::with_capacity(context),
             table: (0..pages as u32).collect(),
             batch: Vec::with_capacity(tokens_max),
-            load: start.elapsed(),
+            load,
+            unreported_load: load,
         })
     }
 }
