@@ -12,7 +12,7 @@ use tutu_node::work::models::{
 
 use super::{
     Error, args, create, modelfile, models,
-    run::{Settings, answer},
+    run::{Settings, answer, watch_interrupts},
 };
 use crate::engine::{Engine, Options};
 
@@ -55,6 +55,8 @@ struct Talk {
 /// Talks until the person leaves.
 pub fn talk(engine: Engine, settings: Settings, model: args::Model) -> Result<(), Error> {
     let mut editor = DefaultEditor::new().map_err(Error::failed)?;
+    // After the editor, which takes the signal for itself when it is made.
+    watch_interrupts();
     let file = args::home()?.join("history");
     let no_history = std::env::var_os("OLLAMA_NOHISTORY").is_some_and(|value| !value.is_empty() && value != "0");
     let messages = model.messages.clone();

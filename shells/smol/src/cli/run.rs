@@ -202,9 +202,9 @@ pub fn run(mut parser: Parser) -> Result<(), Error> {
         println!("{}", serde_json::to_string(&vector).map_err(Error::failed)?);
         return Ok(());
     }
-    watch_interrupts();
     match prompt {
         Some(prompt) => {
+            watch_interrupts();
             let mut messages: Vec<Message> = settings.system.iter().map(|text| Message::new("system", text)).collect();
             messages.extend(model.messages.iter().cloned());
             messages.push(Message::new("user", &prompt));
@@ -315,7 +315,8 @@ fn fresh_seed() -> u64 {
     std::collections::hash_map::RandomState::new().build_hasher().finish()
 }
 
-fn watch_interrupts() {
+/// Makes Ctrl-C end the answer in progress.
+pub fn watch_interrupts() {
     // Without a handler Ctrl-C ends the program, which is what it then should do.
     let _ = ctrlc::set_handler(|| INTERRUPTED.store(true, Ordering::Relaxed));
 }
