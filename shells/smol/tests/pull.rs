@@ -54,6 +54,7 @@ impl Registry {
         let blobs = BTreeMap::from([
             (format!("/v2/me/model/blobs/{}", digest(&model)), Arc::new(sent.unwrap_or_else(|| model.to_vec()))),
             ("/files/a%20model.gguf".into(), Arc::clone(&model)),
+            ("/v2/me/model/tags/list".into(), Arc::new(br#"{"name":"me/model","tags":["latest"]}"#.to_vec())),
             ("/v2/me/model/manifests/latest".into(), Arc::new(manifest.print().into_bytes())),
         ]);
         let (counter, gate) = (Arc::clone(&served), Arc::clone(&allowed));
@@ -267,6 +268,16 @@ fn a_file_on_a_web_server_is_a_model_by_its_url() {
     assert!(registry.blob(home.path()).exists());
     assert_eq!(registry.served.load(Ordering::Relaxed), registry.model.len() as u64, "the second time it is here");
     assert!(done(tutu(home.path(), &["show", &url]).spawn().unwrap()).status.success());
+}
+
+#[test]
+fn an_unknown_tag_is_an_error_that_lists_those_there_are() {
+    let registry = Registry::start(model(1), None);
+    registry.allow(u64::MAX / 2);
+    let home = tempfile::tempdir().unwrap();
+    let output = done(tutu(home.path(), &["pull", &format!("{}:huge", registry.name())]).spawn().unwrap());
+    assert_eq!(output.status.code(), Some(1));
+    assert!(error(&output).contains("the tags are: latest"), "{}", error(&output));
 }
 
 #[test]

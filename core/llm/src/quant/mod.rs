@@ -116,6 +116,27 @@ impl Kind {
     }
 }
 
+/// The size of each format, from its parts: halves of scales and minima, packed scales, quanta by their bits.
+const _: () = {
+    const HALF: usize = 2;
+    const fn quanta(count: usize, bits: usize) -> usize {
+        count * bits / 8
+    }
+    assert!(Kind::Q4_0.block_bytes() == HALF + quanta(32, 4));
+    assert!(Kind::Q4_1.block_bytes() == 2 * HALF + quanta(32, 4));
+    assert!(Kind::Q5_0.block_bytes() == HALF + quanta(32, 5));
+    assert!(Kind::Q5_1.block_bytes() == 2 * HALF + quanta(32, 5));
+    assert!(Kind::Q8_0.block_bytes() == HALF + quanta(32, 8));
+    assert!(Kind::Q2K.block_bytes() == 2 * HALF + quanta(16, 8) + quanta(256, 2));
+    assert!(Kind::Q3K.block_bytes() == HALF + quanta(16, 6) + quanta(256, 3));
+    assert!(Kind::Q4K.block_bytes() == 2 * HALF + quanta(16, 6) + quanta(256, 4));
+    assert!(Kind::Q5K.block_bytes() == 2 * HALF + quanta(16, 6) + quanta(256, 5));
+    assert!(Kind::Q6K.block_bytes() == HALF + quanta(16, 8) + quanta(256, 6));
+    assert!(Kind::Iq4Nl.block_bytes() == HALF + quanta(32, 4));
+    assert!(Kind::Iq4Xs.block_bytes() == HALF + quanta(8, 6) + quanta(256, 4));
+    assert!(Kind::Mxfp4.block_bytes() == 1 + quanta(32, 4));
+};
+
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())

@@ -72,8 +72,8 @@ pub enum Error {
     Io(io::Error),
     /// A blob did not come.
     Blob(pull::Error),
-    /// The catalogue has the model under other tags.
-    Tag { name: String, tags: Vec<&'static str> },
+    /// The model is there under other tags.
+    Tag { name: String, tags: Vec<String> },
     /// The registry refused.
     Registry(String),
     /// What came is no model that can be run.
@@ -137,7 +137,10 @@ pub fn model(store: &Store, limit: &Limit, name: &Name, on: &mut dyn FnMut(Progr
             limit.make_room(store, name, &[(entry.digest, entry.size)])?;
             from_catalogue(store, &http, &entry, on)?
         }
-        Found::OtherTags(tags) => return Err(Error::Tag { name: name.to_string(), tags }),
+        Found::OtherTags(tags) => {
+            let tags = tags.into_iter().map(String::from).collect();
+            return Err(Error::Tag { name: name.to_string(), tags });
+        }
         Found::Nothing => registry::fetch(store, limit, &http, name, on)?,
     };
     let record = Record::new(&name.to_string(), layers, details);

@@ -10,7 +10,7 @@ use tutu_node::work::{
     },
     pull::{
         Failure, Reason, Source, What,
-        registry::{blob_url, manifest_url},
+        registry::{blob_url, manifest_url, tags, tags_url},
         source::advice,
     },
 };
@@ -33,7 +33,15 @@ pub(super) fn fetch(
     on: &mut dyn FnMut(Progress),
 ) -> Result<(Vec<Layer>, Details), Error> {
     let url = manifest_url(name);
-    let bytes = http.manifest(&url, manifest::BYTES_MAX as u64).map_err(|failure| refused(name, url, failure))?;
+    let bytes = http.manifest(&url, manifest::BYTES_MAX as u64).map_err(|failure| {
+        // Where the model is there under other tags, these are the answer.
+        let absent = matches!(failure, Failure::Refused { status: 404 });
+        let list = absent.then(|| http.manifest(&tags_url(name), manifest::BYTES_MAX as u64).ok()).flatten();
+        match list.map(|bytes| tags(name, &bytes)).filter(|tags| !tags.is_empty()) {
+            Some(tags) => Error::Tag { name: name.to_string(), tags },
+            None => refused(name, url, failure),
+        }
+    })?;
     let manifest = Manifest::parse(&bytes)
         .map_err(|error| Error::Registry(format!("{} did not answer with a manifest: {error}", name.host)))?;
     let blobs: Vec<_> = manifest.layers.iter().map(|layer| (layer.digest, layer.size)).collect();

@@ -6,6 +6,7 @@
 use alloc::{
     format,
     string::{String, ToString},
+    vec::Vec,
 };
 use core::fmt;
 
@@ -22,6 +23,39 @@ pub fn manifest_url(name: &Name) -> String {
 /// Where a blob of a name is.
 pub fn blob_url(name: &Name, digest: &Digest) -> String {
     format!("{}/blobs/{digest}", base(name))
+}
+
+/// Where a registry lists the tags of a name: the OCI specification's list, or Hugging Face's list of files.
+pub fn tags_url(name: &Name) -> String {
+    match hugging(name) {
+        true => format!("https://{}/api/models/{}/{}", name.host, name.namespace, name.model),
+        false => format!("{}/tags/list", base(name)),
+    }
+}
+
+/// Reads what [`tags_url`] gave: at most [`TAGS_MAX`] tags, sorted, none twice. At Hugging Face a tag is what the
+/// name of a GGUF file ends with, `Q4_K_M` in `x-Q4_K_M.gguf`.
+pub fn tags(name: &Name, bytes: &[u8]) -> Vec<String> {
+    let fields: serde_json::Value = serde_json::from_slice(bytes).unwrap_or_default();
+    let list = if hugging(name) { &fields["siblings"] } else { &fields["tags"] };
+    let text = |entry: &serde_json::Value| {
+        let text = entry.as_str().or(entry["rfilename"].as_str())?;
+        if !hugging(name) {
+            return Some(String::from(text));
+        }
+        let stem = text.strip_suffix(".gguf")?.rsplit('/').next()?;
+        let stem = stem.split_once("-00001-of-").map_or(stem, |(stem, _)| stem);
+        Some(stem.rsplit(['-', '.']).next()?.to_ascii_uppercase())
+    };
+    let all: alloc::collections::BTreeSet<String> = list.as_array().into_iter().flatten().filter_map(text).collect();
+    all.into_iter().filter(|tag| tag.len() <= 128).take(TAGS_MAX).collect()
+}
+
+/// Tags that are listed at most.
+pub const TAGS_MAX: usize = 60;
+
+fn hugging(name: &Name) -> bool {
+    matches!(name.host.as_str(), "hf.co" | "huggingface.co")
 }
 
 fn base(name: &Name) -> String {
@@ -130,6 +164,16 @@ impl core::error::Error for Error {}
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn tags_are_listed_as_the_registry_has_them() {
+        let name = |text| Name::parse(text).unwrap();
+        assert_eq!(tags_url(&name("http://h:1/a/b")), "http://h:1/v2/a/b/tags/list");
+        assert_eq!(tags(&name("h.x/a/b"), br#"{"name":"a/b","tags":["q8","latest","q8"]}"#), ["latest", "q8"]);
+        assert!(tags(&name("h.x/a/b"), b"<html>").is_empty());
+        let files = br#"{"siblings":[{"rfilename":"README.md"},{"rfilename":"m-Q4_K_M.gguf"},{"rfilename":"d/m.q8_0-00001-of-00002.gguf"}]}"#;
+        assert_eq!(tags(&name("hf.co/a/b"), files), ["Q4_K_M", "Q8_0"]);
+    }
+
     use super::*;
 
     #[test]
