@@ -13,6 +13,7 @@ pub mod chat;
 pub mod convert;
 pub mod embed;
 pub mod gguf;
+pub mod gotmpl;
 pub mod grammar;
 pub mod lora;
 pub mod perplexity;
