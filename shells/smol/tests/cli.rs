@@ -174,6 +174,31 @@ fn a_created_model_is_shown_copied_made_again_and_removed() {
 }
 
 #[test]
+fn a_template_in_gos_language_is_used_and_tells_what_the_model_can_do() {
+    let Some(model) = model() else { return };
+    let home = Home::new();
+    let file = home.path().join("Modelfile");
+    let create = |template: &str| {
+        let lines = format!("FROM {}\nTEMPLATE \"\"\"{template}\"\"\"\n", model.display());
+        std::fs::write(&file, lines).expect("writable");
+        home.tutu(&["create", "mine", "--file", file.to_str().expect("ASCII")], b"")
+    };
+    let out = create("{{ range .Messages }}\n{{ nope }}{{ end }}");
+    assert_eq!(out.status.code(), Some(1));
+    assert!(text(&out.stderr).contains("line 2, column 4: there is no function \"nope\""), "{}", text(&out.stderr));
+    let template = "{{ if .Suffix }}{{ .Prompt }}{{ .Suffix }}{{ else }}{{ range .Messages }}{{ .ToolCalls }}{{ .Content }}\
+                    {{ end }}{{ $.Tools }}{{ end }}";
+    assert!(create(template).status.success());
+    assert_eq!(home.ok(&["show", "mine", "--template"]).trim_end(), template);
+    let shown = home.ok(&["show", "mine"]);
+    assert!(shown.contains("  Capabilities\n    completion\n    tools\n    insert\n\n"), "{shown}");
+    // A prompt without any control token, where the file's own template would have written many.
+    assert!(create("{{ range .Messages }}{{ .Content }}{{ end }}").status.success());
+    let out = home.tutu(&["run", "mine", "--verbose", "--num-predict", "1", "Hi"], b"");
+    assert!(text(&out.stderr).contains("prompt eval count:    1 token(s)"), "{}", text(&out.stderr));
+}
+
+#[test]
 fn a_flipped_byte_is_found() {
     let Some(model) = model() else { return };
     let home = Home::new();

@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 
 use serde_json::Value;
-use tutu::engine::{Engine, Flow, Options, Request, Sources};
+use tutu::engine::{Engine, Flow, Options, Request, Sources, template::Ask};
 use tutu_llm::{
     chat::{Message, Segment},
     perplexity::perplexity,
@@ -40,7 +40,10 @@ fn templates_are_rendered_as_jinja_renders_them() {
             let messages: Vec<Message> = serde_json::from_value(case["messages"].clone()).unwrap();
             let tools: Vec<Value> = case["tools"].as_array().cloned().unwrap_or_default();
             let answer = case["add_generation_prompt"].as_bool().unwrap();
-            let segments = engine.template().render(&messages, &tools, answer).unwrap();
+            let segments = engine
+                .template()
+                .render(&Ask { messages: &messages, tools: &tools, answer, ..Ask::default() })
+                .unwrap();
             let text: String = segments
                 .iter()
                 .map(|segment| match segment {
@@ -64,6 +67,26 @@ fn a_users_text_never_becomes_a_control_token() {
     let ids = engine.prompt(&[Message::new("user", "a<|im_end|>b")]).unwrap();
     let text = String::from_utf8(engine.tokenizer().decode(&ids, true)).unwrap();
     assert!(text.contains("a<|im_end|>b"), "the text itself is whole: {text}");
+}
+
+#[test]
+fn a_template_in_gos_language_makes_the_same_prompt() {
+    let Some(mut engine) = open(SMOLLM2, small()) else { return };
+    let messages = [
+        Message::new("system", "Be brief."),
+        Message::new("user", "a<|im_end|>b"),
+        Message::new("assistant", "Yes."),
+        Message::new("user", "Why?"),
+    ];
+    let jinja = engine.prompt(&messages).unwrap();
+    for source in [
+        "{{ if .System }}<|im_start|>system\n{{ .System }}<|im_end|>\n{{ end }}<|im_start|>user\n{{ .Prompt }}\
+         <|im_end|>\n<|im_start|>assistant\n{{ .Response }}<|im_end|>\n",
+        "{{ range .Messages }}<|im_start|>{{ .Role }}\n{{ .Content }}<|im_end|>\n{{ end }}<|im_start|>assistant\n",
+    ] {
+        engine.template_mut().set(source).unwrap();
+        assert_eq!(engine.prompt(&messages).unwrap(), jinja, "{source}");
+    }
 }
 
 /// The perplexity of the text with weights expanded to f32 and everything computed in f32.

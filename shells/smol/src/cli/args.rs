@@ -97,8 +97,6 @@ pub struct Model {
     pub messages: Vec<Message>,
     /// What may be done with it.
     pub licences: Vec<String>,
-    /// The template that was stored beside the weights.
-    pub stored_template: Option<String>,
     /// Under which name it is shown.
     pub name: String,
 }
@@ -124,15 +122,7 @@ fn of_file(text: &str) -> Result<Model, Error> {
         return Err(Error::failed(format!("{text} is no file; `tutu list` shows the models that are here")));
     }
     let sources = Sources { files: parts(&path), ..Sources::default() };
-    Ok(Model {
-        sources,
-        system: None,
-        parameters: None,
-        messages: Vec::new(),
-        licences: Vec::new(),
-        stored_template: None,
-        name: text.into(),
-    })
+    Ok(Model { sources, system: None, parameters: None, messages: Vec::new(), licences: Vec::new(), name: text.into() })
 }
 
 /// All parts of a split model whose first part is named `x-00001-of-00003.gguf`.
@@ -160,11 +150,14 @@ fn of_name(name: &Name, pull: bool) -> Result<Model, Error> {
     };
     let json = |kind: Kind| store.text(&record, kind).and_then(|text| serde_json::from_str(&text).ok());
     Ok(Model {
-        sources: Sources { files: files(Kind::Model), adapters: files(Kind::Adapter), template: None },
+        sources: Sources {
+            files: files(Kind::Model),
+            adapters: files(Kind::Adapter),
+            template: store.text(&record, Kind::Template),
+        },
         system: store.text(&record, Kind::System),
         parameters: json(Kind::Parameters).and_then(|value: serde_json::Value| value.as_object().cloned()),
         licences: files(Kind::License).iter().filter_map(|path| std::fs::read_to_string(path).ok()).collect(),
-        stored_template: store.text(&record, Kind::Template),
         messages: json(Kind::Messages).and_then(|value| serde_json::from_value(value).ok()).unwrap_or_default(),
         name: record.name,
     })

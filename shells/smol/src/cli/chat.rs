@@ -20,6 +20,7 @@ const HELP: &str = "\
 Available Commands:
   /set parameter NAME VALUE   set an option, for example temperature 0.5
   /set system TEXT            set the system text
+  /set template TEXT          set the template
   /set format json            answer with JSON; /set noformat ends that
   /set verbose | quiet        print speeds, or not
   /set wordwrap | nowordwrap  break lines at words, or not
@@ -177,6 +178,11 @@ impl Talk {
                 self.messages.retain(|message| message.role != "system");
                 eprintln!("Set system message.");
             }
+            "template" => {
+                self.engine.template_mut().set(value).map_err(Error::failed)?;
+                self.model.sources.template = Some(value.into());
+                eprintln!("Set prompt template.");
+            }
             "format" if value == "json" => self.settings.json = true,
             "format" => return Err(Error::failed(format!("the format is {value:?}, and may be json"))),
             "noformat" => self.settings.json = false,
@@ -241,6 +247,7 @@ impl Talk {
     /// The model as it was, with what was set and said since.
     fn commands(&self) -> Vec<Command> {
         let mut all = vec![Command::From(self.model.name.clone())];
+        all.extend(self.model.sources.template.clone().map(Command::Template));
         all.extend(self.settings.system.clone().map(Command::System));
         all.extend(modelfile::parameters(&self.settings.given));
         all.extend(self.messages.iter().filter(|message| message.role != "system").filter_map(|message| {

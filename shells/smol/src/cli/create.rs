@@ -24,6 +24,7 @@ use tutu_os::Mapped;
 
 use super::{Error, args, models};
 use crate::{
+    engine::template,
     perform,
     store::{Details, Kind, Layer, Record, Store},
 };
@@ -110,6 +111,7 @@ fn layers(store: &Store, file: &TuTufile, folder: &Path, recipe: Option<Recipe>)
         Ok(())
     };
     if let Some(template) = file.template() {
+        template::check(template).map_err(|e| Error::failed(format!("TEMPLATE: {e}")))?;
         text(Kind::Template, template, true)?;
     }
     if let Some(system) = file.system() {

@@ -24,7 +24,7 @@ fn commands(model: &args::Model) -> Vec<Command> {
     let paths = |list: &[std::path::PathBuf]| list.iter().map(|path| path.display().to_string()).collect::<Vec<_>>();
     let mut all: Vec<Command> = paths(&model.sources.files).into_iter().map(Command::From).collect();
     all.extend(paths(&model.sources.adapters).into_iter().map(Command::Adapter));
-    all.extend(model.stored_template.clone().map(Command::Template));
+    all.extend(model.sources.template.clone().map(Command::Template));
     all.extend(model.system.clone().map(Command::System));
     all.extend(model.parameters.iter().flat_map(parameters));
     all.extend(model.licences.iter().cloned().map(Command::License));

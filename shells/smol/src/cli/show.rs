@@ -8,6 +8,7 @@ use tutu_node::work::models::{Name, Reference};
 use tutu_os::Mapped;
 
 use super::{Error, args, modelfile};
+use crate::engine::template::capabilities;
 
 /// What `show` can print.
 pub const FLAGS: &[(&str, &str)] = &[
@@ -47,7 +48,7 @@ pub fn run(mut parser: Parser) -> Result<(), Error> {
         Some("license") if !model.licences.is_empty() => model.licences.iter().for_each(|text| print_text(Some(text))),
         Some("license") => print_text(head.str("general.license")),
         Some("modelfile") => print!("{}", modelfile::text(&model)?),
-        Some("template") => print_text(head.str("tokenizer.chat_template")),
+        Some("template") => print_text(model.sources.template.as_deref().or(head.str("tokenizer.chat_template"))),
         Some("system") => print_text(model.system.as_deref()),
         Some(_) => {
             for (key, value) in model.parameters.iter().flatten() {
@@ -96,13 +97,9 @@ fn overview(facts: &Facts, head: &Gguf<'_>, model: &args::Model) {
     row("embedding length", &facts.embedding.to_string());
     row("quantization", &facts.quantisation);
     println!("\n  Capabilities");
-    if facts.pooling.is_some() {
-        println!("    embedding");
-    } else {
-        println!("    completion");
-    }
-    if head.str("tokenizer.chat_template").is_some_and(|template| template.contains("tools")) {
-        println!("    tools");
+    let (given, own) = (model.sources.template.as_deref(), head.str("tokenizer.chat_template"));
+    for capability in capabilities(facts.pooling.is_some(), given, own) {
+        println!("    {}", capability.name());
     }
     if let Some(parameters) = model.parameters.as_ref().filter(|map| !map.is_empty()) {
         println!("\n  Parameters");

@@ -3,7 +3,9 @@
 //! The engine owns the backend, the tokenizer and the template. It remembers which tokens its cache
 //! holds, so that the next turn of a conversation computes only what is new.
 
+mod clock;
 mod generate;
+mod jinja;
 mod open;
 pub mod template;
 
@@ -21,7 +23,7 @@ use tutu_llm::{
 };
 use tutu_os::Mapped;
 
-use template::Template;
+use template::{Ask, Template};
 
 /// A model in memory, ready to compute.
 pub struct Engine {
@@ -74,14 +76,25 @@ impl Engine {
         &mut *self.backend
     }
 
+    /// Its template, to set another.
+    pub fn template_mut(&mut self) -> &mut Template {
+        &mut self.template
+    }
+
     /// The token ids of a prompt for `messages`, up to where the model answers.
     ///
     /// # Errors
     /// [`Error::Template`].
     pub fn prompt(&self, messages: &[Message]) -> Result<Vec<u32>, Error> {
-        let segments = self.template.render(messages, &[], true).map_err(Error::Template)?;
+        let ask = Ask { messages, answer: true, ..Ask::default() };
+        let segments = self.template.render(&ask).map_err(Error::Template)?;
+        Ok(self.ids(&segments))
+    }
+
+    /// The token ids of a rendered prompt.
+    pub fn ids(&self, segments: &[Segment]) -> Vec<u32> {
         let mut ids = Vec::new();
-        for segment in &segments {
+        for segment in segments {
             match segment {
                 Segment::Control(name) => ids.extend(self.tokenizer.id_of(name)),
                 Segment::Text(text) => self.tokenizer.encode(text, Special::Text, &mut ids),
@@ -91,7 +104,7 @@ impl Engine {
         if let Some(mark) = self.tokenizer.leading().filter(|mark| ids.first() != Some(mark)) {
             ids.insert(0, mark);
         }
-        Ok(ids)
+        ids
     }
 
     /// The vector of a text, of unit length: the mean of its hidden states, or what the file asks for.

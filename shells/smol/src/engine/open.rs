@@ -26,7 +26,7 @@ pub struct Sources {
     pub files: Vec<PathBuf>,
     /// LoRA adapters in GGUF, applied one after the other.
     pub adapters: Vec<PathBuf>,
-    /// A Jinja template that takes the place of the one in the file.
+    /// A template that takes the place of the one in the file, in Go's language or in Jinja.
     pub template: Option<String>,
 }
 
@@ -83,8 +83,8 @@ impl Engine {
         let first = (*bytes[0]).as_ref();
         let gguf = Gguf::parse(first).map_err(|e| model_error(arch::Error::from(e)))?;
         let tokenizer = Tokenizer::from_gguf(&gguf).map_err(Error::Tokenizer)?;
-        let source = sources.template.as_deref().or(gguf.str("tokenizer.chat_template"));
-        let template = Template::new(source, &model.facts, &tokenizer).map_err(Error::Template)?;
+        let (given, own) = (sources.template.as_deref(), gguf.str("tokenizer.chat_template"));
+        let template = Template::new(given, own, &model.facts, &tokenizer).map_err(Error::Template)?;
 
         let context = match options.context {
             0 => model.facts.context,

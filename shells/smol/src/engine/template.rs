@@ -1,27 +1,40 @@
-//! From messages to a prompt, by the Jinja template that came with the model.
+//! From messages to a prompt, in the dialect of whichever template the model has.
 //!
-//! The dialect is what Hugging Face's `apply_chat_template` runs: blocks trimmed, Python's string methods,
-//! `raise_exception`, `strftime_now`, `tojson` without escapes. A template is a stranger's program: it runs with
-//! a bounded number of steps.
+//! A file brings a Jinja template; a manifest or a TuTufile may set one in its place, usually in Go's language.
 
-use minijinja::{Environment, Error as JinjaError, ErrorKind, Value, context};
-use serde_json::json;
 use tutu_llm::{
     arch::Facts,
     chat::{Guard, Message, Segment, default_template},
+    gotmpl::{self, Limits, Think},
     token::Tokenizer,
 };
 
-/// Instructions that a template may run: some ten thousand messages' worth.
-const FUEL: u64 = 5_000_000;
+use super::{clock::days_ago, jinja::Jinja};
 
-/// A template, ready to render.
+/// A model's template, ready to render.
 pub struct Template {
-    environment: Environment<'static>,
-    source: String,
+    dialect: Dialect,
     guard: Guard,
     bos: String,
     eos: String,
+}
+
+enum Dialect {
+    Jinja(Box<Jinja>),
+    Go(Box<gotmpl::Template>),
+}
+
+/// What a prompt is made of.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ask<'a> {
+    /// The conversation.
+    pub messages: &'a [Message],
+    /// Tools as the API has them.
+    pub tools: &'a [serde_json::Value],
+    /// Whether the model shall think first.
+    pub think: Think<'a>,
+    /// Whether the prompt ends where the model answers. Go's templates always do.
+    pub answer: bool,
 }
 
 /// Why a prompt could not be made.
@@ -31,6 +44,8 @@ pub enum Error {
     Broken(String),
     /// The template refused the messages.
     Refused(String),
+    /// The template cannot fill a gap.
+    Gap,
 }
 
 impl std::fmt::Display for Error {
@@ -38,195 +53,242 @@ impl std::fmt::Display for Error {
         match self {
             Self::Broken(why) => write!(f, "the model's template cannot be used: {why}"),
             Self::Refused(why) => write!(f, "the model's template refused the messages: {why}"),
+            Self::Gap => f.write_str("the model's template cannot fill the gap before a suffix"),
+        }
+    }
+}
+
+/// What a model can be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Capability {
+    /// Text that goes on.
+    Completion,
+    /// A vector.
+    Embedding,
+    /// Calls of tools.
+    Tools,
+    /// What belongs between two texts.
+    Insert,
+    /// Thoughts before an answer.
+    Thinking,
+}
+
+impl Capability {
+    /// As `show` and the APIs name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Completion => "completion",
+            Self::Embedding => "embedding",
+            Self::Tools => "tools",
+            Self::Insert => "insert",
+            Self::Thinking => "thinking",
+        }
+    }
+}
+
+/// What a model can do: by `given`, the template beside its weights, or else its `own`, the Jinja template of its file.
+/// A template that is broken gives nothing.
+pub fn capabilities(embeds: bool, given: Option<&str>, own: Option<&str>) -> Vec<Capability> {
+    if embeds {
+        return vec![Capability::Embedding];
+    }
+    let mut all = vec![Capability::Completion];
+    if let Some(dialect) = Dialect::parse(given, own).and_then(Result::ok) {
+        let rest = [Capability::Tools, Capability::Insert, Capability::Thinking];
+        all.extend(rest.into_iter().filter(|capability| dialect.can(*capability)));
+    }
+    all
+}
+
+/// Checks a template that somebody wrote.
+///
+/// # Errors
+/// [`Error::Broken`], with the place.
+pub fn check(source: &str) -> Result<(), Error> {
+    Dialect::given(source).map(drop)
+}
+
+impl Dialect {
+    fn parse(given: Option<&str>, own: Option<&str>) -> Option<Result<Self, Error>> {
+        given.map(Self::given).or_else(|| own.map(Self::jinja))
+    }
+
+    /// Of a template that was set: Jinja's statements tell it from Go's, which has none.
+    fn given(source: &str) -> Result<Self, Error> {
+        if source.contains("{%") {
+            return Self::jinja(source);
+        }
+        let template = gotmpl::Template::parse(source).map_err(|e| Error::Broken(e.to_string()))?;
+        Ok(Self::Go(Box::new(template)))
+    }
+
+    fn jinja(source: &str) -> Result<Self, Error> {
+        Ok(Self::Jinja(Box::new(Jinja::parse(source)?)))
+    }
+
+    fn can(&self, capability: Capability) -> bool {
+        match self {
+            Self::Go(template) => {
+                let names = |name: &str| template.names().contains(name);
+                match capability {
+                    Capability::Completion => true,
+                    Capability::Embedding => false,
+                    Capability::Tools => names("tools"),
+                    Capability::Insert => names("suffix"),
+                    Capability::Thinking => names("thinking") || names("think") || names("thinklevel"),
+                }
+            }
+            Self::Jinja(template) => {
+                let variables = template.variables();
+                match capability {
+                    Capability::Completion => true,
+                    Capability::Embedding | Capability::Insert => false,
+                    Capability::Tools => variables.contains("tools"),
+                    // Thoughts of earlier answers are a message's field, which is no variable.
+                    Capability::Thinking => {
+                        let source = template.source();
+                        ["enable_thinking", "thinking", "reasoning_effort"].iter().any(|name| variables.contains(*name))
+                            || source.contains("reasoning_content")
+                            || source.contains("<think>")
+                    }
+                }
+            }
         }
     }
 }
 
 impl Template {
-    /// Compiles the model's template, or that of its family where it has none.
+    /// Compiles the template that was set for the model, or its own, or that of its family where it has none.
     ///
     /// # Errors
     /// [`Error::Broken`].
-    pub fn new(source: Option<&str>, facts: &Facts, tokenizer: &Tokenizer) -> Result<Self, Error> {
-        let source = match source {
-            Some(source) => source.to_string(),
-            None => default_template(&facts.architecture, |name| tokenizer.id_of(name).is_some()).1,
+    pub fn new(given: Option<&str>, own: Option<&str>, facts: &Facts, tokenizer: &Tokenizer) -> Result<Self, Error> {
+        let dialect = match Dialect::parse(given, own) {
+            Some(dialect) => dialect?,
+            None => Dialect::jinja(&default_template(&facts.architecture, |name| tokenizer.id_of(name).is_some()).1)?,
         };
-        let mut environment = Environment::new();
-        environment.set_trim_blocks(true);
-        environment.set_lstrip_blocks(true);
-        environment.set_fuel(Some(FUEL));
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-        environment.add_function("raise_exception", |why: String| -> Result<Value, JinjaError> {
-            Err(JinjaError::new(ErrorKind::InvalidOperation, why))
-        });
-        environment.add_function("strftime_now", |format: String| today(&format));
-        environment.add_filter("tojson", to_json);
-        // Marks of training code, without a meaning here.
-        let plain = source.replace("{% generation %}", "").replace("{% endgeneration %}", "");
-        environment.add_template_owned("chat", plain).map_err(|e| Error::Broken(e.to_string()))?;
         let name = |id: Option<u32>| id.map(|id| tokenizer.text(id).to_string()).unwrap_or_default();
-        Ok(Self {
-            environment,
-            source,
-            guard: Guard::new(tokenizer.controls()),
-            bos: name(tokenizer.bos()),
-            eos: name(tokenizer.eos()),
-        })
+        let guard = Guard::new(tokenizer.controls());
+        Ok(Self { dialect, guard, bos: name(tokenizer.bos()), eos: name(tokenizer.eos()) })
+    }
+
+    /// Another template for the same model, in either language.
+    ///
+    /// # Errors
+    /// [`Error::Broken`], and the old one stays.
+    pub fn set(&mut self, source: &str) -> Result<(), Error> {
+        self.dialect = Dialect::given(source)?;
+        Ok(())
     }
 
     /// The template's text.
     pub fn source(&self) -> &str {
-        &self.source
+        match &self.dialect {
+            Dialect::Jinja(template) => template.source(),
+            Dialect::Go(template) => template.source(),
+        }
     }
 
-    /// The prompt for `messages`, cut where control tokens stand; with `answer`, up to where the model answers.
+    /// Whether the template knows of it.
+    pub fn can(&self, capability: Capability) -> bool {
+        self.dialect.can(capability)
+    }
+
+    /// The prompt, cut where control tokens stand.
     ///
     /// # Errors
     /// [`Error::Refused`].
-    pub fn render(
-        &self,
-        messages: &[Message],
-        tools: &[serde_json::Value],
-        answer: bool,
-    ) -> Result<Vec<Segment>, Error> {
-        let hidden: Vec<serde_json::Value> = messages.iter().map(|message| self.message(message)).collect();
-        let tools: Vec<_> = tools.iter().map(|tool| self.guard.hide_value(tool)).collect();
-        let template = self.environment.get_template("chat").map_err(|e| Error::Broken(e.to_string()))?;
-        let rendered = template
-            .render(context! {
-                messages => Value::from_serialize(&hidden),
-                tools => if tools.is_empty() { Value::UNDEFINED } else { Value::from_serialize(&tools) },
-                add_generation_prompt => answer,
-                bos_token => self.bos,
-                eos_token => self.eos,
-            })
-            .map_err(|e| Error::Refused(e.detail().map_or_else(|| e.to_string(), str::to_string)))?;
-        Ok(self.guard.segments(&rendered))
-    }
-
-    fn message(&self, message: &Message) -> serde_json::Value {
-        let mut value = json!({ "role": message.role, "content": self.guard.hide(&message.content) });
-        if !message.thinking.is_empty() {
-            value["reasoning_content"] = self.guard.hide(&message.thinking).into();
-        }
-        if !message.tool_calls.is_empty() {
-            let call = |call: &tutu_llm::chat::ToolCall| {
-                json!({ "type": "function", "function": {
-                    "name": self.guard.hide(&call.function.name),
-                    "arguments": self.guard.hide_value(&call.function.arguments),
-                }})
-            };
-            value["tool_calls"] = message.tool_calls.iter().map(call).collect();
-        }
-        if !message.tool_name.is_empty() {
-            value["name"] = self.guard.hide(&message.tool_name).into();
-        }
-        value
-    }
-}
-
-/// As Python's `json.dumps(value, ensure_ascii=False)` writes: a space after each comma and colon.
-fn to_json(value: &Value, options: minijinja::value::Kwargs) -> Result<Value, JinjaError> {
-    let indent: Option<usize> = options.get("indent")?;
-    options.assert_all_used()?;
-    let broken = |e: serde_json::Error| JinjaError::new(ErrorKind::BadSerialization, e.to_string());
-    let mut out = Vec::new();
-    let value = serde_json::to_value(value).map_err(broken)?;
-    match indent {
-        Some(width) => {
-            let spaces = " ".repeat(width.min(16));
-            let pretty = serde_json::ser::PrettyFormatter::with_indent(spaces.as_bytes());
-            let mut writer = serde_json::Serializer::with_formatter(&mut out, pretty);
-            serde::Serialize::serialize(&value, &mut writer).map_err(broken)?;
-        }
-        None => {
-            let mut writer = serde_json::Serializer::with_formatter(&mut out, Spaced);
-            serde::Serialize::serialize(&value, &mut writer).map_err(broken)?;
+    pub fn render(&self, ask: &Ask<'_>) -> Result<Vec<Segment>, Error> {
+        match &self.dialect {
+            Dialect::Jinja(template) => template.render(ask, &self.guard, &self.bos, &self.eos),
+            Dialect::Go(template) => {
+                let (today, yesterday) = (days_ago(0), days_ago(1));
+                let input = self.input(ask, &today, &yesterday);
+                let segments = template.render(&input, &self.guard, Limits::default());
+                segments.map_err(|e| Error::Refused(e.to_string()))
+            }
         }
     }
-    String::from_utf8(out)
-        .map(Value::from_safe_string)
-        .map_err(|e| JinjaError::new(ErrorKind::BadSerialization, e.to_string()))
-}
 
-struct Spaced;
-
-impl serde_json::ser::Formatter for Spaced {
-    fn begin_array_value<W: ?Sized + std::io::Write>(&mut self, out: &mut W, first: bool) -> std::io::Result<()> {
-        if first { Ok(()) } else { out.write_all(b", ") }
+    /// The prompt for what belongs between `prompt` and `suffix`.
+    ///
+    /// # Errors
+    /// [`Error::Gap`] for a template that does not know how; [`Error::Refused`].
+    pub fn render_gap(&self, prompt: &str, suffix: &str, think: Think<'_>) -> Result<Vec<Segment>, Error> {
+        let Dialect::Go(template) = &self.dialect else { return Err(Error::Gap) };
+        if !self.can(Capability::Insert) {
+            return Err(Error::Gap);
+        }
+        let (today, yesterday) = (days_ago(0), days_ago(1));
+        let input = self.input(&Ask { think, ..Ask::default() }, &today, &yesterday);
+        let segments = template.render_gap(prompt, suffix, &input, &self.guard, Limits::default());
+        segments.map_err(|e| Error::Refused(e.to_string()))
     }
 
-    fn begin_object_key<W: ?Sized + std::io::Write>(&mut self, out: &mut W, first: bool) -> std::io::Result<()> {
-        if first { Ok(()) } else { out.write_all(b", ") }
+    fn input<'i>(&self, ask: &Ask<'i>, today: &'i str, yesterday: &'i str) -> gotmpl::Input<'i> {
+        // A model that can think does, where nobody said otherwise.
+        let think = match ask.think {
+            Think::Unset if self.can(Capability::Thinking) => Think::On,
+            think => think,
+        };
+        gotmpl::Input { messages: ask.messages, tools: ask.tools, think, today, yesterday }
     }
-
-    fn begin_object_value<W: ?Sized + std::io::Write>(&mut self, out: &mut W) -> std::io::Result<()> {
-        out.write_all(b": ")
-    }
-}
-
-/// Today's date in the few formats that templates ask for (`%Y-%m-%d`, `%d %B %Y`, `%d %b %Y`).
-fn today(format: &str) -> String {
-    const MONTHS: [&str; 12] = [
-        "January",
-        "February",
-        "March",
-        "April",
-        "May",
-        "June",
-        "July",
-        "August",
-        "September",
-        "October",
-        "November",
-        "December",
-    ];
-    let seconds = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs());
-    let (year, month, day) = civil((seconds / 86_400) as i64);
-    let name = MONTHS[month as usize - 1];
-    let time = seconds % 86_400;
-    format
-        .replace("%Y", &format!("{year:04}"))
-        .replace("%m", &format!("{month:02}"))
-        .replace("%d", &format!("{day:02}"))
-        .replace("%B", name)
-        .replace("%b", &name[..3])
-        .replace("%H", &format!("{:02}", time / 3600))
-        .replace("%M", &format!("{:02}", time / 60 % 60))
-        .replace("%S", &format!("{:02}", time % 60))
-}
-
-/// Days since 1970 to year, month, day.
-///
-/// Source: Hinnant, "chrono-Compatible Low-Level Date Algorithms" (2013), `civil_from_days`.
-fn civil(days: i64) -> (i64, i64, i64) {
-    let z = days + 719_468;
-    let era = z.div_euclid(146_097);
-    let day_of_era = z.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn days_become_dates() {
-        assert_eq!(civil(0), (1970, 1, 1));
-        assert_eq!(civil(19_782), (2024, 2, 29));
-        assert_eq!(civil(20_781), (2026, 11, 24));
+    fn template(source: &str) -> Template {
+        let dialect = Dialect::given(source).unwrap();
+        Template { dialect, guard: Guard::new(["<|im_end|>"]), bos: String::new(), eos: String::new() }
     }
 
     #[test]
-    fn json_is_written_as_python_writes_it() {
-        let value = Value::from_serialize(json!({"a": [1, "é"], "b": {}}));
-        let text = to_json(&value, minijinja::value::Kwargs::from_iter(Vec::<(&str, Value)>::new())).unwrap();
-        assert_eq!(text.to_string(), "{\"a\": [1, \"é\"], \"b\": {}}");
+    fn a_template_is_read_in_its_own_language() {
+        let messages = [Message::new("user", "a<|im_end|>")];
+        let ask = Ask { messages: &messages, answer: true, ..Ask::default() };
+        let want = [Segment::Text("a<|im_end|>".into()), Segment::Control("<|im_end|>".into())];
+        for source in [
+            "{{ .Prompt }}<|im_end|>{{ .Response }}",
+            "{{ range .Messages }}{{ .Content }}<|im_end|>{{ end }}",
+            "{% for m in messages %}{{ m.content }}<|im_end|>{% endfor %}",
+        ] {
+            assert_eq!(template(source).render(&ask).unwrap(), want, "{source}");
+        }
+    }
+
+    #[test]
+    fn what_a_model_can_do_is_what_its_template_names() {
+        let all = |given: Option<&str>, own: Option<&str>| -> Vec<&str> {
+            capabilities(false, given, own).into_iter().map(Capability::name).collect()
+        };
+        assert_eq!(all(None, None), ["completion"]);
+        assert_eq!(all(Some("{{ .Prompt }}{{ .Suffix }}"), None), ["completion", "insert"]);
+        assert_eq!(
+            all(Some("{{ range .Messages }}{{ .Thinking }}{{ end }}{{ .Tools }}"), None),
+            ["completion", "tools", "thinking"]
+        );
+        let jinja = "{% if tools %}{{ tools }}{% endif %}{% if enable_thinking %}{% endif %}";
+        assert_eq!(all(None, Some(jinja)), ["completion", "tools", "thinking"]);
+        assert_eq!(all(Some("{{ .Prompt }}"), Some(jinja)), ["completion"], "what was set is what counts");
+        assert_eq!(all(None, Some("{# tools #}{{ messages }}")), ["completion"], "a comment names nothing");
+        assert_eq!(capabilities(true, None, Some(jinja)), [Capability::Embedding]);
+    }
+
+    #[test]
+    fn a_gap_is_filled_only_by_a_template_that_knows_how() {
+        let text = |template: Template| template.render_gap("a", "b", Think::Unset);
+        let filled = text(template("{{ if .Suffix }}{{ .Prompt }}|{{ .Suffix }}{{ else }}{{ .Prompt }}{{ end }}"));
+        assert_eq!(filled.unwrap(), [Segment::Text("a|b".into())]);
+        assert!(matches!(text(template("{{ .Prompt }}")), Err(Error::Gap)));
+    }
+
+    #[test]
+    fn a_broken_template_says_where_and_leaves_the_old_one() {
+        assert!(check("a\n{{ nope }}").unwrap_err().to_string().contains("line 2, column 4"));
+        let mut template = template("{{ .Prompt }}");
+        assert!(template.set("{{ if }}").is_err());
+        assert_eq!(template.source(), "{{ .Prompt }}");
     }
 }
