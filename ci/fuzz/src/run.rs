@@ -12,7 +12,7 @@ const MORE: u64 = 1 << 20;
 /// What became of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
-    /// Harmed files that were given to every target that takes files, and as many texts to those that take text.
+    /// Harmed inputs that every target was given, of the kind that it takes.
     pub files: u64,
     /// How many of them each target took as sound all the same, in the order of [`targets::ALL`].
     pub taken: [u64; targets::ALL.len()],
@@ -25,7 +25,7 @@ pub struct Outcome {
 /// # Panics
 /// If a target panics or allocates more than it may; the message has the number that repeats it.
 pub fn run(seed: u64, iterations: u64) -> Outcome {
-    let seeds = [(Food::File, seeds::files()), (Food::Text, seeds::texts())];
+    let seeds = [(Food::File, seeds::files()), (Food::Text, seeds::texts()), (Food::Template, seeds::templates())];
     let mut outcome = Outcome { files: iterations, ..Outcome::default() };
     for number in 0..iterations {
         let harmed = seeds.each_ref().map(|(food, seeds)| {
@@ -35,7 +35,7 @@ pub fn run(seed: u64, iterations: u64) -> Outcome {
             (*food, bytes)
         });
         for (which, (name, food, target)) in targets::ALL.into_iter().enumerate() {
-            let (_, bytes) = harmed.iter().find(|(of, _)| *of == food).expect("there are seeds of both kinds");
+            let (_, bytes) = harmed.iter().find(|(of, _)| *of == food).expect("there are seeds of each kind");
             let before = count::bytes();
             match std::panic::catch_unwind(|| target(bytes)) {
                 Ok(taken) => outcome.taken[which] += u64::from(taken),

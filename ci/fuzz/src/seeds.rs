@@ -13,6 +13,11 @@ pub fn texts() -> Vec<Vec<u8>> {
     [TUTUFILE, MANIFEST, "hf.co/user/repo:Q4_K_M\n", CHALLENGE].map(|text| text.as_bytes().to_vec()).into()
 }
 
+/// Templates of both kinds.
+pub fn templates() -> Vec<Vec<u8>> {
+    [TEMPLATE, TURN].map(|text| text.as_bytes().to_vec()).into()
+}
+
 /// All files, the parts of the split one in one input as the target takes them.
 pub fn files() -> Vec<Vec<u8>> {
     let [first, second] = parts();
@@ -36,6 +41,21 @@ MESSAGE user hi
 ADAPTER ./lora.gguf
 REQUIRES 0.1.0
 "#;
+
+/// Every block, and values of every kind.
+pub const TEMPLATE: &str = r#"{{- define "head" }}<|im_start|>{{ . }}
+{{ end -}}{{ $last := -1 }}{{/* the last turn */}}
+{{- range $i, $m := .Messages }}{{ if eq $m.Role "user" "tool" }}{{ $last = $i }}{{ continue }}{{ end }}{{ end }}
+{{- if or .System (and .Tools (not .Think)) }}{{ template "head" "system" }}{{ with .System }}{{ . }}{{ else }}-{{ end }}
+{{ range .Tools }}{{ json .Function }}{{ .Function.Parameters.Properties | len | printf "%5d|%-4v" 0x1F }}{{ end }}<|im_end|>{{ end }}
+{{- range $i, $_ := .Messages }}{{ template "head" .Role }}
+{{- if gt (len (slice $.Messages $i)) 0x64 }}{{ break }}{{ else if .ToolCalls }}{{ range .ToolCalls }}{{ .Function.Name }}
+{{- range $k, $v := .Function.Arguments }}{{ print $k '=' $v 1.5 `raw` }}{{ end }}{{ end }}{{ else }}{{ .Content }}{{ end }}<|im_end|>
+{{ end }}{{ block "end" (index .Messages 0).Content }}{{ printf "%q %x" . (slice . 1) }}{{ end }}{{ currentDate }}"#;
+
+/// A template of one turn.
+pub const TURN: &str = r#"{{ if .System }}<<SYS>>{{ .System }}{{ end }}{{ if .Suffix }}{{ .Prompt }}{{ .Suffix }}{{ else }}[INST] {{ .Prompt }} [/INST]
+{{- end }} {{ .Response }}</s>"#;
 
 /// A model and its licence.
 pub const MANIFEST: &str = r#"{"schemaVersion":2,"mediaType":"application/vnd.docker.distribution.manifest.v2+json","config":{"mediaType":"application/vnd.docker.container.image.v1+json","digest":"sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa","size":485},"layers":[{"mediaType":"application/vnd.ollama.image.model","digest":"sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb","size":98362432},{"mediaType":"application/vnd.ollama.image.license","digest":"sha256:cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc","size":11}]}"#;

@@ -2,9 +2,12 @@
 
 use std::{hint::black_box, sync::Arc};
 
+use serde_json::json;
 use tutu_llm::{
     arch::Model,
+    chat::{Call, Guard, Message, Segment, ToolCall},
     gguf::{self, Array, Gguf, Value, ValueType},
+    gotmpl::{Input, Limits, Template, Think},
     quant::dequantise,
     token::{Special, Tokenizer},
     weights::{Bytes, Weights},
@@ -20,7 +23,7 @@ use tutu_node::work::{
 pub type Target = fn(&[u8]) -> bool;
 
 /// All of them, by name.
-pub const ALL: [(&str, Food, Target); 8] = [
+pub const ALL: [(&str, Food, Target); 9] = [
     ("gguf", Food::File, gguf),
     ("split", Food::File, split),
     ("quant", Food::File, quant),
@@ -29,6 +32,7 @@ pub const ALL: [(&str, Food, Target); 8] = [
     ("tutufile", Food::Text, tutufile),
     ("manifest", Food::Text, manifest),
     ("name", Food::Text, name),
+    ("template", Food::Template, template),
 ];
 
 /// Which seeds a target is given, harmed.
@@ -38,6 +42,8 @@ pub enum Food {
     File,
     /// Those of [`crate::seeds::texts`].
     Text,
+    /// Those of [`crate::seeds::templates`].
+    Template,
 }
 
 /// Reads every value and every tensor's head.
@@ -161,4 +167,46 @@ pub fn name(bytes: &[u8]) -> bool {
         Ok(reference) => !black_box(reference.to_string()).is_empty(),
         Err(error) => refused(error),
     }
+}
+
+/// Few enough that what a template asks for stays in proportion to its length.
+const TEMPLATE_LIMITS: Limits = Limits { steps: 2000, bytes: 1 << 16 };
+
+/// Reads a template and renders a conversation with it, of which no text may become a control token.
+pub fn template(bytes: &[u8]) -> bool {
+    let source = String::from_utf8_lossy(bytes);
+    let template = match Template::parse(&source) {
+        Ok(template) => template,
+        Err(error) => return refused(error),
+    };
+    // Whatever the template says, it does not write this name.
+    const NAME: &str = "<|nobody wrote this|>";
+    let call = Call { name: NAME.into(), arguments: json!({ NAME: [NAME, 1, null], "b": 2.5 }) };
+    let messages = [
+        Message::new("system", NAME),
+        Message::new("user", NAME),
+        Message { tool_calls: vec![ToolCall { function: call }], ..Message::new("assistant", "") },
+        Message::new("tool", NAME),
+        Message::new(NAME, NAME),
+    ];
+    let tools = [json!({"type": "function", "function": {"name": NAME, "description": NAME, "parameters":
+        {"type": "object", "required": [NAME], "properties": {NAME: {"type": ["string", "null"], "enum": [NAME]}}}}})];
+    let guard = Guard::new([NAME, "<|im_start|>", "<|im_end|>"]);
+    let input = Input {
+        messages: &messages,
+        tools: &tools,
+        think: Think::Level(NAME),
+        today: "2026-01-31",
+        yesterday: "2026-01-30",
+    };
+    let conversation = template.render(&input, &guard, TEMPLATE_LIMITS);
+    let gap = template.render_gap(NAME, NAME, &input, &guard, TEMPLATE_LIMITS);
+    for rendered in [&conversation, &gap] {
+        match rendered {
+            Ok(segments) => assert!(!segments.contains(&Segment::Control(NAME.into())), "{segments:?}"),
+            Err(error) => drop(refused(error)),
+        }
+    }
+    black_box(template.names());
+    [conversation, gap].iter().any(|rendered| rendered.as_ref().is_ok_and(|segments| !segments.is_empty()))
 }
