@@ -10,11 +10,12 @@ use tutu_llm::{
 };
 
 use crate::{
+    acts::{Acts, ByteBlocks, Family, TileMut, WordBlocks},
     attention::{Attend, AttendAll, Cache},
     lanes::Lanes,
-    linear::{Input, Multiply, Quantised, Rows},
+    linear::{Input, Multiply},
     options::{Options, Release},
-    panel::{Packed, ROWS},
+    panel::{Packed, ROWS, Takes},
     pool::Pool,
     rows::{Angles, Gate, Norm},
     shared::Shared,
@@ -38,7 +39,8 @@ pub(crate) struct Engine<L> {
     buffers: Vec<Vec<f32>>,
     caches: Vec<Cache>,
     angles: Vec<Angles>,
-    acts: Quantised,
+    bytes: Acts<ByteBlocks>,
+    words: Acts<WordBlocks>,
 }
 
 impl<L: Lanes> Engine<L> {
@@ -52,7 +54,8 @@ impl<L: Lanes> Engine<L> {
             buffers: vec![Vec::new(); plan.buffers.len()],
             caches: plan.caches.iter().map(|cache| Cache::new(cache, options.kv, options.pages)).collect(),
             angles: Vec::new(),
-            acts: Quantised::default(),
+            bytes: Acts::default(),
+            words: Acts::default(),
             weights,
             plan,
             options,
@@ -104,11 +107,12 @@ impl<L: Lanes> Engine<L> {
         let tensor = self.weights.tensor(id);
         let data = self.weights.data(id);
         let mut packed = Packed::empty(tensor, data);
+        let lanes = self.lanes;
         let release: Option<&Release> = self.options.release.as_ref();
         let parts: Vec<_> = packed.parts(16).into_iter().map(std::sync::Mutex::new).collect();
         self.pool.run(parts.len(), &|i| {
             let mut part = parts[i].lock().expect("each part is taken once");
-            let read = part.fill(tensor.kind, data);
+            let read = part.fill(lanes, tensor.kind, data);
             if let Some(release) = release {
                 release(read);
             }
@@ -285,11 +289,19 @@ impl<L: Lanes> Engine<L> {
             .collect();
         self.reserve(x, n);
         let (lanes, stride) = (self.lanes, self.plan.buffers[x.buffer]);
-        let bytes = group[..count]
-            .iter()
-            .any(|op| matches!(op, Op::Linear { weight, .. } if self.packed(*weight).takes_bytes()));
-        if bytes {
-            self.quantise(x, n);
+        let takes = |engine: &Self, what| {
+            let mut weights = group[..count].iter().filter_map(|op| match op {
+                Op::Linear { weight, .. } => Some(*weight),
+                _ => None,
+            });
+            weights.any(|weight| engine.packed(weight).takes() == what)
+        };
+        let source = self.share(x, n);
+        if takes(self, Takes::Bytes) {
+            quantise(&mut self.pool, lanes, &mut self.bytes, n, x.width, &|i| source.row(i));
+        }
+        if takes(self, Takes::Words) {
+            quantise(&mut self.pool, lanes, &mut self.words, n, x.width, &|i| source.row(i));
         }
         let mut pool = std::mem::replace(&mut self.pool, Pool::new(1));
         let source = &self.buffers[x.buffer][x.column..];
@@ -302,7 +314,7 @@ impl<L: Lanes> Engine<L> {
             jobs.push(Job { packed, bias: self.listed(*bias), out, write: *write, first: chunks });
             chunks += packed.panels().div_ceil(each);
         }
-        let acts = &self.acts;
+        let (bytes, words) = (&self.bytes, &self.words);
         // Large outputs (a vocabulary) have more chunks than needed; they are claimed several at a time.
         let bunch = (chunks / (pool.threads() * 64)).max(1);
         pool.run(chunks.div_ceil(bunch), &|i| {
@@ -310,23 +322,29 @@ impl<L: Lanes> Engine<L> {
                 let job = jobs.iter().rev().find(|job| job.first <= chunk).expect("the first begins at 0");
                 let start = (chunk - job.first) * each;
                 let end = (start + each).min(job.packed.panels());
-                let input =
-                    if job.packed.takes_bytes() { Input::Bytes(acts) } else { Input::Floats { x: source, stride } };
+                let input = match job.packed.takes() {
+                    Takes::Bytes => Input::Bytes(bytes),
+                    Takes::Words => Input::Words(words),
+                    Takes::Floats => Input::Floats { x: source, stride },
+                };
                 lanes.run(Multiply {
                     packed: job.packed,
                     panels: start..end,
                     input,
-                    rows: Rows::First(n),
+                    count: n,
                     put: |row, panel, sums: &[f32; ROWS]| {
                         let at = panel * ROWS;
                         let len = ROWS.min(job.packed.rows - at);
-                        let out = &mut job.out.part(row, at, len);
-                        for (i, (out, sum)) in out.iter_mut().zip(sums).enumerate() {
-                            let sum = sum + job.bias.map_or(0.0, |bias| bias[at + i]);
-                            match job.write {
-                                Write::Set => *out = sum,
-                                Write::Add(factor) => *out += factor * sum,
-                            }
+                        let out = job.out.part(row, at, len);
+                        let sums = match job.bias {
+                            Some(bias) => &core::array::from_fn(|i| sums[i] + bias.get(at + i).unwrap_or(&0.0)),
+                            None => sums,
+                        };
+                        match (job.write, <&mut [f32; ROWS]>::try_from(&mut *out)) {
+                            (Write::Set, Ok(out)) => *out = *sums,
+                            (Write::Add(factor), Ok(out)) => (0..ROWS).for_each(|i| out[i] += factor * sums[i]),
+                            (Write::Set, Err(_)) => out.copy_from_slice(&sums[..len]),
+                            (Write::Add(factor), Err(_)) => (0..len).for_each(|i| out[i] += factor * sums[i]),
                         }
                     },
                 });
@@ -334,17 +352,6 @@ impl<L: Lanes> Engine<L> {
         });
         self.pool = pool;
         count
-    }
-
-    fn quantise(&mut self, x: Slot, n: usize) {
-        let lanes = self.lanes;
-        let source = self.share(x, n);
-        self.acts.reserve(n, x.width);
-        let rows: Vec<_> = self.acts.rows_mut().take(n).map(std::sync::Mutex::new).collect();
-        Self::each_row(&mut self.pool, n, |i| {
-            let mut row = rows[i].lock().expect("each row is taken once");
-            lanes.run(Fill { row: &mut row, x: source.row(i) });
-        });
     }
 
     fn attend(&mut self, attention: &Attention, slots: [Slot; 4], batch: &Batch<'_>, n: usize) {
@@ -451,28 +458,33 @@ impl<L: Lanes> Engine<L> {
         width: usize,
         rows: &[u32],
     ) -> Vec<f32> {
-        let lanes = self.lanes;
+        let (lanes, count) = (self.lanes, rows.len());
         let mut pool = std::mem::replace(&mut self.pool, Pool::new(1));
-        let mut acts = std::mem::take(&mut self.acts);
+        let (mut bytes, mut words) = (std::mem::take(&mut self.bytes), std::mem::take(&mut self.words));
+        let gathered: Vec<f32> = rows.iter().flat_map(|row| &x[*row as usize * width..][..width]).copied().collect();
+        let row = |i: usize| &gathered[i * width..][..width];
         let packed = self.packed(id);
-        if packed.takes_bytes() {
-            let count = x.len() / width;
-            acts.reserve(count, width);
-            for (mut row, x) in acts.rows_mut().zip(x.chunks_exact(width)) {
-                lanes.run(Fill { row: &mut row, x });
+        let input = match packed.takes() {
+            Takes::Bytes => {
+                quantise(&mut pool, lanes, &mut bytes, count, width, &row);
+                Input::Bytes(&bytes)
             }
-        }
+            Takes::Words => {
+                quantise(&mut pool, lanes, &mut words, count, width, &row);
+                Input::Words(&words)
+            }
+            Takes::Floats => Input::Floats { x: &gathered, stride: width },
+        };
         let (panels, high) = (packed.panels(), packed.rows);
         let bias = self.listed(bias).map(|list| &list[matrix * high..][..high]);
-        let mut out = vec![0.0; rows.len() * high];
+        let mut out = vec![0.0; count * high];
         let shared = Shared::new(&mut out, high, 0, high);
-        let input = if packed.takes_bytes() { Input::Bytes(&acts) } else { Input::Floats { x, stride: width } };
         pool.run(panels.div_ceil(PANELS_EACH), &|i| {
             lanes.run(Multiply {
                 packed,
                 panels: matrix * panels + i * PANELS_EACH..matrix * panels + ((i + 1) * PANELS_EACH).min(panels),
                 input,
-                rows: Rows::Listed(rows),
+                count,
                 put: |row, panel, sums: &[f32; ROWS]| {
                     let at = (panel - matrix * panels) * ROWS;
                     let part = shared.part(row, at, ROWS.min(high - at));
@@ -483,7 +495,7 @@ impl<L: Lanes> Engine<L> {
             });
         });
         self.pool = pool;
-        self.acts = acts;
+        (self.bytes, self.words) = (bytes, words);
         out
     }
 }
@@ -514,18 +526,43 @@ impl<L: Lanes> Backend for Engine<L> {
     }
 }
 
-/// Quantises one row.
-struct Fill<'r, 'q> {
-    row: &'r mut crate::linear::QuantisedRow<'q>,
-    x: &'r [f32],
+/// Quantises the first `n` rows, on all threads where there are many.
+fn quantise<'x, L: Lanes, F: Family>(
+    pool: &mut Pool,
+    lanes: L,
+    acts: &mut Acts<F>,
+    n: usize,
+    width: usize,
+    row: &(dyn Fn(usize) -> &'x [f32] + Sync),
+) {
+    acts.reserve(n, width, L::TILE);
+    if n < 8 {
+        acts.tiles_mut(n).for_each(|(first, tile)| lanes.run(Fill { tile, first, row }));
+        return;
+    }
+    let tiles: Vec<_> = acts.tiles_mut(n).map(|tile| std::sync::Mutex::new(Some(tile))).collect();
+    pool.run(tiles.len(), &|i| {
+        let taken = tiles[i].lock().expect("nobody panics while holding it").take();
+        let (first, tile) = taken.expect("each tile is taken once");
+        lanes.run(Fill { tile, first, row });
+    });
 }
 
-impl crate::lanes::Task for Fill<'_, '_> {
+/// Quantises the rows of one tile.
+struct Fill<'t, 'r, 'x, F: Family> {
+    tile: TileMut<'t, F>,
+    first: usize,
+    row: &'r (dyn Fn(usize) -> &'x [f32] + Sync),
+}
+
+impl<F: Family> crate::lanes::Task for Fill<'_, '_, '_, F> {
     type Out = ();
 
     #[inline(always)]
-    fn go<L: Lanes>(self, l: L) {
-        self.row.fill(l, self.x);
+    fn go<L: Lanes>(mut self, l: L) {
+        for t in 0..self.tile.width() {
+            self.tile.fill(l, t, (self.row)(self.first + t));
+        }
     }
 }
 

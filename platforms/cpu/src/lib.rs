@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`lanes`] | sixteen numbers at a time on every instruction set; kernels are written once over it |
 //! | `panel` | weights put side by side as the kernels read them |
+//! | `acts` | activations, quantised and put side by side as the kernels read them |
 //! | `linear` | panels times activations |
 //! | `attention` | one pass over the pages of a cache |
 //! | `rows` | norms, rotary embedding, activation functions |
@@ -16,6 +17,7 @@
 
 #![allow(clippy::needless_range_loop, reason = "kernels index several arrays by one number")]
 
+mod acts;
 mod attention;
 mod engine;
 pub mod lanes;

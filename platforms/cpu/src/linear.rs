@@ -5,75 +5,19 @@
 //! are computed together, nor on how the work is shared out. So the same token gives the same bits always.
 
 use crate::{
+    acts::{Acts, ByteBlocks, Bytes, WordBlocks, Words, tiles},
     lanes::{Lanes, Task},
     panel::{Brains, COLUMNS, Data, Layout, Line, Packed, ROWS},
 };
-
-/// Activations of some tokens, quantised: for each 16 columns a scale, and whole numbers from -127 to 127.
-///
-/// Sixteen and not 32 as in llama.cpp's Q8_0: one outlier spoils the precision of fewer neighbours.
-#[derive(Clone, Debug, Default)]
-pub struct Quantised {
-    width: usize,
-    bytes: Vec<[[i8; 4]; 8]>,
-    scales: Vec<[f32; 2]>,
-    /// Sums of the first and of the last 16 numbers of each block.
-    sums: Vec<[i32; 2]>,
-}
-
-impl Quantised {
-    /// Room for `rows` rows of `width` elements, a multiple of 32.
-    pub fn reserve(&mut self, rows: usize, width: usize) {
-        let blocks = rows * (width / COLUMNS);
-        self.width = width;
-        if self.bytes.len() < blocks {
-            self.bytes.resize(blocks, [[0; 4]; 8]);
-            self.scales.resize(blocks, [0.0; 2]);
-            self.sums.resize(blocks, [0; 2]);
-        }
-    }
-
-    /// Rows to be filled one by one.
-    pub fn rows_mut(&mut self) -> impl Iterator<Item = QuantisedRow<'_>> {
-        let blocks = self.width / COLUMNS;
-        let bytes = self.bytes.chunks_exact_mut(blocks);
-        let rest = self.scales.chunks_exact_mut(blocks).zip(self.sums.chunks_exact_mut(blocks));
-        bytes.zip(rest).map(|(bytes, (scales, sums))| QuantisedRow { bytes, scales, sums })
-    }
-}
-
-/// One row of a [`Quantised`].
-pub struct QuantisedRow<'q> {
-    bytes: &'q mut [[[i8; 4]; 8]],
-    scales: &'q mut [[f32; 2]],
-    sums: &'q mut [[i32; 2]],
-}
-
-impl QuantisedRow<'_> {
-    /// Quantises `x`: each sixteen by their own largest number.
-    #[inline(always)]
-    pub fn fill<L: Lanes>(&mut self, l: L, x: &[f32]) {
-        for (b, block) in x.as_chunks::<COLUMNS>().0.iter().enumerate() {
-            let halves = block.as_chunks::<16>().0;
-            for (h, half) in halves.iter().enumerate() {
-                let x = l.get(half);
-                let largest = l.largest(l.max(x, l.sub(l.splat(0.0), x)));
-                let inverse = if largest > 0.0 { 127.0 / largest } else { 0.0 };
-                let bytes = l.to_bytes(l.round(l.mul(x, l.splat(inverse))));
-                self.scales[b][h] = largest / 127.0;
-                self.sums[b][h] = bytes.iter().map(|&byte| i32::from(byte)).sum();
-                self.bytes[b][4 * h..4 * h + 4].copy_from_slice(bytes.as_chunks::<4>().0);
-            }
-        }
-    }
-}
 
 /// What a matrix is multiplied with.
 #[derive(Clone, Copy)]
 pub enum Input<'x> {
     /// For quanta.
-    Bytes(&'x Quantised),
-    /// For floats: rows of `width` elements, `stride` apart.
+    Bytes(&'x Acts<ByteBlocks>),
+    /// For weights of sixteen bits.
+    Words(&'x Acts<WordBlocks>),
+    /// For floats: rows, `stride` apart.
     Floats { x: &'x [f32], stride: usize },
 }
 
@@ -85,36 +29,10 @@ pub struct Multiply<'a, P> {
     pub panels: core::ops::Range<usize>,
     /// The activations.
     pub input: Input<'a>,
-    /// Which of their rows, in this order.
-    pub rows: Rows<'a>,
-    /// Takes `(index of the row in rows, panel, outputs)`.
+    /// How many tokens.
+    pub count: usize,
+    /// Takes `(token, panel, outputs)`.
     pub put: P,
-}
-
-/// Which rows of the activations are multiplied.
-#[derive(Clone, Copy)]
-pub enum Rows<'a> {
-    /// The first so many.
-    First(usize),
-    /// These.
-    Listed(&'a [u32]),
-}
-
-impl Rows<'_> {
-    fn len(self) -> usize {
-        match self {
-            Self::First(count) => count,
-            Self::Listed(list) => list.len(),
-        }
-    }
-
-    #[inline(always)]
-    fn at(self, i: usize) -> usize {
-        match self {
-            Self::First(_) => i,
-            Self::Listed(list) => list[i] as usize,
-        }
-    }
 }
 
 impl<P: FnMut(usize, usize, &[f32; ROWS])> Task for Multiply<'_, P> {
@@ -123,55 +41,92 @@ impl<P: FnMut(usize, usize, &[f32; ROWS])> Task for Multiply<'_, P> {
     #[inline(always)]
     fn go<L: Lanes>(mut self, l: L) {
         for panel in self.panels.clone() {
-            let count = self.rows.len();
-            let mut at = 0;
-            while at < count {
-                let left = count - at;
-                at += if L::TILE >= 8 && left >= 8 {
-                    self.tile::<L, 8>(l, panel, at)
-                } else if L::TILE >= 4 && left >= 4 {
-                    self.tile::<L, 4>(l, panel, at)
-                } else if left >= 2 {
-                    self.tile::<L, 2>(l, panel, at)
-                } else {
-                    self.tile::<L, 1>(l, panel, at)
-                };
+            for (at, width) in tiles(self.count, L::TILE) {
+                match (width, self.input) {
+                    (8, Input::Bytes(x)) => self.quanta::<L, 8>(l, panel, at, x.eight(at)),
+                    (4, Input::Bytes(x)) => self.quanta::<L, 4>(l, panel, at, x.four(at)),
+                    (2, Input::Bytes(x)) => self.quanta::<L, 2>(l, panel, at, x.two(at)),
+                    (_, Input::Bytes(x)) => self.quanta::<L, 1>(l, panel, at, x.one(at)),
+                    (8, Input::Words(x)) => self.words::<L, 8>(l, panel, at, x.eight(at)),
+                    (4, Input::Words(x)) => self.words::<L, 4>(l, panel, at, x.four(at)),
+                    (2, Input::Words(x)) => self.words::<L, 2>(l, panel, at, x.two(at)),
+                    (_, Input::Words(x)) => self.words::<L, 1>(l, panel, at, x.one(at)),
+                    (8, Input::Floats { x, stride }) => self.floats::<L, 8>(l, panel, at, x, stride),
+                    (4, Input::Floats { x, stride }) => self.floats::<L, 4>(l, panel, at, x, stride),
+                    (2, Input::Floats { x, stride }) => self.floats::<L, 2>(l, panel, at, x, stride),
+                    (_, Input::Floats { x, stride }) => self.floats::<L, 1>(l, panel, at, x, stride),
+                }
             }
         }
     }
 }
 
 impl<P: FnMut(usize, usize, &[f32; ROWS])> Multiply<'_, P> {
-    /// One panel for `T` tokens from the `at`-th; answers `T`.
     #[inline(always)]
-    fn tile<L: Lanes, const T: usize>(&mut self, l: L, panel: usize, at: usize) -> usize {
-        let rows: [usize; T] = core::array::from_fn(|t| self.rows.at(at + t));
-        let sums = match (&self.packed.data, self.input) {
-            (Data::Quanta { layout, lines, scales }, Input::Bytes(x)) => {
-                let blocks = self.packed.width / COLUMNS;
-                let lines = &lines[panel * blocks * layout.bits..][..blocks * layout.bits];
-                let scales = &scales[panel * blocks * layout.scales()..][..blocks * layout.scales()];
-                quanta::<L, T>(l, layout, lines, scales, x, rows)
-            }
-            (data, Input::Floats { x, stride }) => {
-                let width = self.packed.width;
-                let x = rows.map(|row| &x[row * stride..][..width]);
-                let range = panel * width..(panel + 1) * width;
-                match data {
-                    Data::F16(list) => floats::<L, _, T>(l, &list[range], x),
-                    Data::Bf16(list) => floats::<L, _, T>(l, &list[range], x),
-                    Data::F32(list) => floats::<L, _, T>(l, &list[range], x),
-                    Data::Quanta { .. } => unreachable!("quanta take bytes"),
-                }
-            }
-            _ => unreachable!("floats take floats"),
-        };
+    fn hand<L: Lanes, const T: usize>(&mut self, l: L, panel: usize, at: usize, sums: [L::F; T]) {
         let mut out = [0.0; ROWS];
         for (t, sum) in sums.into_iter().enumerate() {
             l.put(sum, &mut out);
             (self.put)(at + t, panel, &out);
         }
-        T
+    }
+
+    /// One panel for `T` tokens from the `at`-th. The kernel is chosen here, so that every question about the layout
+    /// is answered before its loop.
+    #[inline(always)]
+    fn quanta<L: Lanes, const T: usize>(&mut self, l: L, panel: usize, at: usize, x: &[Bytes<T>]) {
+        let Data::Quanta { layout, lines, scales } = &self.packed.data else { unreachable!("quanta take bytes") };
+        let blocks = self.packed.width / COLUMNS;
+        let lines = &lines[panel * blocks * layout.bits..][..blocks * layout.bits];
+        let scales = &scales[panel * blocks * layout.scales()..][..blocks * layout.scales()];
+        let sums = match (layout.bits, layout.minimum, layout.table) {
+            (4, true, _) => kernel::<L, T, 4, 4, 1, true>(l, layout, lines, scales, x),
+            (4, false, None) => kernel::<L, T, 4, 4, 1, false>(l, layout, lines, scales, x),
+            (4, false, Some(_)) => kernel::<L, T, TABLE, 4, 1, false>(l, layout, lines, scales, x),
+            (5, true, _) => kernel::<L, T, 5, 5, 1, true>(l, layout, lines, scales, x),
+            (5, false, _) => kernel::<L, T, 5, 5, 1, false>(l, layout, lines, scales, x),
+            (8, ..) => kernel::<L, T, 8, 8, 1, false>(l, layout, lines, scales, x),
+            (6, ..) => kernel::<L, T, 6, 6, 2, false>(l, layout, lines, scales, x),
+            (3, ..) => kernel::<L, T, 3, 3, 2, false>(l, layout, lines, scales, x),
+            _ => kernel::<L, T, 2, 2, 2, true>(l, layout, lines, scales, x),
+        };
+        self.hand(l, panel, at, sums);
+    }
+
+    #[inline(always)]
+    fn words<L: Lanes, const T: usize>(&mut self, l: L, panel: usize, at: usize, x: &[Words<T>]) {
+        let Data::Words { lines, scales } = &self.packed.data else { unreachable!("words take words") };
+        let steps = self.packed.width / 2;
+        let lines = lines[panel * steps..][..steps].as_chunks::<16>().0;
+        let mut sums = [l.splat(0.0); T];
+        for (lines, x) in lines.iter().zip(x) {
+            let mut dots = [l.whole(0); T];
+            for (line, x) in lines.iter().zip(&x.quanta) {
+                let w = l.load(&line.0);
+                for t in 0..T {
+                    dots[t] = l.dot2(dots[t], w, x[t]);
+                }
+            }
+            for t in 0..T {
+                sums[t] = l.fma(l.float(dots[t]), l.splat(x.scales[t]), sums[t]);
+            }
+        }
+        let scales = l.get(&scales[panel]);
+        self.hand(l, panel, at, sums.map(|sum| l.mul(sum, scales)));
+    }
+
+    #[inline(always)]
+    fn floats<L: Lanes, const T: usize>(&mut self, l: L, panel: usize, at: usize, x: &[f32], stride: usize) {
+        let width = self.packed.width;
+        let x: [&[f32]; T] = core::array::from_fn(|t| &x[(at + t) * stride..][..width]);
+        let range = panel * width..(panel + 1) * width;
+        let sums = match &self.packed.data {
+            Data::F16(list) => columns::<L, _, T>(l, &list[range], x),
+            Data::Bf16(list) => columns::<L, _, T>(l, &list[range], x),
+            Data::F32(list) => columns::<L, _, T>(l, &list[range], x),
+            Data::Quanta { .. } | Data::Words { .. } => unreachable!("floats take floats"),
+        };
+        self.hand(l, panel, at, sums);
     }
 }
 
@@ -202,7 +157,7 @@ impl Column for Brains {
 }
 
 #[inline(always)]
-fn floats<L: Lanes, W: Column, const T: usize>(l: L, columns: &[W], x: [&[f32]; T]) -> [L::F; T] {
+fn columns<L: Lanes, W: Column, const T: usize>(l: L, columns: &[W], x: [&[f32]; T]) -> [L::F; T] {
     let mut sums = [l.splat(0.0); T];
     for (k, column) in columns.iter().enumerate() {
         let w = column.get(l);
@@ -213,71 +168,48 @@ fn floats<L: Lanes, W: Column, const T: usize>(l: L, columns: &[W], x: [&[f32]; 
     sums
 }
 
-/// Chooses the kernel for a layout, so that every question about it is answered before the loop.
-#[inline(always)]
-fn quanta<L: Lanes, const T: usize>(
-    l: L,
-    layout: &Layout,
-    lines: &[Line],
-    scales: &[[u16; ROWS]],
-    x: &Quantised,
-    rows: [usize; T],
-) -> [L::F; T] {
-    match (layout.bits, layout.minimum, layout.table) {
-        (4, true, _) => kernel::<L, T, 4, 1, true>(l, layout, lines, scales, x, rows),
-        (4, false, None) => kernel::<L, T, 4, 1, false>(l, layout, lines, scales, x, rows),
-        // A table is asked for by one bit more than there is.
-        (4, false, Some(_)) => kernel::<L, T, 9, 1, false>(l, layout, lines, scales, x, rows),
-        (5, true, _) => kernel::<L, T, 5, 1, true>(l, layout, lines, scales, x, rows),
-        (5, false, _) => kernel::<L, T, 5, 1, false>(l, layout, lines, scales, x, rows),
-        (8, ..) => kernel::<L, T, 8, 1, false>(l, layout, lines, scales, x, rows),
-        (6, ..) => kernel::<L, T, 6, 2, false>(l, layout, lines, scales, x, rows),
-        (3, ..) => kernel::<L, T, 3, 2, false>(l, layout, lines, scales, x, rows),
-        _ => kernel::<L, T, 2, 2, true>(l, layout, lines, scales, x, rows),
-    }
-}
+/// The form of four bits that stand for entries of a table.
+const TABLE: usize = 9;
 
-/// `FORM` is the number of bits, or 9 for four bits through a table; `GROUPS` of each block have a scale of their own.
+/// `FORM` is the number of bits or [`TABLE`], `LINES` of a block hold them; `GROUPS` of a block have a scale of their own.
+///
+/// With quanta `q`, activations `a * x`, scale `d` and zero `z` (or minimum `m`), a group gives
+/// `d * a * sum(q * x) + m * sum(a * x)`, where `m = -z * d` if there are no minima. The loops over tokens are
+/// short, so that the compiler unrolls them and sums stay in registers.
 #[inline(always)]
-fn kernel<L: Lanes, const T: usize, const FORM: usize, const GROUPS: usize, const MINIMUM: bool>(
+fn kernel<L: Lanes, const T: usize, const FORM: usize, const LINES: usize, const GROUPS: usize, const MINIMUM: bool>(
     l: L,
     layout: &Layout,
     lines: &[Line],
     scales: &[[u16; ROWS]],
-    x: &Quantised,
-    rows: [usize; T],
+    x: &[Bytes<T>],
 ) -> [L::F; T] {
-    let bits = if FORM == 9 { 4 } else { FORM };
     let per_block = if MINIMUM { 2 * GROUPS } else { GROUPS };
-    let blocks = lines.len() / bits;
-    let mut sums = [l.splat(0.0); T];
     let table = layout.table.unwrap_or([0; 16]);
-    let starts = rows.map(|row| row * blocks);
-    let (lines, scales) = (&lines[..blocks * bits], &scales[..blocks * per_block]);
-    let x_bytes = starts.map(|start| &x.bytes[start..start + blocks]);
-    let x_scales = starts.map(|start| &x.scales[start..start + blocks]);
-    let x_sums = starts.map(|start| &x.sums[start..start + blocks]);
-    for b in 0..blocks {
-        let w = unpack::<L, FORM>(l, &lines[b * bits..(b + 1) * bits], &table);
-        let scales = &scales[b * per_block..(b + 1) * per_block];
-        let d = [l.halves(&scales[0]), l.halves(&scales[GROUPS - 1])];
-        for t in 0..T {
-            let (sum_x, scale_x) = (x_sums[t][b], x_scales[t][b]);
-            for half in 0..2 {
-                let start = if MINIMUM { 0 } else { -layout.zero * sum_x[half] };
-                let mut dot = l.whole(start);
-                for step in 4 * half..4 * half + 4 {
-                    dot = l.dot(dot, w[step], x_bytes[t][b][step]);
+    let zero = l.splat(-(layout.zero as f32));
+    let mut sums = [l.splat(0.0); T];
+    for ((lines, scales), x) in lines.as_chunks::<LINES>().0.iter().zip(scales.chunks_exact(per_block)).zip(x) {
+        let w = unpack::<L, FORM>(l, lines, &table);
+        let mut part = [l.splat(0.0); T];
+        for half in 0..2 {
+            let mut dots = [l.whole(0); T];
+            for step in 4 * half..4 * half + 4 {
+                for t in 0..T {
+                    dots[t] = l.dot(dots[t], w[step], x.quanta[step][t]);
                 }
-                sums[t] = l.fma(l.float(dot), l.mul(d[half], l.splat(scale_x[half])), sums[t]);
             }
-            if MINIMUM {
-                let part = [scale_x[0] * sum_x[0] as f32, scale_x[1] * sum_x[1] as f32];
-                if GROUPS == 1 {
-                    sums[t] = l.fma(l.halves(&scales[1]), l.splat(part[0] + part[1]), sums[t]);
-                } else {
-                    sums[t] = l.fma(l.halves(&scales[2]), l.splat(part[0]), sums[t]);
-                    sums[t] = l.fma(l.halves(&scales[3]), l.splat(part[1]), sums[t]);
+            for t in 0..T {
+                part[t] = l.fma(l.float(dots[t]), l.splat(x.scales[half][t]), part[t]);
+            }
+            // A group ends here: at the half, or at the whole.
+            if GROUPS == 2 || half == 1 {
+                let (group, sum) = if GROUPS == 2 { (half, half) } else { (0, 2) };
+                let d = l.halves(&scales[group]);
+                let m = if MINIMUM { l.halves(&scales[GROUPS + group]) } else { l.mul(d, zero) };
+                for t in 0..T {
+                    sums[t] = l.fma(d, part[t], sums[t]);
+                    sums[t] = l.fma(m, l.splat(x.sums[sum][t]), sums[t]);
+                    part[t] = l.splat(0.0);
                 }
             }
         }

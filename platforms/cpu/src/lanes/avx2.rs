@@ -29,6 +29,12 @@ impl Avx2Vnni {
     }
 }
 
+/// Two numbers as the bits of one.
+#[inline(always)]
+fn pair([a, b]: [i16; 2]) -> i32 {
+    i32::from(a as u16) | i32::from(b) << 16
+}
+
 type I2 = [__m256i; 2];
 type F2 = [__m256; 2];
 
@@ -45,7 +51,7 @@ macro_rules! both {
 }
 
 macro_rules! lanes_256 {
-    ($name:ident, $features:literal, $dot:item) => {
+    ($name:ident, $features:literal, $dot:item, $dot2:item) => {
 impl Lanes for $name {
     type I = I2;
     type F = F2;
@@ -104,6 +110,8 @@ impl Lanes for $name {
         unsafe { [_mm256_set1_epi32(number); 2] }
     }
     $dot
+
+            $dot2
 
     #[inline(always)]
     fn float(self, a: I2) -> F2 {
@@ -246,6 +254,15 @@ lanes_256!(
             };
             [one(sum[0], w[0]), one(sum[1], w[1])]
         }
+    },
+    #[inline(always)]
+    fn dot2(self, sum: I2, w: I2, x: [i16; 2]) -> I2 {
+        let x = self.whole(pair(x))[0];
+        // SAFETY: the processor has AVX2 (see the type).
+        unsafe {
+            let one = |sum, w| _mm256_add_epi32(sum, _mm256_madd_epi16(w, x));
+            [one(sum[0], w[0]), one(sum[1], w[1])]
+        }
     }
 );
 
@@ -257,5 +274,11 @@ lanes_256!(
         let x = self.whole(i32::from_le_bytes(x.map(|b| b as u8)))[0];
         // SAFETY: the processor has AVX-VNNI (see the type).
         unsafe { [_mm256_dpbusd_avx_epi32(sum[0], w[0], x), _mm256_dpbusd_avx_epi32(sum[1], w[1], x)] }
+    },
+    #[inline(always)]
+    fn dot2(self, sum: I2, w: I2, x: [i16; 2]) -> I2 {
+        let x = self.whole(pair(x))[0];
+        // SAFETY: the processor has AVX-VNNI (see the type).
+        unsafe { [_mm256_dpwssd_avx_epi32(sum[0], w[0], x), _mm256_dpwssd_avx_epi32(sum[1], w[1], x)] }
     }
 );

@@ -37,8 +37,14 @@ impl Avx512Vnni {
     }
 }
 
+/// Two numbers as the bits of one.
+#[inline(always)]
+fn pair([a, b]: [i16; 2]) -> i32 {
+    i32::from(a as u16) | i32::from(b) << 16
+}
+
 macro_rules! lanes_512 {
-    ($name:ident, $features:literal, $dot:item) => {
+    ($name:ident, $features:literal, $dot:item, $dot2:item) => {
         impl Lanes for $name {
             type I = __m512i;
             type F = __m512;
@@ -55,6 +61,8 @@ macro_rules! lanes_512 {
             }
 
             $dot
+
+            $dot2
 
             #[inline(always)]
             fn load(self, bytes: &[u8; 64]) -> __m512i {
@@ -211,6 +219,12 @@ lanes_512!(
         let x = self.whole(i32::from_le_bytes(x.map(|b| b as u8)));
         // SAFETY: the processor has AVX-512 VNNI (see the type).
         unsafe { _mm512_dpbusd_epi32(sum, w, x) }
+    },
+    #[inline(always)]
+    fn dot2(self, sum: __m512i, w: __m512i, x: [i16; 2]) -> __m512i {
+        let x = self.whole(pair(x));
+        // SAFETY: the processor has AVX-512 VNNI (see the type).
+        unsafe { _mm512_dpwssd_epi32(sum, w, x) }
     }
 );
 
@@ -229,5 +243,11 @@ lanes_512!(
             let odd = _mm512_madd_epi16(_mm512_srli_epi16::<8>(w), _mm512_srai_epi16::<8>(x));
             _mm512_add_epi32(sum, _mm512_add_epi32(even, odd))
         }
+    },
+    #[inline(always)]
+    fn dot2(self, sum: __m512i, w: __m512i, x: [i16; 2]) -> __m512i {
+        let x = self.whole(pair(x));
+        // SAFETY: the processor has AVX-512 BW (see the type).
+        unsafe { _mm512_add_epi32(sum, _mm512_madd_epi16(w, x)) }
     }
 );

@@ -62,6 +62,9 @@ pub trait Lanes: Copy + Send + Sync + 'static {
     /// For every lane: `sum` + the products of its four unsigned bytes in `w` with the four signed bytes of `x`.
     /// Exact for all values.
     fn dot(self, sum: Self::I, w: Self::I, x: [i8; 4]) -> Self::I;
+    /// For every lane: `sum` + the products of its two 16-bit numbers in `w` with those of `x`. Exact while no
+    /// sum leaves 32 bits, and not both sides hold -32768.
+    fn dot2(self, sum: Self::I, w: Self::I, x: [i16; 2]) -> Self::I;
     /// Whole numbers as floats.
     fn float(self, a: Self::I) -> Self::F;
 

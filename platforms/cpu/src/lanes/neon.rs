@@ -138,6 +138,18 @@ macro_rules! lanes_neon {
                 unsafe { [vreinterpretq_u8_s32(vdupq_n_s32(number)); 4] }
             }
             #[inline(always)]
+            fn dot2(self, sum: I4, w: I4, [a, b]: [i16; 2]) -> I4 {
+                let pair = i32::from(a as u16) | i32::from(b) << 16;
+                // SAFETY: the processor has NEON (see the type).
+                core::array::from_fn(|i| unsafe {
+                    let x = vreinterpretq_s16_s32(vdupq_n_s32(pair));
+                    let w = vreinterpretq_s16_u8(w[i]);
+                    let low = vmull_s16(vget_low_s16(w), vget_low_s16(x));
+                    let high = vmull_high_s16(w, x);
+                    vreinterpretq_u8_s32(vaddq_s32(vreinterpretq_s32_u8(sum[i]), vpaddq_s32(low, high)))
+                })
+            }
+            #[inline(always)]
             fn float(self, a: I4) -> F4 {
                 all!(vcvtq_f32_s32, whole(a))
             }

@@ -82,6 +82,16 @@ impl Lanes for Portable {
         out
     }
     #[inline(always)]
+    fn dot2(self, sum: [u8; 64], w: [u8; 64], x: [i16; 2]) -> [u8; 64] {
+        let mut out = [0; 64];
+        for (lane, out) in out.chunks_exact_mut(4).enumerate() {
+            let two = w[4 * lane..][..4].as_chunks::<2>().0;
+            let product = |i: usize| i32::from(i16::from_le_bytes(two[i])) * i32::from(x[i]);
+            out.copy_from_slice(&(number(&sum, lane) + product(0) + product(1)).to_le_bytes());
+        }
+        out
+    }
+    #[inline(always)]
     fn float(self, a: [u8; 64]) -> [f32; 16] {
         each(|i| number(&a, i) as f32)
     }

@@ -23,6 +23,9 @@ impl Task for All {
             f(l.float(l.dot(l.whole(-77), i, number)));
             f(l.float(l.dot(l.whole(0), l.bytes(255), number)));
         }
+        for pair in [[2047, -2047], [-1, 3], [0, -2047]] {
+            f(l.float(l.dot2(l.whole(-77), i, pair)));
+        }
         let low = l.and(i, l.bytes(15));
         let table: [u8; 16] = core::array::from_fn(|i| 255 - 3 * i as u8);
         f(l.float(l.dot(l.whole(0), l.lookup(&table, low), [1, 2, 3, 4])));

@@ -1,0 +1,258 @@
+//! Activations as the kernels read them: quantised, and some tokens side by side.
+//!
+//! Tokens are taken in tiles of as many as a kernel computes at once, and what is left in tiles of 4, 2 and 1. In a
+//! tile every block of 32 columns holds what the kernel wants next, in the order in which it wants it, so
+//! that the inner loop has one pointer and constant distances.
+
+use crate::lanes::Lanes;
+use crate::panel::COLUMNS;
+
+/// 32 columns of some tokens.
+pub trait Block: Copy {
+    /// All zero.
+    const ZERO: Self;
+    /// Quantises the columns of token `t` of the tile.
+    fn fill<L: Lanes>(&mut self, l: L, t: usize, x: &[f32; COLUMNS]);
+}
+
+/// One kind of block for every width of a tile.
+pub trait Family: 'static {
+    /// For tiles of `T` tokens.
+    type Of<const T: usize>: Block + Send + Sync;
+}
+
+/// Eight bits, for weights of at most eight.
+///
+/// A scale for each 16 columns and not for 32 as in llama.cpp's Q8_0: one outlier spoils the precision of fewer
+/// neighbours.
+#[derive(Clone, Debug, Default)]
+pub struct ByteBlocks;
+
+/// Twelve bits, for weights of sixteen: 32 products of the two still fit into 32 bits.
+#[derive(Clone, Debug, Default)]
+pub struct WordBlocks;
+
+impl Family for ByteBlocks {
+    type Of<const T: usize> = Bytes<T>;
+}
+
+impl Family for WordBlocks {
+    type Of<const T: usize> = Words<T>;
+}
+
+/// See [`ByteBlocks`].
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Bytes<const T: usize> {
+    /// For each step of four columns and each token: whole numbers from -127 to 127.
+    pub quanta: [[[i8; 4]; T]; 8],
+    /// Of the first and of the last 16 columns.
+    pub scales: [[f32; T]; 2],
+    /// What the columns sum up to: the first 16, the last 16, all.
+    pub sums: [[f32; T]; 3],
+}
+
+/// See [`WordBlocks`].
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Words<const T: usize> {
+    /// For each pair of columns and each token: whole numbers from -2047 to 2047.
+    pub quanta: [[[i16; 2]; T]; 16],
+    /// Of all columns.
+    pub scales: [f32; T],
+}
+
+/// The largest whole number of [`Words`]. With weights of 15 bits and a sign, 32 products sum up to
+/// 32767 * 2047 * 32, which is below 2^31.
+const WORD: f32 = 2047.0;
+
+impl<const T: usize> Block for Bytes<T> {
+    const ZERO: Self = Self { quanta: [[[0; 4]; T]; 8], scales: [[0.0; T]; 2], sums: [[0.0; T]; 3] };
+
+    #[inline(always)]
+    fn fill<L: Lanes>(&mut self, l: L, t: usize, x: &[f32; COLUMNS]) {
+        for (h, half) in x.as_chunks::<16>().0.iter().enumerate() {
+            let (scale, inverse, x) = scaled(l, l.get(half), l.splat(0.0), 127.0);
+            let bytes = l.to_bytes(l.round(l.mul(x, l.splat(inverse))));
+            for (i, four) in bytes.as_chunks::<4>().0.iter().enumerate() {
+                self.quanta[4 * h + i][t] = *four;
+            }
+            self.scales[h][t] = scale;
+            self.sums[h][t] = scale * bytes.iter().map(|&byte| i32::from(byte)).sum::<i32>() as f32;
+        }
+        self.sums[2][t] = self.sums[0][t] + self.sums[1][t];
+    }
+}
+
+impl<const T: usize> Block for Words<T> {
+    const ZERO: Self = Self { quanta: [[[0; 2]; T]; 16], scales: [0.0; T] };
+
+    #[inline(always)]
+    fn fill<L: Lanes>(&mut self, l: L, t: usize, x: &[f32; COLUMNS]) {
+        let [low, high] = [0, 1].map(|h| l.get(&x.as_chunks::<16>().0[h]));
+        let (scale, inverse, _) = scaled(l, low, high, WORD);
+        for (h, x) in [low, high].into_iter().enumerate() {
+            let mut whole = [0.0; 16];
+            l.put(l.round(l.mul(x, l.splat(inverse))), &mut whole);
+            for (i, two) in whole.map(|x| x as i16).as_chunks::<2>().0.iter().enumerate() {
+                self.quanta[8 * h + i][t] = *two;
+            }
+        }
+        self.scales[t] = scale;
+    }
+}
+
+/// The scale that makes `most` of the largest number of both, and its inverse.
+#[inline(always)]
+fn scaled<L: Lanes>(l: L, a: L::F, b: L::F, most: f32) -> (f32, f32, L::F) {
+    let size = |x| l.max(x, l.sub(l.splat(0.0), x));
+    let largest = l.largest(l.max(size(a), size(b)));
+    let inverse = if largest > 0.0 { most / largest } else { 0.0 };
+    (largest / most, inverse, a)
+}
+
+/// Quantised rows.
+#[derive(Clone, Debug)]
+pub struct Acts<F: Family> {
+    blocks: usize,
+    most: usize,
+    eights: Vec<F::Of<8>>,
+    fours: Vec<F::Of<4>>,
+    twos: Vec<F::Of<2>>,
+    ones: Vec<F::Of<1>>,
+}
+
+impl<F: Family> Default for Acts<F> {
+    fn default() -> Self {
+        Self { blocks: 0, most: 1, eights: Vec::new(), fours: Vec::new(), twos: Vec::new(), ones: Vec::new() }
+    }
+}
+
+/// Tiles of `count` rows, at most `most` (a power of two up to 8) wide: where each begins, and its width.
+pub fn tiles(count: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
+    let mut at = 0;
+    core::iter::from_fn(move || {
+        let left = (count - at).min(most);
+        let width = if left == 0 { return None } else { 1 << left.ilog2() };
+        at += width;
+        Some((at - width, width))
+    })
+}
+
+impl<F: Family> Acts<F> {
+    /// Makes room for `rows` rows of `width` elements, a multiple of 32, in tiles of at most `most`.
+    pub fn reserve(&mut self, rows: usize, width: usize, most: usize) {
+        (self.blocks, self.most) = (width / COLUMNS, most);
+        let mut counts = [0; 4];
+        tiles(rows, most).for_each(|(_, width)| counts[width.ilog2() as usize] += self.blocks);
+        grow(&mut self.ones, counts[0]);
+        grow(&mut self.twos, counts[1]);
+        grow(&mut self.fours, counts[2]);
+        grow(&mut self.eights, counts[3]);
+    }
+
+    /// The tiles of the first `rows` rows, to be filled, each with its first row.
+    pub fn tiles_mut(&mut self, rows: usize) -> impl Iterator<Item = (usize, TileMut<'_, F>)> {
+        let blocks = self.blocks;
+        let mut eights = self.eights.chunks_exact_mut(blocks);
+        let mut fours = self.fours.chunks_exact_mut(blocks);
+        let mut twos = self.twos.chunks_exact_mut(blocks);
+        let mut ones = self.ones.chunks_exact_mut(blocks);
+        tiles(rows, self.most).map(move |(start, width)| {
+            let tile = match width {
+                8 => eights.next().map(TileMut::Eight),
+                4 => fours.next().map(TileMut::Four),
+                2 => twos.next().map(TileMut::Two),
+                _ => ones.next().map(TileMut::One),
+            };
+            (start, tile.expect("there is room for all"))
+        })
+    }
+
+    /// The blocks of the tile of eight that begins at row `start`.
+    #[inline(always)]
+    pub fn eight(&self, start: usize) -> &[F::Of<8>] {
+        &self.eights[start / 8 * self.blocks..][..self.blocks]
+    }
+
+    /// Of four. Tiles of less than the most there are only one each.
+    #[inline(always)]
+    pub fn four(&self, start: usize) -> &[F::Of<4>] {
+        let at = if self.most == 4 { start / 4 } else { 0 };
+        &self.fours[at * self.blocks..][..self.blocks]
+    }
+
+    /// Of two.
+    #[inline(always)]
+    pub fn two(&self, start: usize) -> &[F::Of<2>] {
+        let at = if self.most == 2 { start / 2 } else { 0 };
+        &self.twos[at * self.blocks..][..self.blocks]
+    }
+
+    /// Of one.
+    #[inline(always)]
+    pub fn one(&self, start: usize) -> &[F::Of<1>] {
+        let at = if self.most == 1 { start } else { 0 };
+        &self.ones[at * self.blocks..][..self.blocks]
+    }
+}
+
+fn grow<B: Block>(list: &mut Vec<B>, len: usize) {
+    if list.len() < len {
+        list.resize(len, B::ZERO);
+    }
+}
+
+/// A tile to be filled.
+pub enum TileMut<'t, F: Family> {
+    /// Of eight tokens.
+    Eight(&'t mut [F::Of<8>]),
+    /// Of four.
+    Four(&'t mut [F::Of<4>]),
+    /// Of two.
+    Two(&'t mut [F::Of<2>]),
+    /// Of one.
+    One(&'t mut [F::Of<1>]),
+}
+
+impl<F: Family> TileMut<'_, F> {
+    /// Tokens of it.
+    pub fn width(&self) -> usize {
+        match self {
+            Self::Eight(_) => 8,
+            Self::Four(_) => 4,
+            Self::Two(_) => 2,
+            Self::One(_) => 1,
+        }
+    }
+
+    /// Quantises token `t` of it.
+    #[inline(always)]
+    pub fn fill<L: Lanes>(&mut self, l: L, t: usize, x: &[f32]) {
+        #[inline(always)]
+        fn all<L: Lanes, B: Block>(l: L, blocks: &mut [B], t: usize, x: &[f32]) {
+            for (block, x) in blocks.iter_mut().zip(x.as_chunks::<COLUMNS>().0) {
+                block.fill(l, t, x);
+            }
+        }
+        match self {
+            Self::Eight(blocks) => all(l, blocks, t, x),
+            Self::Four(blocks) => all(l, blocks, t, x),
+            Self::Two(blocks) => all(l, blocks, t, x),
+            Self::One(blocks) => all(l, blocks, t, x),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tiles_cover_all_rows_in_falling_width() {
+        assert_eq!(tiles(15, 8).collect::<Vec<_>>(), [(0, 8), (8, 4), (12, 2), (14, 1)]);
+        assert_eq!(tiles(9, 4).collect::<Vec<_>>(), [(0, 4), (4, 4), (8, 1)]);
+        assert_eq!(tiles(3, 2).collect::<Vec<_>>(), [(0, 2), (2, 1)]);
+        assert_eq!(tiles(0, 8).count(), 0);
+    }
+}
