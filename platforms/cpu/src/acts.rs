@@ -89,7 +89,8 @@ impl<const T: usize> Block for Words<T> {
 
     #[inline(always)]
     fn fill<L: Lanes>(&mut self, l: L, t: usize, x: &[f32; COLUMNS]) {
-        let [low, high] = [0, 1].map(|h| l.get(&x.as_chunks::<16>().0[h]));
+        let halves = x.as_chunks::<16>().0;
+        let (low, high) = (l.get(&halves[0]), l.get(&halves[1]));
         let (scale, inverse, _) = scaled(l, low, high, WORD);
         for (h, x) in [low, high].into_iter().enumerate() {
             let mut whole = [0.0; 16];
@@ -105,8 +106,8 @@ impl<const T: usize> Block for Words<T> {
 /// The scale that makes `most` of the largest number of both, and its inverse.
 #[inline(always)]
 fn scaled<L: Lanes>(l: L, a: L::F, b: L::F, most: f32) -> (f32, f32, L::F) {
-    let size = |x| l.max(x, l.sub(l.splat(0.0), x));
-    let largest = l.largest(l.max(size(a), size(b)));
+    let (a_size, b_size) = (l.max(a, l.sub(l.splat(0.0), a)), l.max(b, l.sub(l.splat(0.0), b)));
+    let largest = l.largest(l.max(a_size, b_size));
     let inverse = if largest > 0.0 { most / largest } else { 0.0 };
     (largest / most, inverse, a)
 }

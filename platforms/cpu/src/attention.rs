@@ -1,139 +1,72 @@
-//! Attention in one pass over the pages of a cache: no matrix of scores, a running maximum and sum instead.
+//! Attention without a matrix of scores.
 //!
-//! A page of a layer holds, for each head, the keys turned (for each element of the key 32 positions side by side,
-//! so that sixteen scores are computed at once without a sum across lanes) and the values as they are.
-//! Both are halves, or eight bits with a scale for each 32.
+//! Positions are taken in segments of 256. In a segment the scores of some queries are computed, then their softmax,
+//! then the mix of the values; segments are joined by their maxima and sums, from the first to the last.
+//! Where segments begin and in which order they are joined depends on the position alone, so a token's result has
+//! the same bits whoever computes which segment, and whatever else is computed with it.
+//!
+//! Queries that look at the same keys (heads of one group, neighbouring tokens) are computed together: a key or value is
+//! read and widened once for all of them.
 //!
 //! Source: Milakov & Gimelshein 2018 (online softmax); Dao et al. 2022 (FlashAttention), algorithm 1.
 
-use core::ops::Range;
+use core::cell::Cell;
 
-use tutu_llm::{
-    backend::PAGE,
-    plan,
-    quant::{f16_to_f32, f32_to_f16},
-};
+use tutu_llm::{backend::PAGE, plan, quant::f16_to_f32};
 
 use crate::{
+    cache::{BLOCK, Cache, Kept},
     lanes::{Lanes, Task},
-    options::KvKind,
 };
 
-/// Elements that share a scale where keys and values are kept in eight bits (ggml's Q8_0).
-const BLOCK: usize = 32;
+/// Pages of a segment.
+pub const PAGES: usize = 8;
 
-/// Keys and values of one layer.
-#[derive(Clone, Debug)]
-pub struct Cache {
-    heads: usize,
-    key: usize,
-    value: usize,
-    kept: Kept,
-}
+/// Positions of a segment.
+const SPAN: usize = PAGES * PAGE;
 
-/// For each page and head: keys `[key][PAGE]`, values `[PAGE][value]`; in eight bits also scales, as halves,
-/// `[key / 32][PAGE]` and `[PAGE][value / 32]`. Whole vectors are read at the end of a row of values, so those lists are
-/// 16 longer.
-#[derive(Clone, Debug)]
-enum Kept {
-    Halves { keys: Vec<u16>, values: Vec<u16> },
-    Bytes { keys: Vec<i8>, values: Vec<i8>, key_scales: Vec<u16>, value_scales: Vec<u16> },
-}
+/// Queries that are computed together at most.
+pub const QUERIES: usize = 8;
 
-impl Cache {
-    /// Room for `pages` pages; the system gives the memory when it is written to.
-    pub fn new(shape: &plan::Cache, kind: KvKind, pages: usize) -> Self {
-        let rows = pages * PAGE * shape.heads;
-        let kept = match kind {
-            KvKind::F16 => Kept::Halves { keys: vec![0; rows * shape.key], values: vec![0; rows * shape.value + 16] },
-            KvKind::Q8_0 => Kept::Bytes {
-                keys: vec![0; rows * shape.key],
-                values: vec![0; rows * shape.value + 16],
-                key_scales: vec![0; rows * shape.key.div_ceil(BLOCK)],
-                value_scales: vec![0; rows * shape.value.div_ceil(BLOCK)],
-            },
-        };
-        Self { heads: shape.heads, key: shape.key, value: shape.value, kept }
-    }
-
-    /// Puts the key and the value of one position down, all heads.
-    pub fn write<L: Lanes>(&mut self, l: L, page: usize, position: usize, key: &[f32], value: &[f32]) {
-        l.run(Write { cache: self, page, at: position % PAGE, key, value });
+/// As many as the registers hold.
+pub const fn queries_max<L: Lanes>(cache: &Cache) -> usize {
+    match (&cache.kept, L::TILE) {
+        (Kept::Halves { .. }, 8..) => QUERIES,
+        (Kept::Bytes { .. }, 8..) => 4,
+        _ => 2,
     }
 }
 
-/// See [`Cache::write`].
-struct Write<'a> {
-    cache: &'a mut Cache,
-    page: usize,
-    at: usize,
-    key: &'a [f32],
-    value: &'a [f32],
+/// One query: a head of a token.
+#[derive(Clone, Copy)]
+pub struct Query<'q> {
+    /// The token's position.
+    pub position: usize,
+    /// Its elements.
+    pub q: &'q [f32],
 }
 
-impl Task for Write<'_> {
-    type Out = ();
-
-    #[inline(always)]
-    fn go<L: Lanes>(self, l: L) {
-        let Self { cache, page, at, key, value } = self;
-        let Cache { heads, key: key_len, value: value_len, kept } = cache;
-        let (key_len, value_len) = (*key_len, *value_len);
-        for head in 0..*heads {
-            let slot = page * *heads + head;
-            let (key, value) = (&key[head * key_len..][..key_len], &value[head * value_len..][..value_len]);
-            match kept {
-                Kept::Halves { keys, values } => {
-                    let keys = &mut keys[slot * key_len * PAGE..][..key_len * PAGE];
-                    for (i, part) in key.chunks(16).enumerate() {
-                        let halves = l.to_halves(l.get(&padded(part)));
-                        for (j, half) in halves[..part.len()].iter().enumerate() {
-                            keys[(i * 16 + j) * PAGE + at] = *half;
-                        }
-                    }
-                    let values = &mut values[(slot * PAGE + at) * value_len..][..value_len];
-                    for (out, part) in values.chunks_mut(16).zip(value.chunks(16)) {
-                        out.copy_from_slice(&l.to_halves(l.get(&padded(part)))[..part.len()]);
-                    }
-                }
-                Kept::Bytes { keys, values, key_scales, value_scales } => {
-                    let (key_blocks, value_blocks) = (key_len.div_ceil(BLOCK), value_len.div_ceil(BLOCK));
-                    for (b, part) in key.chunks(BLOCK).enumerate() {
-                        let (scale, bytes) = quantise(part);
-                        key_scales[(slot * key_blocks + b) * PAGE + at] = scale;
-                        for (j, byte) in bytes[..part.len()].iter().enumerate() {
-                            keys[(slot * key_len + b * BLOCK + j) * PAGE + at] = *byte;
-                        }
-                    }
-                    for (b, part) in value.chunks(BLOCK).enumerate() {
-                        let (scale, bytes) = quantise(part);
-                        value_scales[(slot * PAGE + at) * value_blocks + b] = scale;
-                        values[(slot * PAGE + at) * value_len + b * BLOCK..][..part.len()]
-                            .copy_from_slice(&bytes[..part.len()]);
-                    }
-                }
-            }
-        }
-    }
+/// What some queries, at most [`QUERIES`], found so far.
+pub struct Found<'f> {
+    /// The largest score of each.
+    pub top: &'f mut [f32],
+    /// The sum of the exponentials of each.
+    pub total: &'f mut [f32],
+    /// Values times exponentials: [`padded`] numbers for each.
+    pub sums: &'f mut [f32],
 }
 
-fn padded(part: &[f32]) -> [f32; 16] {
-    let mut all = [0.0; 16];
-    all[..part.len()].copy_from_slice(part);
-    all
+/// Elements of a value, rounded up to whole vectors.
+pub const fn padded(value: usize) -> usize {
+    value.next_multiple_of(16)
 }
 
-/// A scale, as a half, and whole numbers from -127 to 127.
-fn quantise(part: &[f32]) -> (u16, [i8; BLOCK]) {
-    let largest = part.iter().fold(0.0f32, |a, x| a.max(x.abs()));
-    let scale = f32_to_f16(largest / 127.0);
-    let inverse = if largest > 0.0 { 127.0 / largest } else { 0.0 };
-    let mut bytes = [0; BLOCK];
-    bytes.iter_mut().zip(part).for_each(|(byte, x)| *byte = (x * inverse).round_ties_even() as i8);
-    (scale, bytes)
+/// The first position that a token sees.
+pub fn first(attention: &plan::Attention, position: usize) -> usize {
+    attention.window.map_or(0, |window| (position + 1).saturating_sub(window as usize))
 }
 
-/// One query head of one token.
+/// Computes one segment, or several one after the other, for some queries that look at the same head's keys.
 pub struct Attend<'a> {
     /// What to compute.
     pub attention: &'a plan::Attention,
@@ -143,62 +76,284 @@ pub struct Attend<'a> {
     pub kv_head: usize,
     /// The pages of the sequence.
     pub table: &'a [u32],
-    /// The token's position.
-    pub position: usize,
-    /// The query.
-    pub q: &'a [f32],
-    /// The logit that takes part and has no value.
-    pub sink: Option<f32>,
-    /// Where the mixed value goes.
-    pub out: &'a mut [f32],
-    /// At least as many numbers as a value has, rounded up to 16.
-    pub scratch: &'a mut Vec<f32>,
+    /// The queries, in ascending order of position.
+    pub queries: &'a [Query<'a>],
+    /// Which segments.
+    pub segments: core::ops::Range<usize>,
+    /// What was found before, and afterwards.
+    pub found: Found<'a>,
+}
+
+thread_local! {
+    /// Turned queries, and what one segment gave.
+    static SCRATCH: Cell<(Vec<f32>, Vec<f32>)> = const { Cell::new((Vec::new(), Vec::new())) };
 }
 
 impl Task for Attend<'_> {
     type Out = ();
 
     #[inline(always)]
-    fn go<L: Lanes>(self, l: L) {
-        let Self { attention, cache, table, position, q, out, scratch, .. } = self;
-        let first = attention.window.map_or(0, |window| (position + 1).saturating_sub(window as usize));
-        let vectors = attention.value.div_ceil(16);
-        scratch.clear();
-        scratch.resize(vectors * 16, 0.0);
-        // A sink begins the softmax with a weight and no value.
-        let (mut top, mut total) =
-            (self.sink.unwrap_or(f32::NEG_INFINITY), if self.sink.is_some() { 1.0 } else { 0.0 });
-        for page in first / PAGE..=position / PAGE {
-            let number = table[page] as usize;
-            let slot = number * cache.heads + self.kv_head;
-            let scores = scores(l, attention, cache, slot, q, page * PAGE, first, position);
-            let high = l.max(scores[0], scores[1]);
-            let new = l.largest(high).max(top);
-            let shrink = if top == f32::NEG_INFINITY { 0.0 } else { exp(l, top - new) };
-            let mut shares = [0.0; PAGE];
-            let (head, tail) = shares.split_at_mut(16);
-            let low = l.exp(l.sub(scores[0], l.splat(new)));
-            let high = l.exp(l.sub(scores[1], l.splat(new)));
-            l.put(low, head.try_into().expect("half a page"));
-            l.put(high, tail.try_into().expect("half a page"));
-            let (from, to) = (first.max(page * PAGE) - page * PAGE, position.min(page * PAGE + PAGE - 1) - page * PAGE);
-            // Masked positions got the least exponential there is, not zero.
-            shares[..from].fill(0.0);
-            shares[to + 1..].fill(0.0);
-            total = total * shrink + l.sum(l.add(l.get(head_of(&shares)), l.get(tail_of(&shares))));
-            top = new;
-            mix(l, cache, slot, &shares, from..to + 1, shrink, scratch.as_chunks_mut::<16>().0);
+    fn go<L: Lanes>(mut self, l: L) {
+        // Taken out and put back: a closure would not be compiled with the instructions of `L`.
+        let (mut turned, mut sums) = SCRATCH.take();
+        match (self.queries.len(), queries_max::<L>(self.cache)) {
+            (5.., 8..) => self.all::<L, 8>(l, &mut turned, &mut sums),
+            (3.., 4..) => self.all::<L, 4>(l, &mut turned, &mut sums),
+            (2.., _) => self.all::<L, 2>(l, &mut turned, &mut sums),
+            _ => self.all::<L, 1>(l, &mut turned, &mut sums),
         }
-        out.iter_mut().zip(scratch.iter()).for_each(|(out, sum)| *out = sum / total);
+        SCRATCH.set((turned, sums));
     }
 }
 
-fn head_of(x: &[f32; PAGE]) -> &[f32; 16] {
-    x.first_chunk().expect("half a page")
+/// Scores of some queries, and then their exponentials.
+type Scores<const T: usize> = [[f32; SPAN]; T];
+
+impl Attend<'_> {
+    /// In tiles of `T`; where queries are fewer, the last one is computed again and forgotten.
+    #[inline(always)]
+    fn all<L: Lanes, const T: usize>(&mut self, l: L, turned: &mut Vec<f32>, sums: &mut Vec<f32>) {
+        let (key, width) = (self.attention.key, padded(self.attention.value));
+        let last = self.queries.len() - 1;
+        let queries: [Query<'_>; T] = core::array::from_fn(|t| self.queries[t.min(last)]);
+        turned.clear();
+        turned.extend((0..key).flat_map(|k| queries.iter().map(move |query| query.q[k])));
+        sums.resize(T * width, 0.0);
+        let mut scores: Scores<T> = [[0.0; SPAN]; T];
+        for segment in self.segments.clone() {
+            let (top, total) = self.segment::<L, T>(l, segment, &queries, turned, &mut scores, sums);
+            for t in 0..=last {
+                let sums = &sums[t * width..][..width];
+                let place = &mut self.found.sums[t * width..][..width];
+                join(l, &mut self.found.top[t], &mut self.found.total[t], place, top[t], total[t], sums);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn segment<L: Lanes, const T: usize>(
+        &self,
+        l: L,
+        segment: usize,
+        queries: &[Query<'_>; T],
+        turned: &[f32],
+        scores: &mut Scores<T>,
+        sums: &mut [f32],
+    ) -> ([f32; T], [f32; T]) {
+        let start = segment * SPAN;
+        // Positions of the segment that each query sees.
+        let seen = queries.each_ref().map(|query| {
+            let from = first(self.attention, query.position).max(start);
+            let to = (query.position + 1).min(start + SPAN);
+            if from < to { (from - start, to - start) } else { (0, 0) }
+        });
+        let (mut low, mut high) = (SPAN, 0);
+        for (from, to) in seen.into_iter().filter(|(from, to)| from < to) {
+            (low, high) = (low.min(from), high.max(to));
+        }
+        if low >= high {
+            return ([f32::NEG_INFINITY; T], [0.0; T]);
+        }
+        let pages = low / PAGE..high.div_ceil(PAGE);
+        for page in pages.clone() {
+            let slot = self.table[segment * PAGES + page] as usize * self.cache.heads + self.kv_head;
+            self.scores::<L, T>(l, slot, turned.as_chunks::<T>().0, page * PAGE, scores);
+        }
+        let (mut top, mut total) = ([f32::NEG_INFINITY; T], [0.0; T]);
+        for t in 0..T {
+            let scores = &mut scores[t][pages.start * PAGE..pages.end * PAGE];
+            let shift = pages.start * PAGE;
+            (top[t], total[t]) = softmax(l, scores, seen[t].0.max(shift) - shift, seen[t].1.max(shift) - shift);
+        }
+        let vectors = padded(self.attention.value) / 16;
+        for v in (0..vectors).step_by(2) {
+            if v + 1 < vectors {
+                self.mix::<L, T, 2>(l, segment, v, low..high, scores, sums);
+            } else {
+                self.mix::<L, T, 1>(l, segment, v, low..high, scores, sums);
+            }
+        }
+        (top, total)
+    }
+
+    /// The scores of a page.
+    #[inline(always)]
+    fn scores<L: Lanes, const T: usize>(&self, l: L, slot: usize, q: &[[f32; T]], at: usize, scores: &mut Scores<T>) {
+        let len = self.cache.key * PAGE;
+        let mut sums = [[l.splat(0.0); 2]; T];
+        match &self.cache.kept {
+            Kept::Halves { keys, .. } => {
+                for (k, q) in keys[slot * len..][..len].as_chunks::<PAGE>().0.iter().zip(q) {
+                    let halves = k.as_chunks::<16>().0;
+                    let (low, high) = (l.halves(&halves[0]), l.halves(&halves[1]));
+                    for t in 0..T {
+                        sums[t][0] = l.fma(low, l.splat(q[t]), sums[t][0]);
+                        sums[t][1] = l.fma(high, l.splat(q[t]), sums[t][1]);
+                    }
+                }
+            }
+            Kept::Bytes { keys, key_scales, .. } => {
+                let keys = keys[slot * len..][..len].as_chunks::<PAGE>().0;
+                let blocks = self.cache.key.div_ceil(BLOCK);
+                let scales = key_scales[slot * blocks * PAGE..][..blocks * PAGE].as_chunks::<PAGE>().0;
+                for ((keys, q), scales) in keys.chunks(BLOCK).zip(q.chunks(BLOCK)).zip(scales) {
+                    let mut part = [[l.splat(0.0); 2]; T];
+                    for (k, q) in keys.iter().zip(q) {
+                        let bytes = k.as_chunks::<16>().0;
+                        let (low, high) = (l.signed(&bytes[0]), l.signed(&bytes[1]));
+                        for t in 0..T {
+                            part[t][0] = l.fma(low, l.splat(q[t]), part[t][0]);
+                            part[t][1] = l.fma(high, l.splat(q[t]), part[t][1]);
+                        }
+                    }
+                    let scales = scales.as_chunks::<16>().0;
+                    let (low, high) = (l.halves(&scales[0]), l.halves(&scales[1]));
+                    for t in 0..T {
+                        sums[t][0] = l.fma(part[t][0], low, sums[t][0]);
+                        sums[t][1] = l.fma(part[t][1], high, sums[t][1]);
+                    }
+                }
+            }
+        }
+        let scale = l.splat(self.attention.scale);
+        for (sums, scores) in sums.into_iter().zip(scores) {
+            let place = scores[at..at + PAGE].as_chunks_mut::<16>().0;
+            for (sum, place) in sums.into_iter().zip(place) {
+                let score = l.mul(sum, scale);
+                let score = match self.attention.softcap {
+                    Some(cap) => capped(l, score, cap),
+                    None => score,
+                };
+                l.put(score, place);
+            }
+        }
+    }
+
+    /// `V` vectors of the values, each with its share, for all queries.
+    #[inline(always)]
+    fn mix<L: Lanes, const T: usize, const V: usize>(
+        &self,
+        l: L,
+        segment: usize,
+        v: usize,
+        seen: core::ops::Range<usize>,
+        shares: &Scores<T>,
+        out: &mut [f32],
+    ) {
+        let (cache, width) = (self.cache, padded(self.attention.value));
+        let len = PAGE * cache.value;
+        let mut sums = [[l.splat(0.0); V]; T];
+        for page in seen.start / PAGE..seen.end.div_ceil(PAGE) {
+            let slot = self.table[segment * PAGES + page] as usize * cache.heads + self.kv_head;
+            let positions = seen.start.max(page * PAGE)..seen.end.min((page + 1) * PAGE);
+            match &cache.kept {
+                Kept::Halves { values, .. } => {
+                    let values = &values[slot * len..][..len + 16];
+                    for i in positions {
+                        let row = &values[(i - page * PAGE) * cache.value + v * 16..][..V * 16];
+                        let halves = row.as_chunks::<16>().0;
+                        let mut value = [l.splat(0.0); V];
+                        for n in 0..V {
+                            value[n] = l.halves(&halves[n]);
+                        }
+                        for t in 0..T {
+                            let share = l.splat(shares[t][i]);
+                            for n in 0..V {
+                                sums[t][n] = l.fma(value[n], share, sums[t][n]);
+                            }
+                        }
+                    }
+                }
+                Kept::Bytes { values, value_scales, .. } => {
+                    let (values, blocks) = (&values[slot * len..][..len + 16], cache.value.div_ceil(BLOCK));
+                    let scales = &value_scales[slot * PAGE * blocks..][..PAGE * blocks];
+                    for i in positions {
+                        let at = i - page * PAGE;
+                        let bytes = values[at * cache.value + v * 16..][..V * 16].as_chunks::<16>().0;
+                        let mut value = [l.splat(0.0); V];
+                        for n in 0..V {
+                            let scale = f16_to_f32(scales[at * blocks + (v + n) * 16 / BLOCK]);
+                            value[n] = l.mul(l.signed(&bytes[n]), l.splat(scale));
+                        }
+                        for t in 0..T {
+                            let share = l.splat(shares[t][i]);
+                            for n in 0..V {
+                                sums[t][n] = l.fma(value[n], share, sums[t][n]);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        for (t, sums) in sums.into_iter().enumerate() {
+            let place = out[t * width + v * 16..][..V * 16].as_chunks_mut::<16>().0;
+            for (sum, place) in sums.into_iter().zip(place) {
+                l.put(sum, place);
+            }
+        }
+    }
 }
 
-fn tail_of(x: &[f32; PAGE]) -> &[f32; 16] {
-    x.last_chunk().expect("half a page")
+/// Scores become exponentials below their maximum; what lies outside of `from .. to` becomes 0. Answers the maximum and
+/// the sum.
+#[inline(always)]
+fn softmax<L: Lanes>(l: L, scores: &mut [f32], from: usize, to: usize) -> (f32, f32) {
+    if from >= to {
+        scores.fill(0.0);
+        return (f32::NEG_INFINITY, 0.0);
+    }
+    scores[..from].fill(f32::NEG_INFINITY);
+    scores[to..].fill(f32::NEG_INFINITY);
+    let mut most = l.splat(f32::NEG_INFINITY);
+    for part in scores.as_chunks::<16>().0 {
+        most = l.max(most, l.get(part));
+    }
+    let top = l.largest(most);
+    for part in scores.as_chunks_mut::<16>().0 {
+        let x = l.exp(l.sub(l.get(part), l.splat(top)));
+        l.put(x, part);
+    }
+    // The exponential of minus infinity is the least there is, not zero.
+    scores[..from].fill(0.0);
+    scores[to..].fill(0.0);
+    let mut total = l.splat(0.0);
+    for part in scores.as_chunks::<16>().0 {
+        total = l.add(total, l.get(part));
+    }
+    (top, l.sum(total))
+}
+
+/// Joins what one more segment gave to what was found before.
+#[inline(always)]
+pub fn join<L: Lanes>(
+    l: L,
+    top: &mut f32,
+    total: &mut f32,
+    sums: &mut [f32],
+    other_top: f32,
+    other_total: f32,
+    other: &[f32],
+) {
+    if other_top == f32::NEG_INFINITY {
+        return;
+    }
+    let new = top.max(other_top);
+    let keep = if *top == f32::NEG_INFINITY { 0.0 } else { exp(l, *top - new) };
+    let add = exp(l, other_top - new);
+    *total = *total * keep + other_total * add;
+    *top = new;
+    for (sum, other) in sums.as_chunks_mut::<16>().0.iter_mut().zip(other.as_chunks::<16>().0) {
+        let both = l.fma(l.get(other), l.splat(add), l.mul(l.get(sum), l.splat(keep)));
+        l.put(both, sum);
+    }
+}
+
+/// `cap * tanh(x / cap)`, by `tanh(y) = 1 - 2 / (e^2y + 1)`.
+#[inline(always)]
+fn capped<L: Lanes>(l: L, x: L::F, cap: f32) -> L::F {
+    let e = l.exp(l.mul(x, l.splat(2.0 / cap)));
+    let one = l.splat(1.0);
+    l.mul(l.splat(cap), l.sub(one, l.div(l.splat(2.0), l.add(e, one))))
 }
 
 #[inline(always)]
@@ -206,97 +361,6 @@ fn exp<L: Lanes>(l: L, x: f32) -> f32 {
     let mut out = [0.0; 16];
     l.put(l.exp(l.splat(x)), &mut out);
     out[0]
-}
-
-/// Adds the values of a page, each with its share, to what was mixed so far and is shrunk first.
-#[inline(always)]
-fn mix<L: Lanes>(
-    l: L,
-    cache: &Cache,
-    slot: usize,
-    shares: &[f32; PAGE],
-    seen: Range<usize>,
-    shrink: f32,
-    sums: &mut [[f32; 16]],
-) {
-    let len = PAGE * cache.value;
-    for (v, sums) in sums.iter_mut().enumerate() {
-        let mut sum = l.mul(l.get(sums), l.splat(shrink));
-        match &cache.kept {
-            Kept::Halves { values, .. } => {
-                let values = &values[slot * len..][..len + 16];
-                for i in seen.clone() {
-                    let value: &[u16; 16] = values[i * cache.value + v * 16..].first_chunk().expect("padded");
-                    sum = l.fma(l.halves(value), l.splat(shares[i]), sum);
-                }
-            }
-            Kept::Bytes { values, value_scales, .. } => {
-                let (values, blocks) = (&values[slot * len..][..len + 16], cache.value.div_ceil(BLOCK));
-                let scales = &value_scales[slot * PAGE * blocks..][..PAGE * blocks];
-                for i in seen.clone() {
-                    let value: &[i8; 16] = values[i * cache.value + v * 16..].first_chunk().expect("padded");
-                    let share = shares[i] * f16_to_f32(scales[i * blocks + v * 16 / BLOCK]);
-                    sum = l.fma(l.signed(value), l.splat(share), sum);
-                }
-            }
-        }
-        l.put(sum, sums);
-    }
-}
-
-/// The scores of a page; -inf where the token may not look.
-#[inline(always)]
-#[allow(clippy::too_many_arguments, reason = "the inner loop of one caller")]
-fn scores<L: Lanes>(
-    l: L,
-    attention: &plan::Attention,
-    cache: &Cache,
-    slot: usize,
-    q: &[f32],
-    start: usize,
-    first: usize,
-    last: usize,
-) -> [L::F; 2] {
-    let mut sums = [l.splat(0.0); 2];
-    let len = cache.key * PAGE;
-    match &cache.kept {
-        Kept::Halves { keys, .. } => {
-            for (k, &q) in keys[slot * len..][..len].as_chunks::<PAGE>().0.iter().zip(q) {
-                let halves = k.as_chunks::<16>().0;
-                sums[0] = l.fma(l.halves(&halves[0]), l.splat(q), sums[0]);
-                sums[1] = l.fma(l.halves(&halves[1]), l.splat(q), sums[1]);
-            }
-        }
-        Kept::Bytes { keys, key_scales, .. } => {
-            let keys = keys[slot * len..][..len].as_chunks::<PAGE>().0;
-            let blocks = cache.key.div_ceil(BLOCK);
-            let scales = key_scales[slot * blocks * PAGE..][..blocks * PAGE].as_chunks::<PAGE>().0;
-            for ((keys, q), scales) in keys.chunks(BLOCK).zip(q.chunks(BLOCK)).zip(scales) {
-                let mut part = [l.splat(0.0); 2];
-                for (k, &q) in keys.iter().zip(q) {
-                    let bytes = k.as_chunks::<16>().0;
-                    part[0] = l.fma(l.signed(&bytes[0]), l.splat(q), part[0]);
-                    part[1] = l.fma(l.signed(&bytes[1]), l.splat(q), part[1]);
-                }
-                let scales = scales.as_chunks::<16>().0;
-                sums[0] = l.fma(part[0], l.halves(&scales[0]), sums[0]);
-                sums[1] = l.fma(part[1], l.halves(&scales[1]), sums[1]);
-            }
-        }
-    }
-    let mut all = [0.0; PAGE];
-    for (sum, out) in sums.into_iter().zip(all.as_chunks_mut::<16>().0) {
-        l.put(l.mul(sum, l.splat(attention.scale)), out);
-    }
-    for (i, score) in all.iter_mut().enumerate() {
-        if let Some(cap) = attention.softcap {
-            *score = cap * (*score / cap).tanh();
-        }
-        if !(first..=last).contains(&(start + i)) {
-            *score = f32::NEG_INFINITY;
-        }
-    }
-    [l.get(head_of(&all)), l.get(tail_of(&all))]
 }
 
 /// One query head of one token of an encoder: looks at rows of this step, before and after it.

@@ -11,7 +11,8 @@ use tutu_llm::{
 
 use crate::{
     acts::{Acts, ByteBlocks, Family, TileMut, WordBlocks},
-    attention::{Attend, AttendAll, Cache},
+    attention::{self, Attend, AttendAll, Found, Query},
+    cache::Cache,
     lanes::Lanes,
     linear::{Input, Multiply},
     options::{Options, Release},
@@ -41,6 +42,8 @@ pub(crate) struct Engine<L> {
     angles: Vec<Angles>,
     bytes: Acts<ByteBlocks>,
     words: Acts<WordBlocks>,
+    tiles: Vec<Tile>,
+    found: Vec<f32>,
 }
 
 impl<L: Lanes> Engine<L> {
@@ -56,6 +59,8 @@ impl<L: Lanes> Engine<L> {
             angles: Vec::new(),
             bytes: Acts::default(),
             words: Acts::default(),
+            tiles: Vec::new(),
+            found: Vec::new(),
             weights,
             plan,
             options,
@@ -369,21 +374,71 @@ impl<L: Lanes> Engine<L> {
             self.caches[cache].write(lanes, page, position, k.row(i), v.row(i));
         }
         let cache = &self.caches[cache];
-        self.pool.run(n * attention.heads, &|i| {
-            let (row, head) = (i / attention.heads, i % attention.heads);
-            let token = &batch.tokens[row];
+        let most = attention::queries_max::<L>(cache);
+        self.tiles.clear();
+        for run in batch.tokens.chunk_by(|a, b| a.sequence == b.sequence && a.position + 1 == b.position) {
+            let start = self.tiles.last().map_or(0, |tile| tile.end);
+            let end = start + run.len();
+            for kv_head in 0..attention.kv_heads {
+                let all = run.len() * group;
+                let tile = |from| Tile { start, end, kv_head, from, count: (all - from).min(most) };
+                self.tiles.extend((0..all).step_by(most).map(tile));
+            }
+        }
+        let (width, last) = (attention::padded(attention.value), |tile: &Tile| {
+            let row = tile.start + (tile.from + tile.count - 1) / group;
+            batch.tokens[row].position as usize / PAGE / attention::PAGES
+        });
+        // Few tiles over long texts are cut by segments too, so that every thread has work. The same segments are
+        // computed and joined in the same order either way.
+        let most_segments = self.tiles.iter().map(|tile| last(tile) + 1).max().unwrap_or(1);
+        let cut = if self.tiles.len() < 4 * self.pool.threads() && self.pool.threads() > 1 { most_segments } else { 1 };
+        let each = most * (width + 2);
+        self.found.clear();
+        self.found.resize(self.tiles.len() * cut * each, 0.0);
+        let tiles = &self.tiles;
+        let found = Shared::new(&mut self.found, each, 0, each);
+        self.pool.run(tiles.len() * cut, &|i| {
+            let (tile, place) = (&tiles[i / cut], found.row(i));
+            let end = last(tile) + 1;
+            let segments = if cut == 1 { 0..end } else { i % cut..(i % cut + 1).min(end) };
+            if segments.is_empty() {
+                place[..most].fill(f32::NEG_INFINITY);
+                return;
+            }
+            let (top, rest) = place.split_at_mut(most);
+            let (total, sums) = rest.split_at_mut(most);
+            top.fill(f32::NEG_INFINITY);
+            let mut queries = [Query { position: 0, q: &[] }; attention::QUERIES];
+            for (j, query) in queries[..tile.count].iter_mut().enumerate() {
+                let (row, head) = tile.query(j, group);
+                query.position = batch.tokens[row].position as usize;
+                query.q = q.part(row, head * attention.key, attention.key);
+                // A sink begins the softmax with a weight and no value.
+                if let Some(sinks) = sinks.as_ref().filter(|_| segments.start == 0) {
+                    (top[j], total[j]) = (sinks[head], 1.0);
+                }
+            }
             lanes.run(Attend {
                 attention,
                 cache,
-                kv_head: head / group,
-                table: batch.tables[token.sequence as usize],
-                position: token.position as usize,
-                q: q.part(row, head * attention.key, attention.key),
-                sink: sinks.as_ref().map(|sinks| sinks[head]),
-                out: out.part(row, head * attention.value, attention.value),
-                scratch: &mut Vec::new(),
+                kv_head: tile.kv_head,
+                table: batch.tables[batch.tokens[tile.start].sequence as usize],
+                queries: &queries[..tile.count],
+                segments,
+                found: Found { top, total, sums },
             });
+            if cut == 1 {
+                tile.hand_out(group, attention.value, total, sums, &out);
+            }
         });
+        if cut > 1 {
+            for (i, tile) in tiles.iter().enumerate() {
+                lanes.run(Join { found: &found, first: i * cut, count: cut, most, width, queries: tile.count });
+                let (total, sums) = found.row(i * cut)[most..].split_at_mut(most);
+                tile.hand_out(group, attention.value, total, sums, &out);
+            }
+        }
     }
 
     fn attend_all(&mut self, attention: &Attention, rows: [Shared; 4], batch: &Batch<'_>, n: usize) {
@@ -562,6 +617,63 @@ impl<F: Family> crate::lanes::Task for Fill<'_, '_, '_, F> {
     fn go<L: Lanes>(mut self, l: L) {
         for t in 0..self.tile.width() {
             self.tile.fill(l, t, (self.row)(self.first + t));
+        }
+    }
+}
+
+/// Queries of one head of keys that are computed together: heads of the group of tokens `start .. end`, counted from
+/// the first head of the first token.
+#[derive(Clone, Copy)]
+struct Tile {
+    start: usize,
+    end: usize,
+    kv_head: usize,
+    from: usize,
+    count: usize,
+}
+
+impl Tile {
+    /// Row and head of query `j`.
+    fn query(&self, j: usize, group: usize) -> (usize, usize) {
+        let at = self.from + j;
+        (self.start + at / group, self.kv_head * group + at % group)
+    }
+
+    /// Writes what was found.
+    fn hand_out(&self, group: usize, value: usize, total: &[f32], sums: &[f32], out: &Shared) {
+        for (j, sums) in sums.chunks_exact(attention::padded(value)).take(self.count).enumerate() {
+            let (row, head) = self.query(j, group);
+            let part = out.part(row, head * value, value);
+            part.iter_mut().zip(sums).for_each(|(out, sum)| *out = sum / total[j]);
+        }
+    }
+}
+
+/// Joins the segments of a tile, each found apart, in the place of the first.
+struct Join<'f> {
+    found: &'f Shared,
+    first: usize,
+    count: usize,
+    most: usize,
+    width: usize,
+    queries: usize,
+}
+
+impl crate::lanes::Task for Join<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    fn go<L: Lanes>(self, l: L) {
+        let (most, width) = (self.most, self.width);
+        let (top, rest) = self.found.row(self.first).split_at_mut(most);
+        let (total, sums) = rest.split_at_mut(most);
+        for segment in 1..self.count {
+            let other = self.found.row(self.first + segment);
+            for j in 0..self.queries {
+                let place = &mut sums[j * width..][..width];
+                let more = &other[2 * most + j * width..][..width];
+                attention::join(l, &mut top[j], &mut total[j], place, other[j], other[most + j], more);
+            }
         }
     }
 }

@@ -6,7 +6,8 @@
 //! | `panel` | weights put side by side as the kernels read them |
 //! | `acts` | activations, quantised and put side by side as the kernels read them |
 //! | `linear` | panels times activations |
-//! | `attention` | one pass over the pages of a cache |
+//! | `cache` | keys and values in pages |
+//! | `attention` | queries times the pages of a cache, segment by segment |
 //! | `rows` | norms, rotary embedding, activation functions |
 //! | `pool` | threads that claim chunks of work |
 //! | `engine` | a plan, prepared once and run step by step |
@@ -19,6 +20,7 @@
 
 mod acts;
 mod attention;
+mod cache;
 mod engine;
 pub mod lanes;
 mod linear;

@@ -348,21 +348,28 @@ impl Task for Round<'_> {
 
     #[inline(always)]
     fn go<L: Lanes>(self, l: L) -> f32 {
-        let sixteen = |bytes: &[u8; 32]| {
-            let bits = core::array::from_fn(|i| u16::from_le_bytes([bytes[2 * i], bytes[2 * i + 1]]));
-            if self.kind == Kind::F16 { l.halves(&bits) } else { l.brains(&bits) }
-        };
         let (row, _) = self.row.as_chunks::<32>();
-        let size = |x| l.max(x, l.sub(l.splat(0.0), x));
-        let largest = l.largest(row.iter().fold(l.splat(0.0), |most, bytes| l.max(most, size(sixteen(bytes)))));
+        let mut most = l.splat(0.0);
+        for bytes in row {
+            let x = sixteen(l, self.kind, bytes);
+            most = l.max(most, l.max(x, l.sub(l.splat(0.0), x)));
+        }
+        let largest = l.largest(most);
         let inverse = if largest > 0.0 { 32767.0 / largest } else { 0.0 };
         let mut whole = [0.0; 16];
         for (out, bytes) in self.out.as_chunks_mut::<16>().0.iter_mut().zip(row) {
-            l.put(l.round(l.mul(sixteen(bytes), l.splat(inverse))), &mut whole);
+            let x = sixteen(l, self.kind, bytes);
+            l.put(l.round(l.mul(x, l.splat(inverse))), &mut whole);
             *out = whole.map(|x| x as i16);
         }
         largest / 32767.0
     }
+}
+
+#[inline(always)]
+fn sixteen<L: Lanes>(l: L, kind: Kind, bytes: &[u8; 32]) -> L::F {
+    let bits = core::array::from_fn(|i| u16::from_le_bytes([bytes[2 * i], bytes[2 * i + 1]]));
+    if kind == Kind::F16 { l.halves(&bits) } else { l.brains(&bits) }
 }
 
 fn fill_floats<T>(out: &mut [[T; ROWS]], rows: &[Option<&[u8]>; ROWS], size: usize, read: impl Fn(&[u8]) -> T) {
