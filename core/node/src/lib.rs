@@ -4,6 +4,8 @@
 //! |---|---|
 //! | [`kit`] | the shape of a machine, time, the four laws |
 //! | [`work`] | models: their names, where they come from, how they are fetched and kept |
+//! | [`trust`] | who is who |
+//! | [`wire`] | the bytes between nodes |
 //! | [`edge`] | what the outside sets |
 //!
 //! Invariants: no `std`, no `unsafe`, no float, no order that is not ours, no number of a stranger believed
@@ -15,4 +17,6 @@ extern crate alloc;
 
 pub mod edge;
 pub mod kit;
+pub mod trust;
+pub mod wire;
 pub mod work;

@@ -1,16 +1,25 @@
 //! What every machine shares.
 
+pub mod bloom;
+pub mod codec;
 pub mod digest;
+pub mod heap;
+pub mod id;
 pub mod laws;
 pub mod machine;
 pub mod near;
+pub mod ring;
 pub mod rng;
+pub mod sign;
 pub mod time;
 pub mod trace;
 pub mod units;
+pub mod wheel;
 
 pub use digest::Digest;
+pub use id::NodeId;
 pub use machine::Machine;
 pub use rng::Rng;
+pub use sign::{Certificate, Domain, Signature, Signer, Verifier};
 pub use time::{Instant, UnixTime};
-pub use units::Bytes;
+pub use units::{Bytes, Credits, Ppm};

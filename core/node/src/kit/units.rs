@@ -59,6 +59,60 @@ impl fmt::Display for Bytes {
     }
 }
 
+/// Millionths of a credit. Sums are checked: money is neither made nor lost by rounding.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+pub struct Credits(pub u64);
+
+impl Credits {
+    /// One whole credit.
+    pub const ONE: Self = Self(1_000_000);
+
+    /// The sum; `None` if it does not fit.
+    pub fn plus(self, other: Self) -> Option<Self> {
+        self.0.checked_add(other.0).map(Self)
+    }
+
+    /// What is left; `None` if `other` is more.
+    pub fn minus(self, other: Self) -> Option<Self> {
+        self.0.checked_sub(other.0).map(Self)
+    }
+}
+
+impl fmt::Display for Credits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0 / 1_000_000)?;
+        let part = self.0 % 1_000_000;
+        if part == 0 {
+            return Ok(());
+        }
+        let (mut width, mut digits) = (6, part);
+        while digits.is_multiple_of(10) {
+            (width, digits) = (width - 1, digits / 10);
+        }
+        write!(f, ".{digits:0width$}")
+    }
+}
+
+/// A share, in parts per million.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+pub struct Ppm(pub u32);
+
+impl Ppm {
+    /// All of it.
+    pub const ALL: Self = Self(1_000_000);
+
+    /// This share of `whole`, rounded down.
+    pub const fn of(self, whole: u64) -> u64 {
+        (whole as u128 * self.0 as u128 / 1_000_000) as u64
+    }
+}
+
+impl fmt::Display for Ppm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{:02} %", self.0 / 10_000, self.0 % 10_000 / 100)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use alloc::string::ToString;
@@ -89,5 +143,21 @@ mod tests {
         {
             assert_eq!(Bytes(bytes).to_string(), text);
         }
+    }
+
+    #[test]
+    fn credits_are_printed_with_as_many_digits_as_they_have() {
+        for (micros, text) in [(0, "0"), (1, "0.000001"), (1_500_000, "1.5"), (20_030_000, "20.03"), (7_000_000, "7")] {
+            assert_eq!(Credits(micros).to_string(), text);
+        }
+        assert_eq!(Credits::ONE.minus(Credits(1_000_001)), None);
+        assert_eq!(Credits(u64::MAX).plus(Credits(1)), None);
+        assert_eq!(Credits::ONE.plus(Credits::ONE), Some(Credits(2_000_000)));
+    }
+
+    #[test]
+    fn shares_are_rounded_down_and_do_not_overflow() {
+        assert_eq!((Ppm(500_000).of(3), Ppm::ALL.of(u64::MAX), Ppm(1).of(999_999)), (1, u64::MAX, 0));
+        assert_eq!(Ppm(123_456).to_string(), "12.34 %");
     }
 }

@@ -1,0 +1,51 @@
+//! Who a node is.
+
+use core::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::rng::mix;
+
+/// The name of a node: its first Ed25519 public key, for as long as it lives.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct NodeId(pub [u8; 32]);
+
+impl NodeId {
+    /// The first eight bytes, as a number: a hint for looking up, never a proof. Signatures cover all 32 bytes.
+    pub const fn short(&self) -> u64 {
+        let [a, b, c, d, e, f, g, h, ..] = self.0;
+        u64::from_be_bytes([a, b, c, d, e, f, g, h])
+    }
+
+    /// A number for tests and simulations as an id: spread evenly, and never the same for two numbers.
+    pub fn number(n: u64) -> Self {
+        let mut bytes = [0; 32];
+        for (word, chunk) in bytes.chunks_exact_mut(8).enumerate() {
+            chunk.copy_from_slice(&mix(n.wrapping_add(word as u64 * 0x1_0000_0001)).to_be_bytes());
+        }
+        Self(bytes)
+    }
+}
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.short())
+    }
+}
+
+impl fmt::Debug for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08x}", self.short() >> 32)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_become_different_ids() {
+        let ids: alloc::collections::BTreeSet<u64> = (0..10_000).map(|n| NodeId::number(n).short()).collect();
+        assert_eq!(ids.len(), 10_000);
+    }
+}

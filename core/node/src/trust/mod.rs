@@ -1,0 +1,3 @@
+//! Whom to believe.
+
+pub mod identity;

@@ -1,0 +1,3 @@
+//! The bytes between nodes, and their limits.
+
+pub mod packet;
