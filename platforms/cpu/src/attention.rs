@@ -84,9 +84,21 @@ pub struct Attend<'a> {
     pub found: Found<'a>,
 }
 
+/// Memory of a thread that is used again and again.
+#[derive(Default)]
+struct Scratch {
+    /// Queries, element by element.
+    turned: Vec<f32>,
+    /// See [`Scores`].
+    scores: Vec<[f32; SPAN]>,
+    /// What one segment gave.
+    sums: Vec<f32>,
+}
+
 thread_local! {
-    /// Turned queries, and what one segment gave.
-    static SCRATCH: Cell<(Vec<f32>, Vec<f32>)> = const { Cell::new((Vec::new(), Vec::new())) };
+    static SCRATCH: Cell<Scratch> = const {
+        Cell::new(Scratch { turned: Vec::new(), scores: Vec::new(), sums: Vec::new() })
+    };
 }
 
 impl Task for Attend<'_> {
@@ -95,14 +107,14 @@ impl Task for Attend<'_> {
     #[inline(always)]
     fn go<L: Lanes>(mut self, l: L) {
         // Taken out and put back: a closure would not be compiled with the instructions of `L`.
-        let (mut turned, mut sums) = SCRATCH.take();
+        let mut scratch = SCRATCH.take();
         match (self.queries.len(), queries_max::<L>(self.cache)) {
-            (5.., 8..) => self.all::<L, 8>(l, &mut turned, &mut sums),
-            (3.., 4..) => self.all::<L, 4>(l, &mut turned, &mut sums),
-            (2.., _) => self.all::<L, 2>(l, &mut turned, &mut sums),
-            _ => self.all::<L, 1>(l, &mut turned, &mut sums),
+            (5.., 8..) => self.all::<L, 8>(l, &mut scratch),
+            (3.., 4..) => self.all::<L, 4>(l, &mut scratch),
+            (2.., _) => self.all::<L, 2>(l, &mut scratch),
+            _ => self.all::<L, 1>(l, &mut scratch),
         }
-        SCRATCH.set((turned, sums));
+        SCRATCH.set(scratch);
     }
 }
 
@@ -112,16 +124,24 @@ type Scores<const T: usize> = [[f32; SPAN]; T];
 impl Attend<'_> {
     /// In tiles of `T`; where queries are fewer, the last one is computed again and forgotten.
     #[inline(always)]
-    fn all<L: Lanes, const T: usize>(&mut self, l: L, turned: &mut Vec<f32>, sums: &mut Vec<f32>) {
+    fn all<L: Lanes, const T: usize>(&mut self, l: L, scratch: &mut Scratch) {
         let (key, width) = (self.attention.key, padded(self.attention.value));
         let last = self.queries.len() - 1;
-        let queries: [Query<'_>; T] = core::array::from_fn(|t| self.queries[t.min(last)]);
-        turned.clear();
-        turned.extend((0..key).flat_map(|k| queries.iter().map(move |query| query.q[k])));
-        sums.resize(T * width, 0.0);
-        let mut scores: Scores<T> = [[0.0; SPAN]; T];
+        let Scratch { turned, scores, sums } = scratch;
+        turned.resize(turned.len().max(T * key), 0.0);
+        sums.resize(sums.len().max(T * width), 0.0);
+        scores.resize(scores.len().max(T), [0.0; SPAN]);
+        let scores: &mut Scores<T> = scores.first_chunk_mut().expect("as many as there are queries");
+        let (sums, turned) = (&mut sums[..T * width], turned[..T * key].as_chunks_mut::<T>().0);
+        let mut queries = [self.queries[last]; T];
+        queries[..=last].copy_from_slice(self.queries);
+        for (t, query) in queries.iter().enumerate() {
+            for (place, q) in turned.iter_mut().zip(query.q) {
+                place[t] = *q;
+            }
+        }
         for segment in self.segments.clone() {
-            let (top, total) = self.segment::<L, T>(l, segment, &queries, turned, &mut scores, sums);
+            let (top, total) = self.segment::<L, T>(l, segment, &queries, turned, scores, sums);
             for t in 0..=last {
                 let sums = &sums[t * width..][..width];
                 let place = &mut self.found.sums[t * width..][..width];
@@ -136,7 +156,7 @@ impl Attend<'_> {
         l: L,
         segment: usize,
         queries: &[Query<'_>; T],
-        turned: &[f32],
+        turned: &[[f32; T]],
         scores: &mut Scores<T>,
         sums: &mut [f32],
     ) -> ([f32; T], [f32; T]) {
@@ -157,7 +177,7 @@ impl Attend<'_> {
         let pages = low / PAGE..high.div_ceil(PAGE);
         for page in pages.clone() {
             let slot = self.table[segment * PAGES + page] as usize * self.cache.heads + self.kv_head;
-            self.scores::<L, T>(l, slot, turned.as_chunks::<T>().0, page * PAGE, scores);
+            self.scores::<L, T>(l, slot, turned, page * PAGE, scores);
         }
         let (mut top, mut total) = ([f32::NEG_INFINITY; T], [0.0; T]);
         for t in 0..T {

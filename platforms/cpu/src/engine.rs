@@ -15,6 +15,7 @@ use crate::{
     cache::Cache,
     lanes::Lanes,
     linear::{Input, Multiply},
+    memory::Arena,
     options::{Options, Release},
     panel::{Packed, ROWS, Takes},
     pool::Pool,
@@ -52,7 +53,7 @@ impl<L: Lanes> Engine<L> {
         let mut engine = Self {
             lanes,
             pool: Pool::new(options.threads),
-            packed: vec![None; count],
+            packed: (0..count).map(|_| None).collect(),
             lists: vec![None; count],
             buffers: vec![Vec::new(); plan.buffers.len()],
             caches: plan.caches.iter().map(|cache| Cache::new(cache, options.kv, options.pages)).collect(),
@@ -66,14 +67,16 @@ impl<L: Lanes> Engine<L> {
             options,
         };
         let plan = Arc::clone(&engine.plan);
-        plan.ops.iter().for_each(|op| engine.prepare(op));
+        let bytes = matrices(&plan).map(|id| Packed::bytes(engine.weights.tensor(id), engine.weights.data(id))).sum();
+        let mut arena = Arena::new(bytes);
+        plan.ops.iter().for_each(|op| engine.prepare(op, &mut arena));
         engine
     }
 
-    fn prepare(&mut self, op: &Op) {
+    fn prepare(&mut self, op: &Op, arena: &mut Arena) {
         match op {
             Op::Linear { weight, bias, .. } => {
-                self.pack(*weight);
+                self.pack(*weight, arena);
                 self.list(*bias);
             }
             Op::Norm { weight, bias, .. } => {
@@ -86,7 +89,9 @@ impl<L: Lanes> Engine<L> {
                 self.angles.push(Angles::new(rope, factors));
             }
             Op::Experts { experts, .. } => {
-                [experts.router, experts.gate, experts.up, experts.down].into_iter().for_each(|id| self.pack(id));
+                [experts.router, experts.gate, experts.up, experts.down]
+                    .into_iter()
+                    .for_each(|id| self.pack(id, arena));
                 let lists = [experts.router_bias, experts.gate_bias, experts.up_bias, experts.down_bias];
                 lists.into_iter().for_each(|id| self.list(id));
             }
@@ -104,14 +109,14 @@ impl<L: Lanes> Engine<L> {
     }
 
     /// Puts a matrix into panels, on all threads, and gives the file's pages back as it goes.
-    fn pack(&mut self, id: TensorId) {
+    fn pack(&mut self, id: TensorId, arena: &mut Arena) {
         let slot = id.0 as usize;
         if self.packed[slot].is_some() {
             return;
         }
         let tensor = self.weights.tensor(id);
         let data = self.weights.data(id);
-        let mut packed = Packed::empty(tensor, data);
+        let mut packed = Packed::empty(tensor, data, arena);
         let lanes = self.lanes;
         let release: Option<&Release> = self.options.release.as_ref();
         let parts: Vec<_> = packed.parts(16).into_iter().map(std::sync::Mutex::new).collect();
@@ -676,6 +681,21 @@ impl crate::lanes::Task for Join<'_> {
             }
         }
     }
+}
+
+/// The matrices that a plan multiplies with, each once.
+fn matrices(plan: &Plan) -> impl Iterator<Item = TensorId> {
+    let mut all: Vec<TensorId> = Vec::new();
+    for op in &plan.ops {
+        match op {
+            Op::Linear { weight, .. } => all.push(*weight),
+            Op::Experts { experts, .. } => all.extend([experts.router, experts.gate, experts.up, experts.down]),
+            _ => {}
+        }
+    }
+    all.sort_by_key(|id| id.0);
+    all.dedup();
+    all.into_iter()
 }
 
 /// A whole tensor as floats.

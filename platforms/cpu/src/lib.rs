@@ -3,6 +3,7 @@
 //! | room | what it does |
 //! |---|---|
 //! | [`lanes`] | sixteen numbers at a time on every instruction set; kernels are written once over it |
+//! | `memory` | one region for all weights, in huge pages |
 //! | `panel` | weights put side by side as the kernels read them |
 //! | `acts` | activations, quantised and put side by side as the kernels read them |
 //! | `linear` | panels times activations |
@@ -24,6 +25,7 @@ mod cache;
 mod engine;
 pub mod lanes;
 mod linear;
+mod memory;
 mod options;
 mod panel;
 mod pool;

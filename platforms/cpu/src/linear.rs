@@ -168,6 +168,9 @@ fn columns<L: Lanes, W: Column, const T: usize>(l: L, columns: &[W], x: [&[f32];
     sums
 }
 
+/// How far ahead of a single token's kernel weights are asked for.
+const AHEAD: usize = 6144;
+
 /// The form of four bits that stand for entries of a table.
 const TABLE: usize = 9;
 
@@ -189,6 +192,12 @@ fn kernel<L: Lanes, const T: usize, const FORM: usize, const LINES: usize, const
     let zero = l.splat(-(layout.zero as f32));
     let mut sums = [l.splat(0.0); T];
     for ((lines, scales), x) in lines.as_chunks::<LINES>().0.iter().zip(scales.chunks_exact(per_block)).zip(x) {
+        if T == 1 {
+            for line in lines {
+                l.prefetch(line.0.as_ptr().wrapping_add(AHEAD));
+            }
+            l.prefetch(scales.as_ptr().cast::<u8>().wrapping_add(AHEAD / 8));
+        }
         let w = unpack::<L, FORM>(l, lines, &table);
         let mut part = [l.splat(0.0); T];
         for half in 0..2 {

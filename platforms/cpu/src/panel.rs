@@ -20,7 +20,10 @@
 //! Halves and bfloat16 become whole numbers of sixteen bits with a scale for each row: two columns of sixteen rows are
 //! 64 bytes, and one instruction multiplies and adds twice as many of them as of floats.
 
-use crate::lanes::{Lanes, Task};
+use crate::{
+    lanes::{Lanes, Task},
+    memory::{Arena, List, Zeroed},
+};
 use tutu_llm::{
     quant::{IQ4_VALUES, Kind, MXFP4_VALUES, dequantise, e8m0_half, f16_to_f32, f32_to_bf16, f32_to_f16, k_scale},
     weights::Tensor,
@@ -35,6 +38,9 @@ pub const COLUMNS: usize = 32;
 #[derive(Clone, Copy, Debug)]
 #[repr(align(64))]
 pub struct Line(pub [u8; 64]);
+
+// SAFETY: numbers.
+unsafe impl Zeroed for Line {}
 
 /// How the elements of a matrix are written.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -55,8 +61,10 @@ pub struct Layout {
 #[derive(Clone, Copy, Debug)]
 pub struct Brains(pub [u16; ROWS]);
 
+// SAFETY: numbers.
+unsafe impl Zeroed for Brains {}
+
 /// A matrix, or several of one shape (experts), in panels.
-#[derive(Clone, Debug)]
 pub struct Packed {
     /// Elements of a row.
     pub width: usize,
@@ -67,19 +75,18 @@ pub struct Packed {
 }
 
 /// The elements of a [`Packed`], panel after panel; panels of a matrix are filled up with rows of zeros.
-#[derive(Clone, Debug)]
 pub enum Data {
     /// Quanta with scales: for each panel and group 16 scales, and after them 16 minima where there are any.
-    Quanta { layout: Layout, lines: Vec<Line>, scales: Vec<[u16; ROWS]> },
+    Quanta { layout: Layout, lines: List<Line>, scales: List<[u16; ROWS]> },
     /// Whole numbers of sixteen bits: for each panel and pair of columns a line with both of 16 rows; a scale for each
     /// row.
-    Words { lines: Vec<Line>, scales: Vec<[f32; ROWS]> },
+    Words { lines: List<Line>, scales: List<[f32; ROWS]> },
     /// For each panel and column 16 halves.
-    F16(Vec<[u16; ROWS]>),
+    F16(List<[u16; ROWS]>),
     /// For each panel and column 16 bfloat16.
-    Bf16(Vec<Brains>),
+    Bf16(List<Brains>),
     /// For each panel and column 16 floats.
-    F32(Vec<[f32; ROWS]>),
+    F32(List<[f32; ROWS]>),
 }
 
 /// What a matrix is multiplied with.
@@ -123,30 +130,58 @@ impl Layout {
     }
 }
 
+/// What becomes of a tensor, with how many blocks, panels or columns of panels there are.
+enum Form {
+    Quanta(Layout, usize),
+    Words(usize),
+    F16(usize),
+    Bf16(usize),
+    F32(usize),
+}
+
+fn form(tensor: &Tensor, bytes: &[u8]) -> Form {
+    let [width, rows, matrices] = tensor.dims;
+    let panels = rows.div_ceil(ROWS) * matrices;
+    match (Layout::of(tensor.kind).filter(|_| fits_halves(tensor.kind, bytes)), tensor.kind) {
+        (Some(layout), _) => Form::Quanta(layout, panels * (width / COLUMNS)),
+        (None, Kind::F16 | Kind::Bf16) if width.is_multiple_of(COLUMNS) => Form::Words(panels),
+        (None, Kind::F16) => Form::F16(panels * width),
+        (None, Kind::F32) => Form::F32(panels * width),
+        _ => Form::Bf16(panels * width),
+    }
+}
+
 impl Packed {
     /// Room for a tensor, to be filled panel by panel.
-    pub fn empty(tensor: &Tensor, bytes: &[u8]) -> Self {
-        let [width, rows, matrices] = tensor.dims;
-        let panels = rows.div_ceil(ROWS) * matrices;
-        let data = match Layout::of(tensor.kind).filter(|_| fits_halves(tensor.kind, bytes)) {
-            Some(layout) => {
-                let blocks = panels * (width / COLUMNS);
-                Data::Quanta {
-                    layout,
-                    lines: vec![Line([0; 64]); blocks * layout.bits],
-                    scales: vec![[0; ROWS]; blocks * layout.scales()],
-                }
-            }
-            None => match tensor.kind {
-                Kind::F16 | Kind::Bf16 if width.is_multiple_of(COLUMNS) => {
-                    Data::Words { lines: vec![Line([0; 64]); panels * width / 2], scales: vec![[0.0; ROWS]; panels] }
-                }
-                Kind::F16 => Data::F16(vec![[0; ROWS]; panels * width]),
-                Kind::F32 => Data::F32(vec![[0.0; ROWS]; panels * width]),
-                _ => Data::Bf16(vec![Brains([0; ROWS]); panels * width]),
+    pub fn empty(tensor: &Tensor, bytes: &[u8], arena: &mut Arena) -> Self {
+        let [width, rows, _] = tensor.dims;
+        let data = match form(tensor, bytes) {
+            Form::Quanta(layout, blocks) => Data::Quanta {
+                layout,
+                lines: arena.list(blocks * layout.bits),
+                scales: arena.list(blocks * layout.scales()),
             },
+            Form::Words(panels) => Data::Words { lines: arena.list(panels * width / 2), scales: arena.list(panels) },
+            Form::F16(columns) => Data::F16(arena.list(columns)),
+            Form::Bf16(columns) => Data::Bf16(arena.list(columns)),
+            Form::F32(columns) => Data::F32(arena.list(columns)),
         };
         Self { width, rows, data }
+    }
+
+    /// Bytes of an arena that [`Self::empty`] takes.
+    pub fn bytes(tensor: &Tensor, bytes: &[u8]) -> usize {
+        match form(tensor, bytes) {
+            Form::Quanta(layout, blocks) => {
+                Arena::bytes::<Line>(blocks * layout.bits) + Arena::bytes::<[u16; ROWS]>(blocks * layout.scales())
+            }
+            Form::Words(panels) => {
+                Arena::bytes::<Line>(panels * tensor.dims[0] / 2) + Arena::bytes::<[f32; ROWS]>(panels)
+            }
+            Form::F16(columns) => Arena::bytes::<[u16; ROWS]>(columns),
+            Form::Bf16(columns) => Arena::bytes::<Brains>(columns),
+            Form::F32(columns) => Arena::bytes::<[f32; ROWS]>(columns),
+        }
     }
 
     /// Panels of one matrix.
@@ -629,7 +664,8 @@ mod tests {
             let data = bytes(kind, width / kind.block_len() * rows);
             let mut weights = Weights::new();
             let id = weights.add_owned("w", kind, [width, rows, 1], data.clone()).unwrap();
-            let mut packed = Packed::empty(weights.tensor(id), &data);
+            let mut packed =
+                Packed::empty(weights.tensor(id), &data, &mut Arena::new(Packed::bytes(weights.tensor(id), &data)));
             for mut part in packed.parts(2) {
                 part.fill(Portable, kind, &data);
             }

@@ -68,6 +68,11 @@ impl Lanes for $name {
     }
 
     #[inline(always)]
+    fn prefetch(self, at: *const u8) {
+        // SAFETY: a prefetch reads nothing that a program can see, and never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
+    }
+    #[inline(always)]
     fn load(self, bytes: &[u8; 64]) -> I2 {
         let at = bytes.as_ptr().cast::<__m256i>();
         // SAFETY: 64 readable bytes; the loads need no alignment; the processor has AVX2 (see the type).

@@ -65,6 +65,11 @@ macro_rules! lanes_512 {
             $dot2
 
             #[inline(always)]
+    fn prefetch(self, at: *const u8) {
+        // SAFETY: a prefetch reads nothing that a program can see, and never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
+    }
+    #[inline(always)]
             fn load(self, bytes: &[u8; 64]) -> __m512i {
                 // SAFETY: 64 readable bytes; the load needs no alignment; the processor has AVX-512 (see the type).
                 unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) }

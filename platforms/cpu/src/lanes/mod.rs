@@ -43,6 +43,10 @@ pub trait Lanes: Copy + Send + Sync + 'static {
     /// Runs a task in a function that may use these instructions.
     fn run<T: Task>(self, task: T) -> T::Out;
 
+    /// Asks for the cache line at an address that will be read soon; any address will do.
+    #[inline(always)]
+    fn prefetch(self, _at: *const u8) {}
+
     /// The bytes as they lie.
     fn load(self, bytes: &[u8; 64]) -> Self::I;
     /// Every byte and every byte's partner.
