@@ -5,6 +5,11 @@
 //! chunk that it holds. Between two pieces of work threads spin for a moment (a barrier costs well below a
 //! microsecond, a wake-up some fifty) and then sleep.
 //!
+//! A thread that was put aside in the middle of a chunk holds everybody up until it runs again, which on a processor
+//! that is busy with something else is some milliseconds. Whoever did that is left out for a while, longer each
+//! time it happens again: then what remains is as fast as without that thread, and a core that has become free is
+//! soon used again.
+//!
 //! The claim is one word: which piece of work it is (24 bits), how many chunks it has (20), and the next one (20).
 //! A thread that read an old word cannot claim a chunk of a new piece of work, because its exchange fails.
 
@@ -23,6 +28,13 @@ const FIELD: u64 = (1 << 20) - 1;
 /// when nobody is generating.
 const SPIN: Duration = Duration::from_millis(2);
 
+/// A thread is late when everybody has waited so long for it, and three times what a chunk took besides.
+const LATE: Duration = Duration::from_micros(200);
+
+/// How long a thread that was late is left out: the first time, and at most. Trying it again costs some 4 ms where
+/// its processor is still busy.
+const PENALTY: (Duration, Duration) = (Duration::from_millis(40), Duration::from_secs(1));
+
 /// Most chunks of one piece of work.
 pub const CHUNKS_MAX: usize = FIELD as usize;
 
@@ -34,12 +46,34 @@ struct Shared {
     work: Mutex<Option<&'static Work<'static>>>,
     sleeping: AtomicUsize,
     stop: AtomicBool,
+    seats: Vec<Seat>,
+}
+
+/// What the caller and one other thread tell each other.
+#[derive(Default)]
+struct Seat {
+    /// The thread has claimed a chunk, or is about to.
+    holds: AtomicBool,
+    /// The thread is not to claim anything.
+    out: AtomicBool,
+}
+
+/// What the caller remembers of one other thread.
+#[derive(Clone, Copy)]
+struct Conduct {
+    /// It is left out until then.
+    out: Option<Instant>,
+    /// How long it was left out the last time.
+    penalty: Duration,
+    /// When it came back.
+    back: Option<Instant>,
 }
 
 /// A number of threads, the caller's among them.
 pub struct Pool {
     shared: Arc<Shared>,
     threads: Vec<(Thread, Option<JoinHandle<()>>)>,
+    conduct: Vec<Conduct>,
     piece: u64,
 }
 
@@ -52,14 +86,18 @@ impl Pool {
             work: Mutex::new(None),
             sleeping: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
+            seats: (1..threads.max(1)).map(|_| Seat::default()).collect(),
         });
         let start = |i| {
             let shared = Arc::clone(&shared);
-            let handle = thread::Builder::new().name(format!("tutu-cpu-{i}")).spawn(move || serve(&shared)).ok()?;
+            let handle =
+                thread::Builder::new().name(format!("tutu-cpu-{i}")).spawn(move || serve(&shared, i - 1)).ok()?;
             Some((handle.thread().clone(), Some(handle)))
         };
-        let threads = (1..threads.max(1)).filter_map(start).collect();
-        Self { shared, threads, piece: 0 }
+        // One that cannot be started leaves the rest to the others.
+        let threads: Vec<_> = (1..threads.max(1)).map_while(start).collect();
+        let conduct = vec![Conduct { out: None, penalty: Duration::ZERO, back: None }; threads.len()];
+        Self { shared, threads, conduct, piece: 0 }
     }
 
     /// Threads in all.
@@ -73,7 +111,7 @@ impl Pool {
     /// If `chunks` is above [`CHUNKS_MAX`], or a call of `work` panicked on another thread.
     pub fn run(&mut self, chunks: usize, work: &Work<'_>) {
         assert!(chunks <= CHUNKS_MAX, "a piece of work has at most {CHUNKS_MAX} chunks");
-        if self.threads.is_empty() || chunks <= 1 {
+        if self.threads.is_empty() || chunks <= 1 || !self.anybody() {
             (0..chunks).for_each(work);
             return;
         }
@@ -84,27 +122,79 @@ impl Pool {
         *shared.work.lock().expect("nobody panics while holding it") = Some(lasting);
         shared.done.store(0, Ordering::Relaxed);
         self.piece = (self.piece + 1) & 0xff_ffff;
+        let begin = Instant::now();
         shared.ticket.store(self.piece << 40 | (chunks as u64) << 20, Ordering::SeqCst);
         if shared.sleeping.load(Ordering::SeqCst) > 0 {
-            self.threads.iter().for_each(|(thread, _)| thread.unpark());
+            let seats = self.threads.iter().zip(&shared.seats);
+            seats.filter(|(_, seat)| !seat.out.load(Ordering::Relaxed)).for_each(|((thread, _), _)| thread.unpark());
         }
-        help(shared, work);
-        let mut spins = 0u32;
+        let own = help(shared, work);
+        self.wait(chunks, begin, own);
+        assert!(!self.shared.stop.load(Ordering::Relaxed), "a thread of the pool panicked");
+    }
+
+    /// Waits until all chunks are done, and notes who was late.
+    fn wait(&mut self, chunks: usize, begin: Instant, own: usize) {
+        let shared = &*self.shared;
+        let (mut spins, mut patience) = (0u32, None);
         while shared.done.load(Ordering::Acquire) < chunks {
-            // A thread that was put aside with a chunk in its hands gets the processor sooner if we give it up.
             spins += 1;
-            if spins.is_multiple_of(4096) { thread::yield_now() } else { core::hint::spin_loop() }
+            if !spins.is_multiple_of(1024) {
+                core::hint::spin_loop();
+                continue;
+            }
+            // A thread that was put aside with a chunk in its hands gets the processor sooner if we give it up.
+            thread::yield_now();
+            let now = Instant::now();
+            let end = *patience.get_or_insert_with(|| now + LATE + (now - begin) * 3 / own.max(1) as u32);
+            if now < end {
+                continue;
+            }
+            for (conduct, seat) in self.conduct.iter_mut().zip(&shared.seats) {
+                if conduct.out.is_none() && seat.holds.load(Ordering::Relaxed) {
+                    conduct.leave_out(now);
+                    seat.out.store(true, Ordering::Relaxed);
+                }
+            }
         }
-        assert!(!shared.stop.load(Ordering::Relaxed), "a thread of the pool panicked");
+    }
+
+    /// Whether anybody is there to help; who was left out long enough comes back.
+    fn anybody(&mut self) -> bool {
+        if self.conduct.iter().all(|conduct| conduct.out.is_none()) {
+            return true;
+        }
+        let now = Instant::now();
+        let mut anybody = false;
+        for ((conduct, seat), (thread, _)) in self.conduct.iter_mut().zip(&self.shared.seats).zip(&self.threads) {
+            if conduct.out.is_some_and(|until| until <= now) {
+                (conduct.out, conduct.back) = (None, Some(now));
+                seat.out.store(false, Ordering::Relaxed);
+                thread.unpark();
+            }
+            anybody |= conduct.out.is_none();
+        }
+        anybody
     }
 }
 
-/// Claims chunks until none is left; for the caller, who alone begins a new piece of work.
-fn help(shared: &Shared, work: &Work<'_>) {
+impl Conduct {
+    fn leave_out(&mut self, now: Instant) {
+        let again = self.back.is_some_and(|back| now - back < self.penalty);
+        self.penalty = if again { (self.penalty * 2).min(PENALTY.1) } else { PENALTY.0 };
+        self.out = Some(now + self.penalty);
+    }
+}
+
+/// Claims chunks until none is left; for the caller, who alone begins a new piece of work. Answers how many it did.
+fn help(shared: &Shared, work: &Work<'_>) -> usize {
+    let mut count = 0;
     while let Some((_, chunk)) = claim(shared) {
         work(chunk);
         shared.done.fetch_add(1, Ordering::Release);
+        count += 1;
     }
+    count
 }
 
 /// The next chunk, and the number of the piece of work that it is of.
@@ -134,14 +224,18 @@ impl Drop for Bell<'_> {
     }
 }
 
-fn serve(shared: &Shared) {
+fn serve(shared: &Shared, seat: usize) {
     let _bell = Bell(shared);
+    let seat = &shared.seats[seat];
     let mut known: Option<(u64, &'static Work<'static>)> = None;
     while !shared.stop.load(Ordering::Relaxed) {
-        let Some((piece, chunk)) = claim(shared) else {
+        seat.holds.store(true, Ordering::Relaxed);
+        let claimed = if seat.out.load(Ordering::Relaxed) { None } else { claim(shared) };
+        let Some((piece, chunk)) = claimed else {
+            seat.holds.store(false, Ordering::Relaxed);
             // Numbers come again after 2^24 pieces of work.
             known = None;
-            rest(shared);
+            rest(shared, seat);
             continue;
         };
         let work = match known {
@@ -156,10 +250,11 @@ fn serve(shared: &Shared) {
 }
 
 /// Spins until there is work, then sleeps until somebody wakes us.
-fn rest(shared: &Shared) {
+fn rest(shared: &Shared, seat: &Seat) {
     let has_work = || {
         let ticket = shared.ticket.load(Ordering::SeqCst);
-        (ticket & FIELD) < (ticket >> 20 & FIELD) || shared.stop.load(Ordering::Relaxed)
+        let work = (ticket & FIELD) < (ticket >> 20 & FIELD) && !seat.out.load(Ordering::Relaxed);
+        work || shared.stop.load(Ordering::Relaxed)
     };
     let start = Instant::now();
     loop {
@@ -169,7 +264,7 @@ fn rest(shared: &Shared) {
             }
             core::hint::spin_loop();
         }
-        if start.elapsed() > SPIN {
+        if start.elapsed() > SPIN || seat.out.load(Ordering::Relaxed) {
             break;
         }
     }
@@ -208,6 +303,40 @@ mod tests {
             });
             assert!(counts.iter().all(|count| count.load(Ordering::Relaxed) == 1));
         }
+    }
+
+    #[test]
+    fn who_is_left_out_claims_nothing_and_comes_back() {
+        let mut pool = Pool::new(3);
+        let me = thread::current().id();
+        for conduct in &mut pool.conduct {
+            conduct.leave_out(Instant::now() + Duration::from_secs(3600));
+        }
+        pool.shared.seats.iter().for_each(|seat| seat.out.store(true, Ordering::Relaxed));
+        pool.run(64, &|_| assert_eq!(thread::current().id(), me));
+        pool.conduct[1].out = Some(Instant::now());
+        let count = AtomicUsize::new(0);
+        pool.run(64, &|_| {
+            count.fetch_add(1, Ordering::Relaxed);
+        });
+        assert_eq!(count.into_inner(), 64);
+        assert!(pool.conduct[0].out.is_some() && pool.conduct[1].out.is_none());
+    }
+
+    #[test]
+    fn who_is_late_again_is_left_out_longer() {
+        let mut conduct = Conduct { out: None, penalty: Duration::ZERO, back: None };
+        let mut now = Instant::now();
+        let mut penalties = Vec::new();
+        for _ in 0..7 {
+            conduct.leave_out(now);
+            penalties.push(conduct.penalty.as_millis());
+            now += conduct.penalty;
+            conduct.back = Some(now);
+        }
+        assert_eq!(penalties, [40, 80, 160, 320, 640, 1000, 1000]);
+        conduct.leave_out(now + Duration::from_secs(5));
+        assert_eq!(conduct.penalty, PENALTY.0);
     }
 
     #[test]
