@@ -25,7 +25,7 @@ use crate::{
     memory::{Arena, List, Zeroed},
 };
 use tutu_llm::{
-    quant::{IQ4_VALUES, Kind, MXFP4_VALUES, dequantise, e8m0_half, f16_to_f32, f32_to_bf16, f32_to_f16, k_scale},
+    quant::{IQ4_VALUES, Kind, MXFP4_VALUES, dequantise, e8m0_half, f16_to_f32, f32_to_bf16, k_scale},
     weights::Tensor,
 };
 
@@ -336,7 +336,7 @@ impl Part<'_> {
                 let blocks = width / COLUMNS;
                 let lines = &mut lines[i * blocks * layout.bits..][..blocks * layout.bits];
                 let scales = &mut scales[i * blocks * layout.scales()..][..blocks * layout.scales()];
-                fill_quanta(*layout, kind, rows, lines, scales);
+                l.run(Fill { layout: *layout, kind, rows, lines, scales });
             }
             Slot::Words { lines, scales } => {
                 let lines = &mut lines[i * width / 2..][..width / 2];
@@ -416,48 +416,123 @@ fn fill_floats<T>(out: &mut [[T; ROWS]], rows: &[Option<&[u8]>; ROWS], size: usi
     }
 }
 
-fn fill_quanta(
+/// Fills one panel of quanta.
+struct Fill<'f> {
     layout: Layout,
     kind: Kind,
-    rows: &[Option<&[u8]>; ROWS],
-    lines: &mut [Line],
-    scales: &mut [[u16; ROWS]],
-) {
-    let (size, len) = (kind.block_bytes(), kind.block_len());
-    let inner = len / COLUMNS;
-    let groups = COLUMNS / layout.group;
-    let mut loose = [[0u8; 64]; 8];
-    let mut decoded = [Decoded::ZERO; ROWS];
-    let blocks = lines.len() / layout.bits;
-    for outer in 0..blocks / inner {
-        for (lane, row) in rows.iter().enumerate() {
-            match row {
-                Some(row) => decode(kind, &row[outer * size..][..size], &mut decoded[lane]),
-                None => decoded[lane] = Decoded::ZERO,
-            }
-        }
-        for b in 0..inner {
-            let block = outer * inner + b;
-            for (lane, row) in decoded.iter().enumerate() {
-                let quanta = row.q[b * COLUMNS..][..COLUMNS].as_chunks::<4>().0;
-                for (step, four) in quanta.iter().enumerate() {
-                    loose[step][lane * 4..][..4].copy_from_slice(four);
-                }
-                let at = block * layout.scales();
-                for group in 0..groups {
-                    let index = b * groups + group;
-                    scales[at + group][lane] = f32_to_f16(row.d[index]);
-                    if layout.minimum {
-                        scales[at + groups + group][lane] = f32_to_f16(row.m[index]);
-                    }
-                }
-            }
-            press(layout.bits, &loose, &mut lines[block * layout.bits..][..layout.bits]);
+    rows: &'f [Option<&'f [u8]>; ROWS],
+    lines: &'f mut [Line],
+    scales: &'f mut [[u16; ROWS]],
+}
+
+impl Task for Fill<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    fn go<L: Lanes>(self, l: L) {
+        match self.kind {
+            Kind::Q4_0 | Kind::Iq4Nl => self.direct::<4, 18, 2>(|four, line, lane| copy(four, line, lane, 0)),
+            Kind::Q4_1 => self.direct::<4, 20, 4>(|four, line, lane| copy(four, line, lane, 0)),
+            Kind::Q5_0 => self.direct::<4, 22, 6>(|four, line, lane| copy(four, line, lane, 0)),
+            Kind::Q5_1 => self.direct::<4, 24, 8>(|four, line, lane| copy(four, line, lane, 0)),
+            Kind::Q8_0 => self.direct::<8, 34, 2>(|four, line, lane| copy(four, line, lane, 0x8080_8080)),
+            _ => self.by_elements(l),
         }
     }
 }
 
+/// Four bytes to where a row has them in a line, some bits turned over.
+#[inline(always)]
+fn copy(four: &[u8; 4], line: &mut Line, lane: usize, turn: u32) {
+    let bits = u32::from_le_bytes(*four) ^ turn;
+    line.0[lane * 4..lane * 4 + 4].copy_from_slice(&bits.to_le_bytes());
+}
+
+impl Fill<'_> {
+    /// For formats whose blocks pair their elements as lines do: `STEPS` times four bytes of each row, `FROM` bytes into
+    /// a block of `SIZE`, are the row's part of as many lines. Scales, and minima after them, are halves already.
+    #[inline(always)]
+    fn direct<const STEPS: usize, const SIZE: usize, const FROM: usize>(
+        self,
+        put: impl Fn(&[u8; 4], &mut Line, usize),
+    ) {
+        let Self { layout, rows, lines, scales, .. } = self;
+        for (lane, row) in rows.iter().enumerate() {
+            let Some(row) = row else { continue };
+            let blocks = row.as_chunks::<SIZE>().0;
+            let lines = lines.chunks_exact_mut(layout.bits).zip(scales.chunks_exact_mut(layout.scales()));
+            for (block, (lines, scales)) in blocks.iter().zip(lines) {
+                for (i, scale) in scales.iter_mut().enumerate() {
+                    scale[lane] = u16::from_le_bytes([block[2 * i], block[2 * i + 1]]);
+                }
+                let steps = block[FROM..].as_chunks::<4>().0;
+                for (four, line) in steps[..STEPS].iter().zip(lines.iter_mut()) {
+                    put(four, line, lane);
+                }
+                if layout.bits == 5 {
+                    let fifth =
+                        u32::from_le_bytes([block[FROM - 4], block[FROM - 3], block[FROM - 2], block[FROM - 1]]);
+                    let bytes: [u8; 4] = core::array::from_fn(|c| every_fourth(fifth >> c));
+                    lines[4].0[lane * 4..lane * 4 + 4].copy_from_slice(&bytes);
+                }
+            }
+        }
+    }
+
+    /// For all others: element by element.
+    #[inline(always)]
+    fn by_elements<L: Lanes>(self, l: L) {
+        let Self { layout, kind, rows, lines, scales } = self;
+        let (size, len) = (kind.block_bytes(), kind.block_len());
+        let inner = len / COLUMNS;
+        let groups = COLUMNS / layout.group;
+        let mut loose = [[0u8; 64]; 8];
+        let mut decoded = [Decoded::ZERO; ROWS];
+        let blocks = lines.len() / layout.bits;
+        for outer in 0..blocks / inner {
+            for (lane, row) in rows.iter().enumerate() {
+                match row {
+                    Some(row) => decode(kind, &row[outer * size..][..size], &mut decoded[lane]),
+                    None => decoded[lane] = Decoded::ZERO,
+                }
+            }
+            for b in 0..inner {
+                let block = outer * inner + b;
+                for (lane, row) in decoded.iter().enumerate() {
+                    let quanta = row.q[b * COLUMNS..][..COLUMNS].as_chunks::<4>().0;
+                    for (step, four) in quanta.iter().enumerate() {
+                        loose[step][lane * 4..][..4].copy_from_slice(four);
+                    }
+                }
+                let at = block * layout.scales();
+                for group in 0..groups {
+                    let index = b * groups + group;
+                    let (mut d, mut m) = ([0.0; ROWS], [0.0; ROWS]);
+                    for (lane, row) in decoded.iter().enumerate() {
+                        (d[lane], m[lane]) = (row.d[index], row.m[index]);
+                    }
+                    scales[at + group] = l.to_halves(l.get(&d));
+                    if layout.minimum {
+                        scales[at + groups + group] = l.to_halves(l.get(&m));
+                    }
+                }
+                press(layout.bits, &loose, &mut lines[block * layout.bits..][..layout.bits]);
+            }
+        }
+    }
+}
+
+/// Bits 0, 4, 8 and so on of a number, side by side.
+#[inline(always)]
+fn every_fourth(bits: u32) -> u8 {
+    let x = bits & 0x1111_1111;
+    let x = (x | x >> 3) & 0x0303_0303;
+    let x = (x | x >> 6) & 0x000f_000f;
+    (x | x >> 12) as u8
+}
+
 /// Eight steps of one byte an element, into as many lines as an element has bits.
+#[inline(always)]
 fn press(bits: usize, steps: &[[u8; 64]; 8], out: &mut [Line]) {
     let nibbles = |out: &mut [Line]| {
         for s in 0..4 {
@@ -510,6 +585,7 @@ impl Decoded {
 }
 
 /// As `tutu_llm::quant::dequantise` explains the layouts; here quanta and scales stay apart.
+#[inline(always)]
 fn decode(kind: Kind, block: &[u8], out: &mut Decoded) {
     let half = |at: usize| f16_to_f32(u16::from_le_bytes([block[at], block[at + 1]]));
     let Decoded { q, d, m } = out;
@@ -520,34 +596,7 @@ fn decode(kind: Kind, block: &[u8], out: &mut Decoded) {
             *high = byte >> 4;
         }
     };
-    let fifth = |q: &mut [u8], bits: &[u8]| {
-        for (i, q) in q.iter_mut().enumerate() {
-            *q |= ((bits[i / 8] >> (i % 8)) & 1) << 4;
-        }
-    };
     match kind {
-        Kind::Q4_0 | Kind::Iq4Nl => {
-            d[0] = half(0);
-            nibbles(&mut q[..32], &block[2..18]);
-        }
-        Kind::Q4_1 => {
-            (d[0], m[0]) = (half(0), half(2));
-            nibbles(&mut q[..32], &block[4..20]);
-        }
-        Kind::Q5_0 => {
-            d[0] = half(0);
-            nibbles(&mut q[..32], &block[6..22]);
-            fifth(&mut q[..32], &block[2..6]);
-        }
-        Kind::Q5_1 => {
-            (d[0], m[0]) = (half(0), half(2));
-            nibbles(&mut q[..32], &block[8..24]);
-            fifth(&mut q[..32], &block[4..8]);
-        }
-        Kind::Q8_0 => {
-            d[0] = half(0);
-            q.iter_mut().zip(&block[2..34]).for_each(|(q, byte)| *q = byte ^ 0x80);
-        }
         Kind::Mxfp4 => {
             d[0] = e8m0_half(block[0]);
             nibbles(&mut q[..32], &block[1..17]);
@@ -610,6 +659,9 @@ fn decode(kind: Kind, block: &[u8], out: &mut Decoded) {
                 d[s] = big * (f32::from(low | ((high >> (2 * s)) & 3) << 4) - 32.0);
                 nibbles(&mut q[32 * s..][..32], &block[8 + 16 * s..][..16]);
             }
+        }
+        Kind::Q4_0 | Kind::Q4_1 | Kind::Q5_0 | Kind::Q5_1 | Kind::Q8_0 | Kind::Iq4Nl => {
+            unreachable!("taken over as they lie")
         }
         Kind::F32 | Kind::F16 | Kind::Bf16 => unreachable!("floats have no quanta"),
     }
