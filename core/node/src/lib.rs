@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`kit`] | the shape of a machine, time, the four laws |
 //! | [`work`] | models: their names, where they come from, how they are fetched and kept |
+//! | [`mesh`] | who is there |
 //! | [`trust`] | who is who |
 //! | [`wire`] | the bytes between nodes |
 //! | [`edge`] | what the outside sets |
@@ -17,6 +18,7 @@ extern crate alloc;
 
 pub mod edge;
 pub mod kit;
+pub mod mesh;
 pub mod trust;
 pub mod wire;
 pub mod work;

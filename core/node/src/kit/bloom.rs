@@ -1,8 +1,10 @@
 //! A set in few bits that sometimes says yes by mistake and never no.
 
+use serde::{Deserialize, Serialize};
+
 use super::rng::mix;
 
-/// Which of many things somebody has, in `8 * N` bits.
+/// Which of many things somebody has, in 256 bits.
 ///
 /// Four probes a thing: with 10 things in 256 bits a stranger is taken for a member about once in 2,000.
 ///
@@ -10,16 +12,10 @@ use super::rng::mix;
 /// too often.
 ///
 /// Source: B. Bloom, "Space/Time Trade-offs in Hash Coding with Allowable Errors" (1970).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bloom<const N: usize>(pub [u8; N]);
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bloom(pub [u8; 32]);
 
-impl<const N: usize> Default for Bloom<N> {
-    fn default() -> Self {
-        Self([0; N])
-    }
-}
-
-impl<const N: usize> Bloom<N> {
+impl Bloom {
     /// Takes in the thing whose hash is `hash`.
     pub fn insert(&mut self, hash: u64) {
         for bit in Self::bits(hash) {
@@ -34,7 +30,7 @@ impl<const N: usize> Bloom<N> {
 
     fn bits(hash: u64) -> [usize; 4] {
         let mixed = mix(hash);
-        [0, 16, 32, 48].map(|at| (mixed >> at) as u16 as usize * 8 * N >> 16)
+        [0, 16, 32, 48].map(|at| (mixed >> at) as u16 as usize >> 8)
     }
 }
 
@@ -46,7 +42,7 @@ mod tests {
     fn members_are_always_found_and_strangers_rarely() {
         let mut wrong = 0;
         for seed in 0..100 {
-            let mut set = Bloom::<32>::default();
+            let mut set = Bloom::default();
             let member = |i: u64| seed * 1000 + i;
             (0..10).for_each(|i| set.insert(member(i)));
             assert!((0..10).all(|i| set.may_hold(member(i))));

@@ -1,0 +1,3 @@
+//! Who is there, and how to reach them.
+
+pub mod swim;

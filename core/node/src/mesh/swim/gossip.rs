@@ -1,0 +1,316 @@
+//! What a node makes of what it is told.
+
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
+
+use super::{
+    Effect, Event, Sender, Swim,
+    message::{Accusation, Item},
+    record::Record,
+    rumour::News,
+    suspicion::{Accuser, Suspicion},
+    table::State,
+};
+use crate::kit::{Domain, Instant, Signer, Verifier, codec::Reader};
+
+impl<K: Signer + Verifier> Swim<K> {
+    /// Takes in all items of a packet. Whether the sender's own record was among them.
+    pub(super) fn items(
+        &mut self,
+        now: Instant,
+        sender: &Sender,
+        rest: &mut Reader,
+        tell_on: bool,
+        out: &mut Vec<Effect>,
+    ) -> bool {
+        let mut introduced = false;
+        while let Some(item) = Item::next(rest) {
+            match item {
+                Item::Record(bytes) => introduced |= self.on_record(now, sender, bytes, tell_on, out),
+                Item::Accusation(accusation, age) => self.on_accusation(now, sender, accusation, age, out),
+                Item::Doubt { subject, incarnation, dead, .. } => {
+                    self.on_doubt(now, sender, subject, incarnation, dead, out);
+                }
+            }
+        }
+        introduced
+    }
+
+    /// Whether it was the sender's own.
+    fn on_record(&mut self, now: Instant, sender: &Sender, bytes: &[u8], tell_on: bool, out: &mut Vec<Effect>) -> bool {
+        // Most records were here before: that is seen from their first bytes.
+        let Ok(peek) = Record::peek(bytes) else { return false };
+        let own = peek.id == sender.id;
+        if peek.id == self.me.id {
+            // Of an earlier life that this node forgot, since nobody else can sign for it.
+            let newer = peek.incarnation > self.me.incarnation
+                || (peek.incarnation == self.me.incarnation && bytes != self.me.bytes());
+            if newer && self.leaving.is_none() && Record::open(bytes, &self.keys).is_ok() {
+                self.announce(peek.incarnation + 1, self.me.facts.clone(), false, true, out);
+            }
+            return own;
+        }
+        if let Some(at) = self.table.find(peek.id.short()) {
+            let slot = self.table.get(at);
+            if slot.record().id == peek.id && peek.incarnation <= slot.record().incarnation {
+                let incarnation = peek.incarnation;
+                let same = |news: &News| matches!(news, News::Record(told) if told.incarnation == incarnation);
+                self.rumours.heard(peek.id.short(), same);
+                return own;
+            }
+        } else if !self.is_near(&peek.id) || peek.left {
+            return own;
+        }
+        if let Ok(record) = Record::open(bytes, &self.keys) {
+            self.admit(now, record, tell_on.then_some(sender), out);
+        }
+        own
+    }
+
+    /// Takes in a record that was checked; tells it on, if `told_by` somebody as news.
+    pub(super) fn admit(&mut self, now: Instant, record: Arc<Record>, told_by: Option<&Sender>, out: &mut Vec<Effect>) {
+        let (short, left) = (record.id.short(), record.left);
+        let mut urgent = left;
+        match self.table.find(short) {
+            Some(at) => {
+                let old = self.table.get(at);
+                let (known, state) = (old.record().clone(), old.state());
+                // A taken-over key must not come back with an old certificate; another id with the same hint stays out.
+                let newer = record.incarnation > known.incarnation && record.serial >= known.serial;
+                if known.id != record.id || !newer {
+                    return;
+                }
+                self.table.replace(at, record.clone(), Self::second(now));
+                urgent |= state != State::Alive;
+                if let Some(suspicion) = self.suspicions.remove(&short) {
+                    self.rumours.drop_charges(short);
+                    if !left {
+                        let minute = self.config.period * 60;
+                        let signed = suspicion.accusers.iter().filter(|accuser| accuser.signed);
+                        signed.for_each(|accuser| self.wolves.strike(accuser.who, now, minute));
+                    }
+                    out.push(Effect::Tell(Event::Cleared(record.id)));
+                }
+                out.push(Effect::Tell(match state {
+                    _ if left && state != State::Left => Event::Left(record.id),
+                    State::Dead | State::Left if !left => Event::Joined(record.clone()),
+                    _ => Event::Changed(record.clone()),
+                }));
+            }
+            None => {
+                let crowded = self.table.crowd(&record.facts.addr.ip()) >= self.config.per_host_max;
+                let full = self.table.len() >= self.config.members_max;
+                if left || crowded || full || record.id == self.me.id || !self.is_near(&record.id) {
+                    return;
+                }
+                if self.table.lives() == 0 {
+                    self.compare.hurry(now + self.config.period / 8);
+                }
+                self.table.insert(record.clone(), Self::second(now));
+                out.push(Effect::Tell(Event::Joined(record.clone())));
+            }
+        }
+        if told_by.is_some() {
+            let times = self.config.retellings(self.size(), urgent);
+            self.rumours.push(short, News::Record(record), times, urgent);
+        }
+    }
+
+    fn on_accusation(&mut self, now: Instant, sender: &Sender, accusation: Accusation, age: u8, out: &mut Vec<Effect>) {
+        let Accusation { subject, incarnation, accuser, .. } = accusation;
+        if subject == self.short() {
+            if incarnation == self.me.incarnation && accuser != subject {
+                self.refute(now, sender, accuser, Some(&accusation), out);
+            }
+            return;
+        }
+        // What is not about the present life of somebody who lives is over.
+        let Some(at) = self.find_living(subject) else { return };
+        if self.table.get(at).record().incarnation != incarnation {
+            return;
+        }
+        if let Some(open) = self.suspicions.get(&subject)
+            && (open.names(accuser) || open.accusers.len() > super::suspicion::CONFIRMERS)
+        {
+            let same = |news: &News| matches!(news, News::Accusation(told, _) if told.accuser == accuser);
+            self.rumours.heard(subject, same);
+            return;
+        }
+        if accuser == subject || self.wolves.silences(accuser, now) || !self.is_signed(at, &accusation) {
+            return;
+        }
+        let since = super::before(now, age, self.config.period);
+        self.suspect(now, at, Accuser { who: accuser, signed: true }, since, Some(accusation), out);
+    }
+
+    /// What a neighbour thinks of somebody. It is one more accuser, and no more.
+    fn on_doubt(
+        &mut self,
+        now: Instant,
+        sender: &Sender,
+        subject: u64,
+        incarnation: u64,
+        dead: bool,
+        out: &mut Vec<Effect>,
+    ) {
+        if subject == self.short() {
+            if incarnation == self.me.incarnation {
+                self.refute(now, sender, sender.short, None, out);
+            }
+            return;
+        }
+        if self.table.find_id(&sender.id).is_none() || !dead {
+            return;
+        }
+        let Some(at) = self.table.find(subject) else { return };
+        let slot = self.table.get(at);
+        if slot.record().incarnation != incarnation {
+            return;
+        }
+        if !slot.lives() {
+            self.rumours.heard(subject, |news| matches!(news, News::Death { .. }));
+        } else if !self.config.lifeguard {
+            self.declare(now, subject, out);
+        } else if !self.wolves.silences(sender.short, now) && self.may_doubt(subject, sender.short) {
+            self.doubted = self.doubted.or(Some(subject));
+            self.suspect(now, at, Accuser { who: sender.short, signed: false }, now, None, out);
+        }
+    }
+
+    /// Whether the unsigned word of `sender` against `subject` counts: always as one more, but it opens two suspicions at a
+    /// time and no more. Whoever comes out of a partition holds half of the world for dead.
+    fn may_doubt(&self, subject: u64, sender: u64) -> bool {
+        let unproved = |open: &&Suspicion| open.proof.is_none() && open.names(sender);
+        self.suspicions.contains_key(&subject) || self.suspicions.values().filter(unproved).count() < 2
+    }
+
+    /// Whether the accuser is a member and signed it.
+    fn is_signed(&self, at: usize, accusation: &Accusation) -> bool {
+        let subject = self.table.get(at).record().id;
+        let key = if accusation.accuser == self.short() {
+            self.me.key
+        } else {
+            match self.find_living(accusation.accuser) {
+                Some(accuser) => self.table.get(accuser).record().key,
+                None => return false,
+            }
+        };
+        let parts = [&subject.0[..], &accusation.incarnation.to_be_bytes()];
+        self.keys.verify(&key, Domain::Accusation, &parts, &accusation.signature)
+    }
+
+    /// Opens a suspicion of the member at `at`, or counts one more accuser; tells it on, if it can be proved.
+    fn suspect(
+        &mut self,
+        now: Instant,
+        at: usize,
+        accuser: Accuser,
+        since: Instant,
+        proof: Option<Accusation>,
+        out: &mut Vec<Effect>,
+    ) {
+        let (id, incarnation) = (self.table.get(at).record().id, self.table.get(at).record().incarnation);
+        let short = id.short();
+        let bounds = self.config.bounds(self.size());
+        let counts = match self.suspicions.get_mut(&short) {
+            Some(open) => open.confirm(accuser, &bounds),
+            None => {
+                self.suspicions.insert(short, Suspicion::new(incarnation, accuser, since, now, &bounds));
+                self.table.set(at, State::Suspect, Self::second(now));
+                out.push(Effect::Tell(Event::Suspected { id, incarnation }));
+                true
+            }
+        };
+        if !counts {
+            return;
+        }
+        let open = self.suspicions.get_mut(&short).expect("there since a moment ago");
+        self.suspicions_due.push(open.due, short);
+        if let Some(proof) = proof {
+            let proof = Box::new(proof);
+            open.proof.get_or_insert_with(|| proof.clone());
+            let times = self.config.retellings(self.size(), true);
+            self.rumours.push(short, News::Accusation(proof, since), times, true);
+        }
+    }
+
+    /// The member at `at` did not answer this node, nor anybody whom it asked.
+    pub(super) fn accuse(&mut self, now: Instant, at: usize, out: &mut Vec<Effect>) {
+        let record = self.table.get(at).record();
+        let (id, incarnation) = (record.id, record.incarnation);
+        let signature = self.keys.sign(Domain::Accusation, &[&id.0, &incarnation.to_be_bytes()]);
+        let accuser = self.short();
+        let accusation = Accusation { subject: id.short(), incarnation, accuser, signature };
+        self.suspect(now, at, Accuser { who: accuser, signed: true }, now, Some(accusation), out);
+    }
+
+    /// This node was accused by `accuser`: it says the contrary, louder.
+    fn refute(
+        &mut self,
+        now: Instant,
+        sender: &Sender,
+        accuser: u64,
+        proof: Option<&Accusation>,
+        out: &mut Vec<Effect>,
+    ) {
+        // Somebody to whom nobody listens any more may say what he likes; if another repeats it, that one believed it.
+        if self.leaving.is_some() || self.wolves.silences(sender.short, now) {
+            return;
+        }
+        if let Some(accusation) = proof {
+            let Some(slot) = self.find_living(accuser) else { return };
+            let key = self.table.get(slot).record().key;
+            let parts = [&self.me.id.0[..], &self.me.incarnation.to_be_bytes()];
+            if !self.keys.verify(&key, Domain::Accusation, &parts, &accusation.signature) {
+                return;
+            }
+        }
+        self.wolves.strike(accuser, now, self.config.period * 60);
+        if self.config.lifeguard {
+            self.worsen(1);
+        }
+        let incarnation = self.me.incarnation + 1;
+        self.announce(incarnation, self.me.facts.clone(), false, true, out);
+        out.push(Effect::Tell(Event::Refuted(incarnation)));
+        self.introduce_to(now, Some(sender.id), sender.addr, out);
+    }
+
+    /// Appends what is held against the member at `slot`, for itself to read.
+    pub(super) fn warn(&self, now: Instant, slot: usize, body: &mut Vec<u8>) {
+        let member = self.table.get(slot);
+        let (subject, incarnation) = (member.record().id.short(), member.record().incarnation);
+        let doubt = |dead| Item::Doubt { subject, incarnation, age: 0, dead };
+        match member.state() {
+            State::Alive | State::Left => {}
+            State::Suspect if !self.config.lifeguard => {}
+            State::Suspect => match self.suspicions.get(&subject) {
+                Some(Suspicion { proof: Some(proof), since, .. }) => {
+                    Item::Accusation(**proof, super::age(now, *since, self.config.period)).put(body);
+                }
+                _ => doubt(false).put(body),
+            },
+            State::Dead => doubt(true).put(body),
+        }
+    }
+
+    pub(super) fn tick_suspicions(&mut self, now: Instant, out: &mut Vec<Effect>) {
+        while self.suspicions_due.first().is_some_and(|due| *due <= now) {
+            let Some((_, short)) = self.suspicions_due.pop() else { return };
+            match self.suspicions.get(&short).map(|suspicion| suspicion.due) {
+                Some(due) if due <= now => self.declare(now, short, out),
+                // It was lengthened; whoever lengthened it put it in again.
+                _ => {}
+            }
+        }
+    }
+
+    /// The time of a suspect is over.
+    fn declare(&mut self, now: Instant, short: u64, out: &mut Vec<Effect>) {
+        self.suspicions.remove(&short);
+        let Some(at) = self.find_living(short) else { return };
+        self.table.set(at, State::Dead, Self::second(now));
+        let (id, incarnation) = (self.table.get(at).record().id, self.table.get(at).record().incarnation);
+        let times = self.config.retellings(self.size(), true);
+        self.rumours.push(short, News::Death { incarnation, since: now }, times, true);
+        out.push(Effect::Tell(Event::Died { id, incarnation }));
+    }
+}

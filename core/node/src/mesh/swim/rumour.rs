@@ -1,0 +1,199 @@
+//! News that this node still tells, and how often it told each.
+
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
+
+use super::{
+    message::{Accusation, Item},
+    record::Record,
+};
+use crate::kit::Instant;
+
+/// What is told.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum News {
+    /// Somebody's newest record.
+    Record(Arc<Record>),
+    /// That somebody did not answer, and since when that is known.
+    Accusation(Box<Accusation>, Instant),
+    /// That somebody is dead, and since when.
+    Death { incarnation: u64, since: Instant },
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Rumour {
+    subject: u64,
+    /// Times it may still be told.
+    left: u8,
+    /// Times it was told.
+    told: u8,
+    /// Whether it is worth packets of its own.
+    urgent: bool,
+    news: News,
+}
+
+/// A bounded list, told from the front: urgent before slow, new before old.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Rumours {
+    list: Vec<Rumour>,
+    urgent: usize,
+    max: usize,
+}
+
+impl Rumours {
+    pub const fn new(max: usize) -> Self {
+        Self { list: Vec::new(), urgent: 0, max }
+    }
+
+    /// Whether something waits that is worth packets of its own.
+    pub const fn is_urgent(&self) -> bool {
+        self.urgent > 0
+    }
+
+    /// Takes in `news` of `subject`, to be told `times` times, in place of what it overtakes. When the list is full, what
+    /// was told most often goes; comparing tables brings it to those who missed it.
+    pub fn push(&mut self, subject: u64, news: News, times: u8, urgent: bool) {
+        self.list.retain(|rumour| rumour.subject != subject || !overtakes(&news, &rumour.news));
+        if self.list.len() >= self.max {
+            self.list.pop();
+        }
+        let at = self.list.partition_point(|other| (other.urgent, 0) > (urgent, other.told));
+        self.list.insert(at, Rumour { subject, left: times, told: 0, urgent, news });
+        self.recount();
+    }
+
+    /// What is told of `subject` is void: it was wrong, or it is settled.
+    pub fn drop_charges(&mut self, subject: u64) {
+        self.list.retain(|rumour| rumour.subject != subject || matches!(rumour.news, News::Record(_)));
+        self.recount();
+    }
+
+    /// Somebody told us what we tell: it is known a little better than we thought.
+    pub fn heard(&mut self, subject: u64, same: impl Fn(&News) -> bool) {
+        let Some(at) = self.list.iter().position(|rumour| rumour.subject == subject && same(&rumour.news)) else {
+            return;
+        };
+        self.list[at].left -= 1;
+        if self.list[at].left == 0 {
+            self.list.remove(at);
+            self.recount();
+        }
+    }
+
+    /// Fills `body` up to `room` bytes for `receiver`; `age` says how old an instant is in eighths of a period.
+    pub fn fill(&mut self, body: &mut Vec<u8>, room: usize, receiver: u64, age: impl Fn(Instant) -> u8) {
+        if self.list.is_empty() {
+            return;
+        }
+        let mut spent = false;
+        for rumour in &mut self.list {
+            // Nobody is told of itself by way of gossip: what concerns it is put first by the caller.
+            if rumour.subject == receiver {
+                continue;
+            }
+            let item = rumour.item(&age);
+            if body.len() + item.size() > room {
+                // Something smaller may still fit, but not if even the smallest would not.
+                if room.saturating_sub(body.len()) < 20 {
+                    break;
+                }
+                continue;
+            }
+            item.put(body);
+            rumour.left -= 1;
+            rumour.told += 1;
+            spent |= rumour.left == 0;
+        }
+        if spent {
+            self.list.retain(|rumour| rumour.left > 0);
+            self.recount();
+        }
+        self.list.sort_by_key(|rumour| (!rumour.urgent, rumour.told));
+    }
+
+    fn recount(&mut self) {
+        self.urgent = self.list.iter().filter(|rumour| rumour.urgent).count();
+    }
+}
+
+impl Rumour {
+    fn item(&self, age: impl Fn(Instant) -> u8) -> Item<'_> {
+        match &self.news {
+            News::Record(record) => Item::Record(record.bytes()),
+            News::Accusation(accusation, since) => Item::Accusation(**accusation, age(*since)),
+            News::Death { incarnation, since } => {
+                Item::Doubt { subject: self.subject, incarnation: *incarnation, age: age(*since), dead: true }
+            }
+        }
+    }
+}
+
+/// Whether nobody needs to hear `old` of the same subject when there is `new`.
+fn overtakes(new: &News, old: &News) -> bool {
+    match (new, old) {
+        (News::Record(_) | News::Death { .. }, _) => !matches!((new, old), (News::Death { .. }, News::Record(_))),
+        (News::Accusation(new, _), News::Accusation(old, _)) => new.accuser == old.accuser,
+        (News::Accusation(..), _) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kit::{Signature, codec::Reader};
+
+    fn accusation(subject: u64, accuser: u64) -> News {
+        let signature = Signature([0; 64]);
+        News::Accusation(Box::new(Accusation { subject, incarnation: 1, accuser, signature }), Instant::default())
+    }
+
+    fn death() -> News {
+        News::Death { incarnation: 1, since: Instant::default() }
+    }
+
+    fn told(rumours: &mut Rumours, room: usize, receiver: u64) -> Vec<u64> {
+        let mut body = Vec::new();
+        rumours.fill(&mut body, room, receiver, |_| 0);
+        let mut reader = Reader(&body);
+        let subjects = core::iter::from_fn(|| Item::next(&mut reader)).map(|item| match item {
+            Item::Accusation(accusation, _) => accusation.subject,
+            Item::Doubt { subject, .. } => subject,
+            Item::Record(_) => 0,
+        });
+        subjects.collect()
+    }
+
+    #[test]
+    fn urgent_news_go_first_and_each_is_told_as_often_as_it_may() {
+        let mut rumours = Rumours::new(10);
+        rumours.push(1, death(), 3, false);
+        rumours.push(2, accusation(2, 9), 2, true);
+        assert!(rumours.is_urgent());
+        assert_eq!(told(&mut rumours, 1000, 0), [2, 1]);
+        assert_eq!(told(&mut rumours, 1000, 2), [1], "nobody hears of itself");
+        assert_eq!(told(&mut rumours, 1000, 0), [2, 1]);
+        assert!(!rumours.is_urgent());
+        assert!(told(&mut rumours, 1000, 0).is_empty());
+    }
+
+    #[test]
+    fn what_was_told_less_goes_first_when_room_is_short() {
+        let mut rumours = Rumours::new(10);
+        (1..=4).for_each(|subject| rumours.push(subject, death(), 3, true));
+        let first = told(&mut rumours, 45, 0);
+        let second = told(&mut rumours, 45, 0);
+        assert!(first.iter().all(|subject| !second.contains(subject)), "{first:?} {second:?}");
+    }
+
+    #[test]
+    fn a_death_takes_the_place_of_accusations_and_echoes_count() {
+        let mut rumours = Rumours::new(3);
+        rumours.push(1, accusation(1, 8), 5, true);
+        rumours.push(1, accusation(1, 9), 5, true);
+        rumours.push(1, death(), 2, true);
+        assert_eq!(told(&mut rumours, 1000, 0), [1]);
+        rumours.heard(1, |news| matches!(news, News::Death { .. }));
+        assert!(told(&mut rumours, 1000, 0).is_empty());
+        (1..=9).for_each(|subject| rumours.push(subject, death(), 2, true));
+        assert_eq!(told(&mut rumours, 1000, 0).len(), 3);
+    }
+}

@@ -1,0 +1,239 @@
+//! A handful of members on perfect lines. Lines that lose, cut and lie are the simulator's.
+
+use alloc::{format, string::String, vec, vec::Vec};
+
+use super::*;
+use crate::{kit::laws, trust::identity::Identity};
+
+type Node = Swim<Identity>;
+
+/// Members and the bodies that are under way between them; 10 ms each way.
+struct Net {
+    nodes: Vec<Option<Node>>,
+    flying: Vec<(Instant, usize, Input)>,
+    now: Instant,
+    sequence: u64,
+    log: String,
+    inputs: Vec<(usize, Instant, Input)>,
+}
+
+fn addr(n: usize) -> SocketAddr {
+    SocketAddr::from(([10, 0, 0, n as u8], 1000))
+}
+
+fn node(n: usize, incarnation: u64) -> Node {
+    let keys = Identity::new([n as u8 + 1; 32]);
+    let id = keys.key();
+    Swim::new(Config::default(), keys, id, None, incarnation, Facts::at(addr(n)), n as u64)
+}
+
+impl Net {
+    fn new(count: usize) -> Self {
+        let nodes = (0..count).map(|n| Some(node(n, 1))).collect();
+        let mut net =
+            Self { nodes, flying: vec![], now: Instant::default(), sequence: 0, log: String::new(), inputs: vec![] };
+        (1..count).for_each(|n| net.give(n, Input::Join(vec![addr(0)])));
+        net
+    }
+
+    fn give(&mut self, n: usize, input: Input) {
+        let Some(node) = &mut self.nodes[n] else { return };
+        let mut out = vec![];
+        while node.deadline().is_some_and(|due| due <= self.now) {
+            node.tick(self.now, &mut out);
+        }
+        node.handle(self.now, input.clone(), &mut out);
+        self.inputs.push((n, self.now, input));
+        self.perform(n, out);
+    }
+
+    fn perform(&mut self, n: usize, out: Vec<Effect>) {
+        let from = self.nodes[n].as_ref().unwrap().me.id;
+        for effect in out {
+            match effect {
+                Effect::Send { addr: to, body, .. } => {
+                    assert!(body.len() <= Config::default().body_max, "{} bytes", body.len());
+                    self.sequence += 1;
+                    let sequence = self.sequence;
+                    let due = self.now + Duration::from_millis(10);
+                    let std = core::net::Ipv4Addr::try_from(match to.ip() {
+                        core::net::IpAddr::V4(ip) => ip.octets(),
+                        core::net::IpAddr::V6(_) => unreachable!("all have IPv4 here"),
+                    });
+                    let to = std.unwrap().octets()[3] as usize;
+                    self.flying.push((due, to, Input::Packet { from, at: addr(n), sequence, body }));
+                }
+                Effect::Tell(event) => {
+                    let who =
+                        |id: &NodeId| self.nodes.iter().flatten().position(|node| node.me.id == *id).unwrap_or(99);
+                    let text = match event {
+                        Event::Suspected { id, .. } => format!("{n} suspects {}", who(&id)),
+                        Event::Died { id, .. } => format!("{n} buries {}", who(&id)),
+                        Event::Left(id) => format!("{n} sees {} off", who(&id)),
+                        Event::Refuted(incarnation) => format!("{n} refutes with {incarnation}"),
+                        _ => continue,
+                    };
+                    self.log.push_str(&format!("{} {text}\n", self.now.as_micros() / 1_000_000));
+                }
+                Effect::Save(_) => {}
+            }
+        }
+    }
+
+    fn run(&mut self, until: Duration) {
+        let until = Instant::default() + until;
+        loop {
+            let timer = |(n, node): (usize, &Option<Node>)| Some((node.as_ref()?.deadline()?, n));
+            let timer = self.nodes.iter().enumerate().filter_map(timer).min();
+            let packet = self.flying.iter().map(|flight| flight.0).min();
+            let next = timer.map(|timer| timer.0).into_iter().chain(packet).min();
+            let Some(next) = next.filter(|next| *next <= until) else { break };
+            self.now = self.now.max(next);
+            match timer {
+                Some((due, n)) if due <= self.now => {
+                    let mut out = vec![];
+                    self.nodes[n].as_mut().unwrap().tick(self.now, &mut out);
+                    self.perform(n, out);
+                }
+                _ => {
+                    let at = self.flying.iter().position(|flight| flight.0 <= next).unwrap();
+                    let (_, to, input) = self.flying.remove(at);
+                    self.give(to, input);
+                }
+            }
+        }
+        self.now = until;
+    }
+
+    fn living(&self) -> Vec<usize> {
+        self.nodes.iter().flatten().map(Node::living).collect()
+    }
+}
+
+#[test]
+fn members_who_know_one_address_come_to_know_all() {
+    let mut net = Net::new(20);
+    net.run(Duration::from_secs(10));
+    assert_eq!(net.living(), [19; 20]);
+    assert_eq!(net.log, "");
+}
+
+#[test]
+fn a_silent_member_is_suspected_and_buried_by_everybody() {
+    let mut net = Net::new(8);
+    net.run(Duration::from_secs(10));
+    net.nodes[3] = None;
+    net.run(Duration::from_secs(60));
+    assert_eq!(net.living(), [6; 7]);
+    assert_eq!(net.log.matches("suspects").count(), 7, "{}", net.log);
+    assert_eq!(net.log.matches("buries").count(), 7, "{}", net.log);
+    assert!(!net.log.contains("refutes"), "{}", net.log);
+}
+
+#[test]
+fn who_comes_back_with_an_old_incarnation_outbids_its_own_death() {
+    let mut net = Net::new(6);
+    net.run(Duration::from_secs(10));
+    net.nodes[3] = None;
+    net.run(Duration::from_secs(60));
+    assert_eq!(net.living(), [4; 5]);
+    // It forgot how often it lived.
+    net.nodes[3] = Some(node(3, 1));
+    let now = net.now;
+    let mut out = vec![];
+    net.nodes[3].as_mut().unwrap().tick(now, &mut out);
+    net.give(3, Input::Join(vec![addr(1)]));
+    net.run(Duration::from_secs(75));
+    assert_eq!(net.living(), [5; 6], "{}", net.log);
+    let member = net.nodes[0].as_ref().unwrap().member(&net.nodes[3].as_ref().unwrap().me.id).unwrap();
+    assert!(member.0.incarnation > 1 && member.1 == State::Alive);
+}
+
+#[test]
+fn a_farewell_is_known_at_once_and_is_no_death() {
+    let mut net = Net::new(8);
+    net.run(Duration::from_secs(10));
+    net.give(5, Input::Leave);
+    net.run(Duration::from_secs(14));
+    assert_eq!(net.log.matches("sees 5 off").count(), 7, "{}", net.log);
+    net.nodes[5] = None;
+    net.run(Duration::from_secs(60));
+    assert!(!net.log.contains("buries"), "{}", net.log);
+}
+
+#[test]
+fn new_facts_reach_everybody() {
+    let mut net = Net::new(12);
+    net.run(Duration::from_secs(10));
+    let facts = Facts { region: "moon".into(), ..Facts::at(addr(4)) };
+    net.give(4, Input::Facts(facts));
+    net.run(Duration::from_secs(25));
+    let id = net.nodes[4].as_ref().unwrap().me.id;
+    for node in net.nodes.iter().flatten().filter(|node| node.me.id != id) {
+        assert_eq!(node.member(&id).unwrap().0.facts.region, "moon");
+    }
+}
+
+#[test]
+fn a_forged_accusation_is_refuted_and_a_forged_death_buries_nobody() {
+    let mut net = Net::new(8);
+    net.run(Duration::from_secs(10));
+    let [victim, liar] = [2, 7].map(|n: usize| net.nodes[n].as_ref().unwrap().me.clone());
+    let mut body = vec![];
+    Head::Gossip { introduce: false }.put(&mut body);
+    let (subject, incarnation) = (victim.id.short(), victim.incarnation);
+    message::Item::Doubt { subject, incarnation, age: 255, dead: true }.put(&mut body);
+    for n in 0..7 {
+        net.sequence += 1;
+        let sequence = net.sequence;
+        net.give(n, Input::Packet { from: liar.id, at: addr(7), sequence, body: body.clone() });
+    }
+    net.run(Duration::from_secs(60));
+    assert!(net.log.contains("2 refutes with 2"), "{}", net.log);
+    assert!(!net.log.contains("buries"), "{}", net.log);
+    assert_eq!(net.living(), [7; 8]);
+}
+
+#[test]
+fn what_was_heard_before_is_not_heard_again() {
+    let mut net = Net::new(4);
+    net.run(Duration::from_secs(15));
+    let old: Vec<_> = net.inputs.iter().filter(|(n, ..)| *n == 1).cloned().collect();
+    let mut node = net.nodes[1].clone().unwrap();
+    let packets = old.iter().filter(|(_, _, input)| matches!(input, Input::Packet { .. }));
+    let mut count = 0;
+    for (_, _, input) in packets {
+        let mut out = vec![];
+        node.handle(net.now, input.clone(), &mut out);
+        assert_eq!(out, [], "{input:?}");
+        count += 1;
+    }
+    assert!(count > 20);
+}
+
+#[test]
+fn keeps_the_laws() {
+    let mut net = Net::new(7);
+    net.run(Duration::from_secs(6));
+    net.nodes[3] = None;
+    net.run(Duration::from_secs(40));
+    net.give(5, Input::Leave);
+    net.run(Duration::from_secs(50));
+    for n in [0, 1, 5] {
+        let mut rng = Rng::new(n as u64);
+        let own = net.inputs.iter().filter(|(who, ..)| *who == n);
+        let script: Vec<_> = own
+            .flat_map(|(_, at, input)| {
+                let mut harmed = input.clone();
+                if let Input::Packet { body, .. } = &mut harmed {
+                    for _ in 0..=rng.below(3) {
+                        let at = rng.below(body.len() as u32) as usize;
+                        body[at] = rng.next() as u8;
+                    }
+                }
+                [(*at, input.clone()), (*at, harmed)]
+            })
+            .collect();
+        laws::hold(&node(n, 1), script);
+    }
+}
