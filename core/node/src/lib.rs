@@ -7,6 +7,7 @@
 //! | [`mesh`] | who is there |
 //! | [`trust`] | who is who |
 //! | [`wire`] | the bytes between nodes |
+//! | [`node`] | the corridor: one machine of all |
 //! | [`edge`] | what the outside sets |
 //!
 //! Invariants: no `std`, no `unsafe`, no float, no order that is not ours, no number of a stranger believed
@@ -19,6 +20,7 @@ extern crate alloc;
 pub mod edge;
 pub mod kit;
 pub mod mesh;
+pub mod node;
 pub mod trust;
 pub mod wire;
 pub mod work;

@@ -59,10 +59,10 @@ impl<K: Ord, V> Default for Heap<K, V> {
 impl<K: Ord, V: PartialEq> PartialEq for Heap<K, V> {
     /// The same calls give equal heaps; heaps with another history may differ though they hold the same.
     fn eq(&self, other: &Self) -> bool {
-        let same = |(a, b): (&Reverse<Item<K, V>>, &Reverse<Item<K, V>>)| a == b && a.0.value == b.0.value;
+        let mut pairs = self.items.iter().zip(&other.items);
         self.count == other.count
             && self.items.len() == other.items.len()
-            && self.items.iter().zip(&other.items).all(same)
+            && pairs.all(|(a, b)| a == b && a.0.value == b.0.value)
     }
 }
 

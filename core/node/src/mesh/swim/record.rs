@@ -103,7 +103,7 @@ impl Record {
     ) -> Arc<Self> {
         let mut bytes = Vec::with_capacity(256);
         bytes.extend_from_slice(&id.0);
-        bytes.push(u8::from(left) * LEFT | u8::from(certificate.is_some()) * CERTIFIED);
+        bytes.push((u8::from(left) * LEFT) | (u8::from(certificate.is_some()) * CERTIFIED));
         put_number(&mut bytes, incarnation);
         if let Some(certificate) = certificate {
             put_number(&mut bytes, certificate.serial);

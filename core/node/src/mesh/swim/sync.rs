@@ -103,7 +103,7 @@ impl<K: Signer + Verifier> Swim<K> {
     /// The digest of the table and this node itself, which is in everybody's table but its own.
     fn whole_digest(&self, bits: u8) -> Vec<u32> {
         let mut hashes = self.table.digest(bits);
-        let bucket = (u128::from(self.short()) * hashes.len() as u128 >> 64) as usize;
+        let bucket = ((u128::from(self.short()) * hashes.len() as u128) >> 64) as usize;
         hashes[bucket] ^= super::table::hash(&self.me);
         hashes
     }

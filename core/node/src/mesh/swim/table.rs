@@ -207,7 +207,7 @@ impl Table {
 
     /// Where members with this short id or a higher one begin.
     pub fn home(&self, short: u64) -> usize {
-        ((short >> 32) * self.slots.len() as u64 >> 32) as usize
+        (((short >> 32) * self.slots.len() as u64) >> 32) as usize
     }
 
     /// Somebody by chance for whom `fits`; of hosts with many members each is taken as rarely as if the host had one.
@@ -250,7 +250,7 @@ impl Table {
     }
 
     fn bucket(&self, short: u64) -> usize {
-        (u128::from(short) * self.digest.len() as u128 >> 64) as usize
+        ((u128::from(short) * self.digest.len() as u128) >> 64) as usize
     }
 
     fn host(&self, ip: &IpAddr) -> usize {
@@ -259,7 +259,7 @@ impl Table {
             IpAddr::V4(ip) => u64::from(ip.to_bits()),
             IpAddr::V6(ip) => (ip.to_bits() >> 64) as u64,
         };
-        ((mix(number) >> 32) * self.hosts.len() as u64 >> 32) as usize
+        (((mix(number) >> 32) * self.hosts.len() as u64) >> 32) as usize
     }
 
     /// Adds the member at `at` to all sums, or takes it out of them.

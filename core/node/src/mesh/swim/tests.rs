@@ -56,11 +56,8 @@ impl Net {
                     self.sequence += 1;
                     let sequence = self.sequence;
                     let due = self.now + Duration::from_millis(10);
-                    let std = core::net::Ipv4Addr::try_from(match to.ip() {
-                        core::net::IpAddr::V4(ip) => ip.octets(),
-                        core::net::IpAddr::V6(_) => unreachable!("all have IPv4 here"),
-                    });
-                    let to = std.unwrap().octets()[3] as usize;
+                    let core::net::IpAddr::V4(ip) = to.ip() else { panic!("all have IPv4 here") };
+                    let to = ip.octets()[3] as usize;
                     self.flying.push((due, to, Input::Packet { from, at: addr(n), sequence, body }));
                 }
                 Effect::Tell(event) => {
