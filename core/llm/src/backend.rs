@@ -8,7 +8,7 @@ use crate::{
     weights::Weights,
 };
 
-/// Tokens whose keys and values lie together in a cache: the unit in which memory is given.
+/// Tokens whose keys and values lie together in a cache: the unit in which [`crate::kv`] gives memory.
 pub const PAGE: usize = 32;
 
 /// One token of a step.

@@ -1,0 +1,579 @@
+//! Many texts at once through one backend.
+//!
+//! Texts join and leave between any two steps. A step computes the next token of every text that is being written, then
+//! as much of the prompts as there is room for; a text's beginning that was computed before is not computed again
+//! ([`crate::prefix`]). When pages run out, the text that joined last gives its pages back and is computed again
+//! later. What a text gets does not depend on its neighbours, as far as the backend keeps that promise.
+//!
+//! This is a structure: whoever owns it calls [`Batcher::step`] while there is work.
+
+use alloc::{collections::BTreeMap, vec::Vec};
+
+use crate::{
+    backend::{Backend, Batch, Fault, PAGE, Token},
+    guess::Lookup,
+    kv::Pages,
+    prefix::{Place, Prefixes},
+};
+
+/// Names a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Id(pub u64);
+
+/// What follows the logits of a text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// This token.
+    Next(u32),
+    /// Nothing: the text is done and leaves.
+    End,
+    /// The text is replaced by this one, which is computed as far as it is not known (a full context gives way).
+    Replace(Vec<u32>),
+}
+
+/// Chooses what follows. Called once for each token of an answer, in order, with logits that it may change.
+pub trait Choose {
+    /// What follows the text `id`, whose tokens so far are `tokens`.
+    fn choose(&mut self, id: Id, tokens: &[u32], logits: &mut [f32]) -> Choice;
+
+    /// Tokens that may follow `tokens`, at most `most`, as a small model would guess them; none unless overridden.
+    fn guess(&mut self, _id: Id, _tokens: &[u32], _most: usize) -> Vec<u32> {
+        Vec::new()
+    }
+}
+
+/// What a step did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stepped {
+    /// Tokens of prompts that were computed.
+    pub prompt: usize,
+    /// Tokens that were chosen.
+    pub chosen: usize,
+    /// Of these, tokens that had been guessed.
+    pub guessed: usize,
+    /// Texts that were part of the step.
+    pub texts: usize,
+}
+
+/// How a batcher works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Tokens of prompts in a step while other texts are being written: longer steps read faster, shorter ones
+    /// make nobody's stream wait.
+    pub prompt_share: usize,
+    /// Whether computed beginnings are remembered.
+    pub remember: bool,
+    /// Whether texts are guessed to repeat themselves.
+    pub lookup: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { prompt_share: 64, remember: true, lookup: false }
+    }
+}
+
+/// Guessing pays while few texts share the cost of a step.
+const GUESS_TEXTS: usize = 4;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Batcher {
+    options: Options,
+    pages: Pages,
+    prefixes: Prefixes,
+    texts: BTreeMap<Id, Text>,
+    next: u64,
+    /// Logits of one token.
+    width: usize,
+    logits: Vec<f32>,
+    tokens: Vec<Token>,
+}
+
+#[derive(Debug)]
+struct Text {
+    tokens: Vec<u32>,
+    /// Tokens of the prompt; what follows was chosen.
+    prompt: usize,
+    /// Tokens whose keys and values are there.
+    computed: usize,
+    /// Of the prompt's tokens, those that were there when it joined.
+    known: usize,
+    pages: Vec<u32>,
+    /// Its first so many pages are in the tree of prefixes, and end there.
+    put: usize,
+    place: Place,
+    lookup: Lookup,
+}
+
+/// What one text brings into a step.
+struct Part {
+    id: Id,
+    /// Tokens of the text itself that are computed.
+    own: usize,
+    guess: Vec<u32>,
+}
+
+impl Batcher {
+    /// For a backend with `pages` pages whose logits have `vocabulary` numbers.
+    pub fn new(pages: usize, vocabulary: usize, options: Options) -> Self {
+        Self {
+            options,
+            pages: Pages::new(pages),
+            prefixes: Prefixes::new(),
+            texts: BTreeMap::new(),
+            next: 0,
+            width: vocabulary,
+            logits: Vec::new(),
+            tokens: Vec::new(),
+        }
+    }
+
+    /// Lets a text join.
+    ///
+    /// # Panics
+    /// If it has no token, or more than all pages hold.
+    pub fn join(&mut self, tokens: Vec<u32>) -> Id {
+        assert!(!tokens.is_empty() && tokens.len() <= self.pages.len() * PAGE, "a text fits into the cache");
+        let id = Id(self.next);
+        self.next += 1;
+        let prompt = tokens.len();
+        let mut text = Text {
+            tokens,
+            prompt,
+            computed: 0,
+            known: 0,
+            pages: Vec::new(),
+            put: 0,
+            place: Place::ROOT,
+            lookup: Lookup::default(),
+        };
+        self.recall(&mut text);
+        text.known = text.computed;
+        self.texts.insert(id, text);
+        id
+    }
+
+    /// Lets a text leave; nothing where it has left already.
+    pub fn leave(&mut self, id: Id) {
+        if let Some(text) = self.texts.remove(&id) {
+            text.pages.into_iter().for_each(|page| self.pages.give_back(page));
+        }
+    }
+
+    /// Texts that are here.
+    pub fn len(&self) -> usize {
+        self.texts.len()
+    }
+
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.texts.is_empty()
+    }
+
+    /// Tokens of a text's prompt that were known when it joined.
+    pub fn known(&self, id: Id) -> usize {
+        self.texts.get(&id).map_or(0, |text| text.known)
+    }
+
+    /// Pages: in use by texts or remembered, and all.
+    pub fn pages(&self) -> (usize, usize) {
+        (self.pages.len() - self.pages.free(), self.pages.len())
+    }
+
+    /// Forgets all that was computed before, for example because it was computed wrongly.
+    pub fn forget(&mut self) {
+        self.texts.values_mut().for_each(|text| text.drop_pages(&mut self.pages));
+        while self.prefixes.forget(|_| false, &mut self.pages) {}
+    }
+
+    /// Computes one step and lets `choose` choose what follows it.
+    ///
+    /// # Errors
+    /// [`Fault`]; all texts are then as they were before, with nothing of them computed.
+    pub fn step(&mut self, backend: &mut dyn Backend, choose: &mut dyn Choose) -> Result<Stepped, Fault> {
+        let parts = self.plan(backend.tokens_max(), choose);
+        let mut stepped = Stepped { texts: parts.len(), ..Stepped::default() };
+        if parts.is_empty() {
+            return Ok(stepped);
+        }
+        self.tokens.clear();
+        for (sequence, part) in parts.iter().enumerate() {
+            let text = &self.texts[&part.id];
+            let last = text.computed + part.own == text.tokens.len();
+            let ids = text.tokens[text.computed..][..part.own].iter().chain(&part.guess);
+            self.tokens.extend(ids.enumerate().map(|(i, &id)| Token {
+                id,
+                position: (text.computed + i) as u32,
+                sequence: sequence as u32,
+                output: last && i + 1 >= part.own,
+            }));
+        }
+        let tables: Vec<&[u32]> = parts.iter().map(|part| self.texts[&part.id].pages.as_slice()).collect();
+        let mut logits = core::mem::take(&mut self.logits);
+        let result = backend.step(&Batch { tokens: &self.tokens, tables: &tables }, &mut logits);
+        if let Err(fault) = result {
+            self.logits = logits;
+            self.forget();
+            return Err(fault);
+        }
+        let mut rows = logits.chunks_exact_mut(self.width.max(1));
+        for part in parts {
+            self.settle(part, &mut rows, choose, &mut stepped);
+        }
+        self.logits = logits;
+        Ok(stepped)
+    }
+
+    /// What each text brings: all that are being written first, then prompts in the order in which they joined.
+    fn plan(&mut self, most: usize, choose: &mut dyn Choose) -> Vec<Part> {
+        let mut parts: Vec<Part> = Vec::new();
+        let writing = |text: &Text| text.tokens.len() - text.computed == 1 && text.tokens.len() > text.prompt;
+        let ids = |texts: &BTreeMap<Id, Text>, wanted: bool| -> Vec<Id> {
+            texts.iter().filter(|(_, text)| writing(text) == wanted).map(|(id, _)| *id).collect()
+        };
+        let (writers, readers) = (ids(&self.texts, true), ids(&self.texts, false));
+        let mut room = most;
+        let guessing = writers.len() <= GUESS_TEXTS && readers.is_empty();
+        for id in writers.iter().copied() {
+            if room == 0 {
+                break;
+            }
+            let guess =
+                if guessing { self.guess(id, (room - 1).min(most / writers.len()), choose) } else { Vec::new() };
+            if let Some(part) = self.reserve(Part { id, own: 1, guess }, &parts) {
+                room -= 1 + part.guess.len();
+                parts.push(part);
+            }
+        }
+        let mut share = if writers.is_empty() { room } else { room.min(self.options.prompt_share) };
+        for id in readers {
+            let Some(text) = self.texts.get(&id) else { continue };
+            let own = (text.tokens.len() - text.computed).min(share);
+            if own == 0 {
+                break;
+            }
+            if let Some(part) = self.reserve(Part { id, own, guess: Vec::new() }, &parts) {
+                share -= part.own;
+                parts.push(part);
+            }
+        }
+        parts
+    }
+
+    fn guess(&self, id: Id, most: usize, choose: &mut dyn Choose) -> Vec<u32> {
+        let Some(text) = self.texts.get(&id) else { return Vec::new() };
+        let mut guess = choose.guess(id, &text.tokens, most);
+        if guess.is_empty() && self.options.lookup {
+            guess = text.lookup.guess(&text.tokens).to_vec();
+        }
+        guess.truncate(most.min((self.pages.len() * PAGE).saturating_sub(text.tokens.len() + 1)));
+        guess
+    }
+
+    /// Sees to it that a text has pages for its part; a guess is given up where there are none. `None` where the text
+    /// must wait.
+    fn reserve(&mut self, mut part: Part, parts: &[Part]) -> Option<Part> {
+        let mut text = self.texts.remove(&part.id)?;
+        let mut fits = true;
+        if text.computed == 0 {
+            self.recall(&mut text);
+        }
+        part.own = part.own.min(text.tokens.len() - text.computed);
+        while text.pages.len() * PAGE < text.computed + part.own + part.guess.len() {
+            if let Some(page) = self.page(&text) {
+                text.pages.push(page);
+            } else if !part.guess.is_empty() {
+                part.guess.clear();
+            } else if !self.push_out(part.id, parts) {
+                fits = false;
+                break;
+            }
+        }
+        self.texts.insert(part.id, text);
+        fits.then_some(part)
+    }
+
+    /// A free page; remembered beginnings make room.
+    fn page(&mut self, text: &Text) -> Option<u32> {
+        loop {
+            if let Some(page) = self.pages.take() {
+                return Some(page);
+            }
+            let standing = |place| place == text.place || self.texts.values().any(|text| text.place == place);
+            if !self.prefixes.forget(standing, &mut self.pages) {
+                return None;
+            }
+        }
+    }
+
+    /// Takes the pages of the text that joined last, if that was after `id` and it is not part of the step.
+    fn push_out(&mut self, id: Id, parts: &[Part]) -> bool {
+        let free = |(other, text): &(&Id, &mut Text)| {
+            **other > id && !text.pages.is_empty() && parts.iter().all(|part| part.id != **other)
+        };
+        match self.texts.iter_mut().rev().find(free) {
+            Some((_, text)) => {
+                text.drop_pages(&mut self.pages);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Takes over what is known of a text that has no pages. At least one token is left to compute: what is remembered
+    /// are keys and values, not logits.
+    fn recall(&mut self, text: &mut Text) {
+        if self.options.remember {
+            let known = &text.tokens[..text.tokens.len() - 1];
+            let (pages, place) = self.prefixes.find(known, &mut self.pages);
+            // It may hold some already, of which nothing was computed yet.
+            text.pages.drain(..).for_each(|page| self.pages.give_back(page));
+            (text.put, text.computed) = (pages.len(), pages.len() * PAGE);
+            (text.pages, text.place) = (pages, place);
+        }
+    }
+
+    /// Takes in what the step computed of one text.
+    fn settle<'l>(
+        &mut self,
+        part: Part,
+        rows: &mut impl Iterator<Item = &'l mut [f32]>,
+        choose: &mut dyn Choose,
+        stepped: &mut Stepped,
+    ) {
+        let Part { id, own, guess } = part;
+        let Some(text) = self.texts.get_mut(&id) else { return };
+        let before = text.computed;
+        text.computed += own;
+        stepped.prompt += text.computed.min(text.prompt).saturating_sub(before);
+        if text.computed < text.tokens.len() {
+            self.remember(id);
+            return;
+        }
+        let mut right = 0;
+        let mut end = None;
+        for i in 0..=guess.len() {
+            let Some(logits) = rows.next() else { break };
+            if end.is_some() || right < i {
+                // What was computed of a wrong guess; its row is passed over.
+                continue;
+            }
+            match choose.choose(id, &text.tokens, logits) {
+                Choice::Next(token) => {
+                    stepped.chosen += 1;
+                    text.tokens.push(token);
+                    if guess.get(i) == Some(&token) {
+                        right += 1;
+                        text.computed += 1;
+                    }
+                }
+                other => end = Some(other),
+            }
+        }
+        stepped.guessed += right;
+        text.lookup.learn(guess.len(), right);
+        self.remember(id);
+        match end {
+            Some(Choice::Replace(tokens)) => self.replace(id, tokens),
+            Some(_) => self.leave(id),
+            None => {}
+        }
+    }
+
+    /// Puts the whole pages of a text into the tree.
+    fn remember(&mut self, id: Id) {
+        let Some(text) = self.texts.get_mut(&id).filter(|_| self.options.remember) else { return };
+        let blocks = text.tokens[..text.computed].as_chunks::<PAGE>().0;
+        for (block, page) in blocks.iter().zip(&mut text.pages).skip(text.put) {
+            text.place = self.prefixes.put(text.place, block, page, &mut self.pages);
+            text.put += 1;
+        }
+    }
+
+    fn replace(&mut self, id: Id, tokens: Vec<u32>) {
+        let Some(mut text) = self.texts.remove(&id) else { return };
+        text.drop_pages(&mut self.pages);
+        text.prompt = text.prompt.min(tokens.len() - 1);
+        text.tokens = tokens;
+        self.recall(&mut text);
+        self.texts.insert(id, text);
+    }
+}
+
+impl Text {
+    fn drop_pages(&mut self, pages: &mut Pages) {
+        self.pages.drain(..).for_each(|page| pages.give_back(page));
+        (self.computed, self.put, self.place) = (0, 0, Place::ROOT);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::{vec, vec::Vec};
+
+    use super::*;
+
+    /// Remembers tokens in its pages as a model does keys and values; the logits of a token depend on all before it.
+    struct Memory {
+        pages: Vec<[u32; PAGE]>,
+        tokens_max: usize,
+        steps: usize,
+        computed: usize,
+    }
+
+    const WORDS: usize = 50;
+
+    impl Memory {
+        fn new(pages: usize, tokens_max: usize) -> Self {
+            Self { pages: vec![[u32::MAX; PAGE]; pages], tokens_max, steps: 0, computed: 0 }
+        }
+    }
+
+    /// The token that follows; texts repeat themselves often, so that guesses are right sometimes.
+    fn follows(text: impl Iterator<Item = u32>) -> u32 {
+        let (mut hash, mut len) = (7u32, 0u32);
+        let mut last = [0; 4];
+        for token in text {
+            hash = hash.wrapping_mul(31).wrapping_add(token);
+            last[len as usize % 4] = token;
+            len += 1;
+        }
+        if len % 16 < 11 { (last.iter().sum::<u32>() + 1) % WORDS as u32 } else { hash % WORDS as u32 }
+    }
+
+    impl Backend for Memory {
+        fn tokens_max(&self) -> usize {
+            self.tokens_max
+        }
+        fn pages(&self) -> usize {
+            self.pages.len()
+        }
+        fn step(&mut self, batch: &Batch<'_>, out: &mut Vec<f32>) -> Result<(), Fault> {
+            out.clear();
+            self.steps += 1;
+            self.computed += batch.tokens.len();
+            assert!(!batch.tokens.is_empty() && batch.tokens.len() <= self.tokens_max);
+            for token in batch.tokens {
+                let (table, at) = (batch.tables[token.sequence as usize], token.position as usize);
+                self.pages[table[at / PAGE] as usize][at % PAGE] = token.id;
+            }
+            for token in batch.tokens.iter().filter(|token| token.output) {
+                let table = batch.tables[token.sequence as usize];
+                let before = (0..=token.position as usize).map(|at| self.pages[table[at / PAGE] as usize][at % PAGE]);
+                let next = follows(before);
+                out.extend((0..WORDS).map(|word| if word as u32 == next { 1.0 } else { 0.0 }));
+            }
+            Ok(())
+        }
+    }
+
+    /// Writes until a text has its length.
+    struct Until(BTreeMap<Id, (usize, Vec<u32>)>);
+
+    impl Choose for Until {
+        fn choose(&mut self, id: Id, tokens: &[u32], logits: &mut [f32]) -> Choice {
+            let (len, text) = self.0.get_mut(&id).unwrap();
+            assert_eq!(*text, tokens);
+            let next = logits.iter().position(|x| *x == 1.0).unwrap() as u32;
+            text.push(next);
+            if text.len() == *len { Choice::End } else { Choice::Next(next) }
+        }
+    }
+
+    fn alone(prompt: &[u32], len: usize) -> Vec<u32> {
+        let mut text = prompt.to_vec();
+        while text.len() < len {
+            text.push(follows(text.iter().copied()));
+        }
+        text
+    }
+
+    /// Runs texts that join at any time, on few pages; every one must end as it would alone.
+    fn run(seed: u32, pages: usize, options: Options) -> (Memory, Stepped) {
+        let mut state = seed;
+        let mut chance = |below: usize| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) as usize % below
+        };
+        let mut backend = Memory::new(pages, 48);
+        let mut batcher = Batcher::new(pages, WORDS, options);
+        let (mut until, mut total, mut waiting) = (Until(BTreeMap::new()), Stepped::default(), 24);
+        let mut prompts = BTreeMap::new();
+        let shared: Vec<u32> = (0..100).map(|i| i % 13).collect();
+        while waiting > 0 || !batcher.is_empty() {
+            if waiting > 0 && chance(3) == 0 {
+                waiting -= 1;
+                let mut prompt = shared[..chance(100)].to_vec();
+                prompt.extend((0..1 + chance(40)).map(|_| chance(WORDS) as u32));
+                let len = prompt.len() + 1 + chance(60);
+                let id = batcher.join(prompt.clone());
+                until.0.insert(id, (len, prompt.clone()));
+                prompts.insert(id, prompt);
+            }
+            let stepped = batcher.step(&mut backend, &mut until).unwrap();
+            total.guessed += stepped.guessed;
+            total.chosen += stepped.chosen;
+        }
+        for (id, (len, text)) in until.0 {
+            assert_eq!(text, alone(&prompts[&id], len));
+        }
+        batcher.forget();
+        assert_eq!(batcher.pages().0, 0, "every page comes back");
+        (backend, total)
+    }
+
+    #[test]
+    fn every_text_ends_as_it_would_alone() {
+        for seed in 0..40 {
+            for pages in [8, 20, 200] {
+                for lookup in [false, true] {
+                    run(seed, pages, Options { lookup, ..Options::default() });
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_computed_is_not_computed_again() {
+        let with = run(3, 200, Options::default()).0.computed;
+        let without = run(3, 200, Options { remember: false, ..Options::default() }).0.computed;
+        assert!(with * 4 < without * 3, "{with} of {without}");
+    }
+
+    #[test]
+    fn guesses_save_steps_and_change_nothing() {
+        let prompt: Vec<u32> = (0..40).collect();
+        let steps = |lookup| {
+            let mut backend = Memory::new(20, 48);
+            let mut batcher = Batcher::new(20, WORDS, Options { lookup, ..Options::default() });
+            let id = batcher.join(prompt.clone());
+            let mut until = Until(BTreeMap::from([(id, (400, prompt.clone()))]));
+            while !batcher.is_empty() {
+                batcher.step(&mut backend, &mut until).unwrap();
+            }
+            assert_eq!(until.0[&id].1, alone(&prompt, 400));
+            backend.steps
+        };
+        assert!(steps(true) < steps(false), "{} and {}", steps(true), steps(false));
+    }
+
+    #[test]
+    fn a_second_turn_computes_only_what_is_new() {
+        let (mut backend, mut batcher) = (Memory::new(40, 48), Batcher::new(40, WORDS, Options::default()));
+        let turn = |batcher: &mut Batcher, backend: &mut Memory, prompt: Vec<u32>| {
+            let id = batcher.join(prompt.clone());
+            let known = batcher.known(id);
+            let mut until = Until(BTreeMap::from([(id, (prompt.len() + 20, prompt))]));
+            while !batcher.is_empty() {
+                batcher.step(backend, &mut until).unwrap();
+            }
+            (known, until.0.remove(&id).unwrap().1)
+        };
+        let (known, mut text) = turn(&mut batcher, &mut backend, (0..300).map(|i| i % 50).collect());
+        assert_eq!(known, 0);
+        text.extend([1, 2, 3]);
+        let (known, _) = turn(&mut batcher, &mut backend, text);
+        assert_eq!(known, 319 / PAGE * PAGE);
+    }
+}
