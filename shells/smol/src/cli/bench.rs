@@ -3,7 +3,11 @@
 use std::time::Instant;
 
 use lexopt::{Arg, Parser, ValueExt};
-use tutu_llm::backend::{Backend, Batch, PAGE, Token};
+use tutu_llm::{
+    backend::{Backend, Batch, PAGE, Token},
+    batch::{self, Batcher, Choice, Choose, Id},
+    sample,
+};
 
 use super::{Error, args};
 use crate::engine::{Engine, Options};
@@ -11,17 +15,19 @@ use crate::engine::{Engine, Options};
 struct Wanted {
     prompt: usize,
     generate: usize,
+    streams: usize,
     json: bool,
 }
 
 pub fn run(mut parser: Parser) -> Result<(), Error> {
-    let mut wanted = Wanted { prompt: 512, generate: 128, json: false };
+    let mut wanted = Wanted { prompt: 512, generate: 128, streams: 0, json: false };
     let (mut model, mut options) = (None, Options::default());
     while let Some(arg) = parser.next()? {
         match arg {
             Arg::Long("threads") | Arg::Short('t') => options.threads = args::value(&mut parser)?,
             Arg::Long("prompt") | Arg::Short('p') => wanted.prompt = args::value(&mut parser)?,
             Arg::Long("gen") | Arg::Short('n') => wanted.generate = args::value(&mut parser)?,
+            Arg::Long("streams") => wanted.streams = args::value(&mut parser)?,
             Arg::Long("json") => wanted.json = true,
             Arg::Value(name) if model.is_none() => model = Some(name.string()?),
             other => return Err(other.unexpected().into()),
@@ -29,6 +35,7 @@ pub fn run(mut parser: Parser) -> Result<(), Error> {
     }
     let model = model.ok_or_else(|| Error::usage("bench needs a model"))?;
     options.context = wanted.prompt.max(wanted.generate).max(1) + 1;
+    options.texts = wanted.streams.max(1);
     let mut engine = Engine::open(&args::model(&model, true)?.sources, options)?;
     let load_ms = engine.load().as_secs_f64() * 1000.0;
     let vocabulary = engine.facts().vocabulary;
@@ -37,19 +44,27 @@ pub fn run(mut parser: Parser) -> Result<(), Error> {
     speed(backend, vocabulary, wanted.prompt.min(16), 2)?;
     let prompt = speed(backend, vocabulary, wanted.prompt, 0)?;
     let generate = speed(backend, vocabulary, 0, wanted.generate)?;
+    let streams = if wanted.streams > 0 { Some(streams(backend, vocabulary, &wanted)?) } else { None };
     let peak = tutu_os::memory_peak().unwrap_or(0);
     if wanted.json {
-        let report = serde_json::json!({
+        let mut report = serde_json::json!({
             "load_ms": load_ms,
             "prompt": { "tokens": wanted.prompt, "tokens_per_s": prompt },
             "gen": { "tokens": wanted.generate, "tokens_per_s": generate },
             "peak_rss_bytes": peak,
         });
+        if let Some(speed) = streams {
+            report["streams"] = wanted.streams.into();
+            report["total_tokens_per_s"] = speed.into();
+        }
         println!("{report}");
     } else {
         println!("load        {load_ms:>10.1} ms");
         println!("prompt      {prompt:>10.1} tokens/s  ({} tokens)", wanted.prompt);
         println!("generation  {generate:>10.1} tokens/s  ({} tokens)", wanted.generate);
+        if let Some(speed) = streams {
+            println!("{:<4} streams{speed:>10.1} tokens/s in all", wanted.streams);
+        }
         println!("peak memory {:>10.1} MiB", peak as f64 / f64::from(1 << 20));
     }
     Ok(())
@@ -84,3 +99,33 @@ fn speed(backend: &mut dyn Backend, vocabulary: usize, prompt: usize, generate: 
     }
     Ok(all as f64 / start.elapsed().as_secs_f64())
 }
+
+/// Tokens a second of all texts together, written at once through the batcher: from the first token of the first one to
+/// the last of the last one, prompts of 16 tokens among them, no two alike.
+fn streams(backend: &mut dyn Backend, vocabulary: usize, wanted: &Wanted) -> Result<f64, Error> {
+    struct Count {
+        generate: usize,
+        vocabulary: usize,
+    }
+    impl Choose for Count {
+        fn choose(&mut self, id: Id, tokens: &[u32], logits: &mut [f32]) -> Choice {
+            // The logits must be looked at as a sampler does; texts that are all alike would share their beginnings.
+            let best = sample::best(logits) as usize + id.0 as usize;
+            let done = tokens.len() + 1 >= STREAM_PROMPT + self.generate;
+            if done { Choice::End } else { Choice::Next((best % self.vocabulary) as u32) }
+        }
+    }
+    let generate = wanted.generate.max(1).min(wanted.prompt.max(wanted.generate).saturating_sub(STREAM_PROMPT).max(1));
+    let mut batcher = Batcher::new(backend.pages(), vocabulary, batch::Options::default());
+    for stream in 0..wanted.streams {
+        batcher.join((0..STREAM_PROMPT).map(|i| ((stream * 977 + i * 7919) % vocabulary) as u32).collect());
+    }
+    let mut count = Count { generate, vocabulary };
+    let (start, mut tokens) = (Instant::now(), 0);
+    while !batcher.is_empty() {
+        tokens += batcher.step(backend, &mut count).map_err(Error::failed)?.chosen;
+    }
+    Ok((tokens + wanted.streams) as f64 / start.elapsed().as_secs_f64())
+}
+
+const STREAM_PROMPT: usize = 16;

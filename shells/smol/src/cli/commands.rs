@@ -98,6 +98,7 @@ pub const ALL: &[Command] = &[
             ("--threads N", "threads (as many as this process may use)"),
             ("--prompt N", "tokens of the prompt (512)"),
             ("--gen N", "tokens to generate (128)"),
+            ("--streams N", "also write N texts at once, as a server does"),
             ("--json", "print one JSON object"),
         ],
         run: bench::run,

@@ -47,6 +47,8 @@ pub struct Options {
     pub device: Device,
     /// Positions of one conversation; 0 for what the model was trained with.
     pub context: usize,
+    /// Conversations that are held at once; each may use the whole context.
+    pub texts: usize,
     /// Tokens of a step at most.
     pub batch: usize,
     /// Threads; 0 for as many as this process may use.
@@ -59,7 +61,15 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { device: Device::Cpu, context: 4096, batch: 128, threads: 0, kv: tutu_cpu::KvKind::F16, isa: None }
+        Self {
+            device: Device::Cpu,
+            context: 4096,
+            texts: 1,
+            batch: 128,
+            threads: 0,
+            kv: tutu_cpu::KvKind::F16,
+            isa: None,
+        }
     }
 }
 
@@ -90,7 +100,7 @@ impl Engine {
             0 => model.facts.context,
             wanted => wanted.min(model.facts.context),
         };
-        let pages = context.div_ceil(PAGE);
+        let pages = context.div_ceil(PAGE) * options.texts.max(1);
         // An encoder sees a text in one step or not at all.
         let batch = if model.plan.caches.is_empty() { context } else { options.batch };
         let tokens_max = batch.clamp(1, context);
