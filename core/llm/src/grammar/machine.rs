@@ -74,6 +74,8 @@ pub struct Machine {
     now: State,
     /// Bytes that may still follow.
     left: u32,
+    /// The same, as [`Self::limit`] says.
+    limit: u32,
     nodes: Vec<Node>,
     node_ids: HashTable<u32>,
     states: Vec<Known>,
@@ -106,6 +108,7 @@ pub struct Mark {
     stacks: Vec<(u32, Vec<(u32, u32)>)>,
     may_end: bool,
     left: u32,
+    limit: u32,
 }
 
 impl Machine {
@@ -115,6 +118,7 @@ impl Machine {
             grammar,
             now: 0,
             left: BYTES_MAX,
+            limit: u32::MAX,
             nodes: Vec::new(),
             node_ids: HashTable::new(),
             states: Vec::new(),
@@ -128,6 +132,7 @@ impl Machine {
         machine.scratch.work.push((start, BOTTOM));
         machine.close();
         machine.now = machine.state();
+        machine.left = machine.left.max(machine.bytes_min());
         machine
     }
 
@@ -136,9 +141,15 @@ impl Machine {
         &self.grammar
     }
 
-    /// Lets so many bytes follow at most. Where the end needs more, what it needs.
+    /// Lets so many bytes follow at most, whatever was said before. Where the end needs more, what it needs.
+    ///
+    /// A token has at least one byte: whoever says before each token how many tokens are left never has to cut.
     pub fn limit(&mut self, bytes: u32) {
-        self.left = bytes.max(self.bytes_min());
+        self.limit = bytes.max(self.bytes_min());
+    }
+
+    fn left(&self) -> u32 {
+        self.left.min(self.limit)
     }
 
     /// The fewest bytes to the end.
@@ -154,7 +165,7 @@ impl Machine {
     /// Whether nothing may follow, and the text ends here.
     pub fn is_done(&self) -> bool {
         let known = &self.states[self.now as usize];
-        known.may_end && (known.from == known.to || self.left == 0)
+        known.may_end && (known.from == known.to || self.left() == 0)
     }
 
     /// Whether all of `bytes` may follow; some must.
@@ -166,7 +177,9 @@ impl Machine {
     pub fn accept(&mut self, bytes: &[u8]) -> bool {
         let Some(state) = self.follow(bytes) else { return false };
         self.now = state;
-        self.left -= bytes.len() as u32;
+        let taken = bytes.len() as u32;
+        self.left -= taken;
+        self.limit -= taken.min(self.limit);
         if self.states.len() > STATES_MAX || self.nodes.len() > NODES_MAX {
             self.forget();
         }
@@ -175,9 +188,10 @@ impl Machine {
 
     fn follow(&mut self, bytes: &[u8]) -> Option<State> {
         let mut state = self.now;
+        let left = u64::from(self.left());
         for (at, &byte) in bytes.iter().enumerate() {
             state = self.step(state, byte);
-            let left = u64::from(self.left).checked_sub(at as u64 + 1)?;
+            let left = left.checked_sub(at as u64 + 1)?;
             if state == DEAD || u64::from(self.states[state as usize].bytes) > left {
                 return None;
             }
@@ -199,12 +213,12 @@ impl Machine {
             list
         };
         let stacks = stacks.iter().map(|&(step, node)| (step, below(node))).collect();
-        Mark { stacks, may_end: known.may_end, left: self.left }
+        Mark { stacks, may_end: known.may_end, left: self.left, limit: self.limit }
     }
 
     /// Comes back to where it was marked.
     pub fn rewind(&mut self, mark: &Mark) {
-        self.left = mark.left;
+        (self.left, self.limit) = (mark.left, mark.limit);
         self.now = self.import(mark);
     }
 
@@ -237,13 +251,13 @@ impl Machine {
     /// Sets in `mask` which tokens may follow; the ends of a generation where the text may end.
     pub fn mask(&mut self, vocabulary: &Vocabulary, mask: &mut Mask) {
         if let Some(cached) = self.masks.get(&self.now)
-            && cached.left_min <= self.left
+            && cached.left_min <= self.left()
         {
             mask.clone_from(&cached.mask);
             return;
         }
         let now = self.now;
-        let (left, may_end) = (self.left, self.may_end());
+        let (left, may_end) = (self.left(), self.may_end());
         let left_min = vocabulary.mask(self, now, left, may_end, mask);
         if let Some(left_min) = left_min {
             if self.masks.len() == MASKS_MAX {

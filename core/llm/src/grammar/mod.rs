@@ -5,9 +5,9 @@
 //! [`Machine`] follows it byte by byte and says which tokens of a [`Vocabulary`] may come next.
 
 mod chars;
+mod guide;
 pub mod json;
 mod machine;
-mod object;
 mod program;
 mod rules;
 mod vocabulary;
@@ -16,8 +16,8 @@ use alloc::string::String;
 use core::fmt;
 
 pub use chars::Chars;
+pub use guide::Guide;
 pub use machine::{BYTES_MAX, Machine, Mark};
-pub use object::Json;
 pub use program::Grammar;
 pub use rules::{Expr, Rules};
 pub use vocabulary::{Mask, Vocabulary};

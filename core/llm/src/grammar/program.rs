@@ -395,15 +395,7 @@ impl<'a> Writer<'a> {
     fn grammar(self, root: usize) -> Grammar {
         let (classes, examples) = classes(&self.steps, &self.sets);
         let costs = vec![NEVER; self.steps.len()];
-        Grammar {
-            steps: self.steps,
-            sets: self.sets,
-            starts: self.starts,
-            costs,
-            classes,
-            examples,
-            root: root as u32,
-        }
+        Grammar { steps: self.steps, sets: self.sets, starts: self.starts, costs, classes, examples, root: root as u32 }
     }
 }
 
@@ -415,7 +407,9 @@ fn classes(steps: &[Step], sets: &[Bytes]) -> ([u8; 256], Vec<u8>) {
         // Every class that lies on both sides is cut in two.
         let mut renamed: [Option<u8>; 256] = [None; 256];
         let mut outside = [false; 256];
-        (0..=255u8).filter(|&byte| !set.contains(byte)).for_each(|byte| outside[usize::from(classes[usize::from(byte)])] = true);
+        (0..=255u8)
+            .filter(|&byte| !set.contains(byte))
+            .for_each(|byte| outside[usize::from(classes[usize::from(byte)])] = true);
         for byte in (0..=255u8).filter(|&byte| set.contains(byte)) {
             let class = usize::from(classes[usize::from(byte)]);
             if outside[class] {

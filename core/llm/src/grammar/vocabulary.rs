@@ -66,7 +66,11 @@ pub struct Vocabulary {
     nodes: Vec<Node>,
     /// Ids in the order of their bytes.
     ids: Vec<u32>,
+    /// Sorted.
     ends: Vec<u32>,
+    /// The bytes of all tokens, and where each token's lie.
+    text: Vec<u8>,
+    spans: Vec<(u32, u32)>,
     /// How many tokens there are of any kind.
     len: usize,
     depth_max: usize,
@@ -108,8 +112,11 @@ impl Vocabulary {
         let mut open: Vec<usize> = Vec::new();
         let mut last: &[u8] = &[];
         let mut ids = Vec::with_capacity(pieces.len());
+        let (mut text, mut spans) = (Vec::new(), vec![(0, 0); len]);
         for (id, piece) in &pieces {
             let piece = piece.as_ref();
+            spans[*id as usize] = (text.len() as u32, (text.len() + piece.len()) as u32);
+            text.extend_from_slice(piece);
             let common = last.iter().zip(piece).take_while(|(a, b)| a == b).count();
             for at in open.drain(common..) {
                 nodes[at].after = nodes.len() as u32;
@@ -126,7 +133,19 @@ impl Vocabulary {
         let depth_max = nodes.iter().map(|node| usize::from(node.depth)).max().unwrap_or(0);
         // The end of the last node's ids.
         nodes.push(Node { after: count + 1, ids: ids.len() as u32, depth: 0, byte: 0 });
-        Self { nodes, ids, ends: ends.into_iter().filter(|&id| known(id)).collect(), len, depth_max }
+        let mut ends: Vec<u32> = ends.into_iter().filter(|&id| known(id)).collect();
+        ends.sort_unstable();
+        Self { nodes, ids, ends, text, spans, len, depth_max }
+    }
+
+    /// The bytes that a token stands for; none where it stands for no text.
+    pub fn piece(&self, id: u32) -> &[u8] {
+        self.spans.get(id as usize).map_or(&[], |&(from, to)| &self.text[from as usize..to as usize])
+    }
+
+    /// Whether the token ends a generation.
+    pub fn is_end(&self, id: u32) -> bool {
+        self.ends.binary_search(&id).is_ok()
     }
 
     /// How many tokens there are of any kind.

@@ -30,6 +30,15 @@ pub struct Candidate {
     pub share: f32,
 }
 
+/// What the next token must fit.
+pub trait Constraint {
+    /// Whether it may be this one.
+    fn allows(&mut self, id: u32) -> bool;
+
+    /// Makes the logits of all tokens that it may not be negative infinity.
+    fn restrict(&mut self, logits: &mut [f32]);
+}
+
 /// Chooses tokens; remembers the last ones, its chance, and mirostat's aim.
 #[derive(Clone, Debug)]
 pub struct Sampler {
@@ -63,24 +72,21 @@ impl Sampler {
 
     /// Chooses from the logits of the whole vocabulary, which it changes by bias and penalties.
     pub fn sample(&mut self, logits: &mut [f32]) -> u32 {
-        self.sample_where(logits, |_| true)
+        self.adjust(logits);
+        self.choose(logits)
     }
 
-    /// Chooses among the tokens that `allowed` lets through. What is chosen freely is tried first, so that the
-    /// test of the whole vocabulary is paid for only when a grammar disagrees with the model.
+    /// Chooses among the tokens that `constraint` allows. What is chosen freely is tried first, so that the whole
+    /// vocabulary is looked at only when the constraint disagrees with the model.
     ///
-    /// Where nothing is allowed, chooses the best of all: the caller's grammar then has no way on.
-    pub fn sample_where(&mut self, logits: &mut [f32], allowed: impl Fn(u32) -> bool) -> u32 {
+    /// Where nothing is allowed, chooses the first token of all: the caller's constraint then has no way on.
+    pub fn sample_within(&mut self, logits: &mut [f32], constraint: &mut dyn Constraint) -> u32 {
         self.adjust(logits);
         let id = self.choose(logits);
-        if allowed(id) {
+        if constraint.allows(id) {
             return id;
         }
-        for (id, logit) in logits.iter_mut().enumerate() {
-            if *logit > f32::NEG_INFINITY && !allowed(id as u32) {
-                *logit = f32::NEG_INFINITY;
-            }
-        }
+        constraint.restrict(logits);
         self.choose(logits)
     }
 

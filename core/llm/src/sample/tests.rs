@@ -88,15 +88,24 @@ fn mirostat_holds_the_surprise() {
 }
 
 #[test]
-fn a_grammar_is_asked_for_the_free_choice_first() {
+fn a_constraint_is_asked_for_the_free_choice_first() {
+    /// Allows one token; counts how often all were looked at.
+    struct Only(u32, usize);
+    impl Constraint for Only {
+        fn allows(&mut self, id: u32) -> bool {
+            id == self.0
+        }
+        fn restrict(&mut self, logits: &mut [f32]) {
+            self.1 += 1;
+            let refused = logits.iter_mut().enumerate().filter(|(id, _)| *id as u32 != self.0);
+            refused.for_each(|(_, logit)| *logit = f32::NEG_INFINITY);
+        }
+    }
     let mut sampler = Sampler::new(Config { temperature: 0.0, ..config() }).unwrap();
-    let asked = core::cell::Cell::new(0);
-    let id = sampler.sample_where(&mut [0.0, 5.0, 1.0], |id| {
-        asked.set(asked.get() + 1);
-        id == 1
-    });
-    assert_eq!((id, asked.get()), (1, 1));
-    assert_eq!(sampler.sample_where(&mut [0.0, 5.0, 1.0], |id| id != 1), 2);
+    let mut only = Only(1, 0);
+    assert_eq!((sampler.sample_within(&mut [0.0, 5.0, 1.0], &mut only), only.1), (1, 0));
+    let mut only = Only(2, 0);
+    assert_eq!((sampler.sample_within(&mut [0.0, 5.0, 1.0], &mut only), only.1), (2, 1));
 }
 
 #[test]

@@ -11,7 +11,7 @@ use tutu_node::work::models::{
 };
 
 use super::{
-    Error, args, create, modelfile, models,
+    Error, args, create, format, modelfile, models,
     run::{Settings, answer, watch_interrupts},
 };
 use crate::engine::{Engine, Options};
@@ -183,9 +183,8 @@ impl Talk {
                 self.model.sources.template = Some(value.into());
                 eprintln!("Set prompt template.");
             }
-            "format" if value == "json" => self.settings.json = true,
-            "format" => return Err(Error::failed(format!("the format is {value:?}, and may be json"))),
-            "noformat" => self.settings.json = false,
+            "format" => self.settings.grammar = Some(format::grammar(value)?),
+            "noformat" => self.settings.grammar = None,
             "verbose" => self.settings.verbose = true,
             "quiet" => self.settings.verbose = false,
             "wordwrap" => self.settings.wrap = true,

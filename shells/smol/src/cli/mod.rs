@@ -8,6 +8,7 @@ mod commands;
 mod config;
 mod create;
 mod error;
+mod format;
 mod help;
 mod human;
 mod modelfile;

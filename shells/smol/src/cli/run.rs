@@ -2,14 +2,17 @@
 
 use std::{
     io::{IsTerminal, Read, Write},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use lexopt::{Arg, Parser, ValueExt};
 use serde_json::{Map, Value};
-use tutu_llm::{chat::Message, sample};
+use tutu_llm::{chat::Message, grammar::Grammar, sample};
 
-use super::{Error, args, chat, human};
+use super::{Error, args, chat, format, human};
 use crate::engine::{Engine, Finished, Flow, Request};
 
 /// What `run` takes.
@@ -52,8 +55,8 @@ pub struct Settings {
     pub stop: Vec<String>,
     /// Tokens that stay when the context shifts.
     pub keep: usize,
-    /// One JSON object.
-    pub json: bool,
+    /// What an answer must look like.
+    pub grammar: Option<Arc<Grammar>>,
     /// Counts and speeds.
     pub verbose: bool,
     /// Lines are broken at words.
@@ -74,7 +77,7 @@ impl Default for Settings {
             predict: None,
             stop: Vec::new(),
             keep: 4,
-            json: false,
+            grammar: None,
             verbose: false,
             wrap: true,
             system: None,
@@ -154,7 +157,7 @@ pub static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 pub fn run(mut parser: Parser) -> Result<(), Error> {
     let (mut words, mut options, mut flags) = (Vec::new(), args::options()?, Vec::new());
-    let (mut json, mut verbose, mut wrap, mut system) = (false, false, true, None);
+    let (mut grammar, mut verbose, mut wrap, mut system) = (None, false, true, None);
     while let Some(arg) = parser.next()? {
         match arg {
             Arg::Long("verbose") => verbose = true,
@@ -162,10 +165,7 @@ pub fn run(mut parser: Parser) -> Result<(), Error> {
             Arg::Long("system") => system = Some(parser.value()?.string()?),
             Arg::Long("threads") => options.threads = args::value(&mut parser)?,
             Arg::Long("keepalive") => drop(parser.value()?),
-            Arg::Long("format") => match parser.value()?.string()?.as_str() {
-                "json" => json = true,
-                other => return Err(Error::usage(format!("the format is {other:?}, and may be json"))),
-            },
+            Arg::Long("format") => grammar = Some(format::grammar(&parser.value()?.string()?)?),
             Arg::Long(flag) => {
                 let known = FLAGS.iter().any(|(text, _)| text[2..].split(' ').next() == Some(flag));
                 if !known {
@@ -183,7 +183,7 @@ pub fn run(mut parser: Parser) -> Result<(), Error> {
         return Err(Error::usage("run needs a model"));
     }
     let model = args::model(&words.remove(0), args::settings()?.flag("models.auto_pull").unwrap_or(true))?;
-    let mut settings = Settings { json, verbose, wrap, context: options.context, ..Settings::default() };
+    let mut settings = Settings { grammar, verbose, wrap, context: options.context, ..Settings::default() };
     settings.take_model(&model);
     settings.system = system.or(settings.system);
     for (key, text) in flags {
@@ -249,7 +249,7 @@ pub fn answer(engine: &mut Engine, settings: &Settings, messages: &mut Vec<Messa
         sampling,
         predict: settings.predict,
         stop: settings.stop.clone(),
-        json: settings.json,
+        grammar: settings.grammar.clone(),
         shift: true,
         keep: settings.keep,
     };

@@ -1,10 +1,13 @@
 //! One answer: prefill, then token by token until something ends it.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tutu_llm::{
     backend::{Batch, PAGE, Token},
-    grammar::Json,
+    grammar::{Grammar, Guide, Vocabulary},
     sample::{self, Sampler},
     token::stream::Stream,
 };
@@ -22,8 +25,8 @@ pub struct Request {
     pub predict: Option<usize>,
     /// Texts that end the answer and are not part of it.
     pub stop: Vec<String>,
-    /// Whether the answer must be one JSON object.
-    pub json: bool,
+    /// What the answer must look like; it then ends within the context.
+    pub grammar: Option<Arc<Grammar>>,
     /// Whether the oldest tokens give way when the context is full.
     pub shift: bool,
     /// Tokens at the start that stay when the context shifts.
@@ -95,7 +98,7 @@ impl Engine {
         let start = Instant::now();
         let mut counts = Counts { prompt: request.prompt.len(), ..Counts::default() };
         let mut sampler = Sampler::new(request.sampling.clone()).map_err(Error::Sampling)?;
-        let mut json = request.json.then(Json::new);
+        let mut guide = request.grammar.clone().map(|grammar| Guide::new(grammar, self.vocabulary()));
         let mut stream = Stream::new(&request.stop);
         if request.prompt.len() >= self.context {
             return Err(Error::TooLong { tokens: request.prompt.len(), context: self.context });
@@ -107,10 +110,13 @@ impl Engine {
         counts.cached = self.read(&request.prompt, &mut logits)?;
         let prompt = start.elapsed();
 
-        let most = request.predict.unwrap_or(usize::MAX);
+        let mut most = request.predict.unwrap_or(usize::MAX);
+        if guide.is_some() {
+            most = most.min(self.context - request.prompt.len());
+        }
         let mut reason = Reason::Length;
         while counts.generated < most {
-            let id = self.choose(&mut sampler, json.as_mut(), &mut logits);
+            let id = choose(&mut sampler, guide.as_mut(), most - counts.generated, &mut logits);
             counts.generated += 1;
             if self.tokenizer.is_end(id) {
                 reason = Reason::Stop;
@@ -118,7 +124,7 @@ impl Engine {
             }
             sampler.accept(id);
             let (flow, stopped) = emit(&mut stream, &self.tokenizer.piece(id), on_text);
-            if stopped || json.as_ref().is_some_and(Json::is_complete) {
+            if stopped || guide.as_ref().is_some_and(Guide::is_done) {
                 reason = Reason::Stop;
                 break;
             }
@@ -206,19 +212,19 @@ impl Engine {
         Ok(())
     }
 
-    /// The next token; with `json`, one that the grammar allows.
-    fn choose(&self, sampler: &mut Sampler, json: Option<&mut Json>, logits: &mut [f32]) -> u32 {
-        let Some(json) = json else {
-            return sampler.sample(logits);
-        };
-        let id = sampler.sample_where(logits, |id| {
-            if self.tokenizer.is_end(id) { json.is_complete() } else { json.allows(&self.tokenizer.piece(id)) }
-        });
-        if !self.tokenizer.is_end(id) {
-            json.accept(&self.tokenizer.piece(id));
-        }
-        id
+    /// The tokens as a grammar needs them, made when they are first needed.
+    fn vocabulary(&mut self) -> Arc<Vocabulary> {
+        self.vocabulary.get_or_insert_with(|| Arc::new(Vocabulary::of(&self.tokenizer))).clone()
     }
+}
+
+/// The next token; with a guide, one that it allows, `left` tokens before the end.
+fn choose(sampler: &mut Sampler, guide: Option<&mut Guide>, left: usize, logits: &mut [f32]) -> u32 {
+    let Some(guide) = guide else { return sampler.sample(logits) };
+    guide.limit(left);
+    let id = sampler.sample_within(logits, guide);
+    guide.accept(id);
+    id
 }
 
 /// Passes on what became certain; answers the reader's wish and whether a stop text came.

@@ -18,6 +18,7 @@ use tutu_llm::{
     arch, backend,
     backend::{Backend, PAGE},
     chat::{Message, Segment},
+    grammar::Vocabulary,
     sample,
     token::{self, Special, Tokenizer},
 };
@@ -39,6 +40,7 @@ pub struct Engine {
     /// The pages of the one conversation, in order.
     table: Vec<u32>,
     batch: Vec<backend::Token>,
+    vocabulary: Option<Arc<Vocabulary>>,
     load: Duration,
     /// The same, until an answer has told it.
     unreported_load: Duration,

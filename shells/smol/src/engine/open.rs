@@ -129,6 +129,7 @@ impl Engine {
             cached: Vec::with_capacity(context),
             table: (0..pages as u32).collect(),
             batch: Vec::with_capacity(tokens_max),
+            vocabulary: None,
             load,
             unreported_load: load,
         })
