@@ -106,8 +106,9 @@ fn the_fast_path_is_as_near_the_truth_as_the_peer() {
 }
 
 fn generate(engine: &mut Engine, prompt: &str, sampling: sample::Config, json: bool, predict: usize) -> String {
+    let grammar = json.then(|| std::sync::Arc::new(tutu_llm::grammar::json::object()));
     let prompt = engine.prompt(&[Message::new("user", prompt)]).unwrap();
-    let request = Request { prompt, sampling, predict: Some(predict), stop: vec![], json, shift: true, keep: 4 };
+    let request = Request { prompt, sampling, predict: Some(predict), stop: vec![], grammar, shift: true, keep: 4 };
     let mut text = String::new();
     let push = &mut |piece: &str| {
         text.push_str(piece);
@@ -136,7 +137,7 @@ fn a_conversation_goes_on_when_the_context_is_full() {
     let Some(mut engine) = open(SMOLLM2, Options { context: 64, ..small() }) else { return };
     let sampling = sample::Config { temperature: 0.0, ..sample::Config::default() };
     let prompt = vec![504, 2365, 6354];
-    let request = Request { prompt, sampling, predict: Some(150), stop: vec![], json: false, shift: true, keep: 4 };
+    let request = Request { prompt, sampling, predict: Some(150), stop: vec![], grammar: None, shift: true, keep: 4 };
     let finished = engine.generate(&request, &mut |_| Flow::Continue).unwrap();
     assert!(finished.counts.generated > 64 || finished.reason == tutu::engine::Reason::Stop, "{finished:?}");
 }

@@ -29,13 +29,7 @@ pub fn object() -> Grammar {
 pub(super) struct Json {
     /// What may stand between the parts.
     pub(super) space: usize,
-    /// One character of a string, as itself or escaped.
-    pub(super) letter: usize,
-    pub(super) string: usize,
-    pub(super) number: usize,
     pub(super) object: usize,
-    pub(super) array: usize,
-    pub(super) value: usize,
 }
 
 impl Json {
@@ -45,7 +39,7 @@ impl Json {
         let string = rules.add("string", quoted(Expr::Rule(letter).repeated(0, None)));
         let number = rules.add("number", number());
         let [object, array, value] = ["object", "array", "value"].map(|name| rules.declare(name));
-        let json = Self { space, letter, string, number, object, array, value };
+        let json = Self { space, object };
         let pair = rules.add("pair", Expr::Seq(json.pair(Expr::Rule(string), Expr::Rule(value))));
         rules.set(object, json.braced(b"{}", json.list(Expr::Rule(pair)).optional()));
         let item = rules.add("item", Expr::Seq(vec![Expr::Rule(value), Expr::Rule(space)]));

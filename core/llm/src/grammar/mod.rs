@@ -19,7 +19,7 @@ pub use chars::Chars;
 pub use guide::Guide;
 pub use machine::{BYTES_MAX, Machine, Mark};
 pub use program::Grammar;
-pub use rules::{Expr, Rules};
+pub use rules::{Expr, Rules, words};
 pub use vocabulary::{Mask, Vocabulary};
 
 /// Why rules are no grammar.

@@ -97,7 +97,7 @@ impl Expr {
 
 /// Bytes that `Alt` chooses among, folded where they begin alike: a long list of words costs no more to follow than
 /// one word.
-pub(super) fn words(mut words: Vec<Vec<u8>>) -> Expr {
+pub fn words(mut words: Vec<Vec<u8>>) -> Expr {
     words.sort_unstable();
     words.dedup();
     fold(&words, 0, 0)

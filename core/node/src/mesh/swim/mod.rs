@@ -20,7 +20,7 @@
 //! 2. A death is never believed. News of one is one more accuser; the time-out is always our own and has a floor.
 //! 3. Whoever accuses and is refuted too often is not heard for a while.
 //! 4. A helper's answer carries the signature of the one that was asked.
-//! 5. How many unanswered questions make a suspicion depends on how many are lost anyway ([`probe`]): the chance of
+//! 5. How many unanswered questions make a suspicion depends on how many are lost anyway (`probe`): the chance of
 //!    suspecting somebody for bad luck stays below 1 in 100,000 on any line.
 
 mod config;
