@@ -7,7 +7,7 @@
 //! Source: Leviathan, Kalman & Matias 2023; Saxena 2023 (prompt look-up).
 
 /// Tokens at the end of a text that must have stood there before, so that what followed then is guessed.
-const MATCH: core::ops::RangeInclusive<usize> = 2..=4;
+const MATCH: core::ops::RangeInclusive<usize> = 3..=5;
 
 /// How far back is looked at most.
 const BACK: usize = 8192;
@@ -60,10 +60,12 @@ mod tests {
     #[test]
     fn a_text_is_guessed_to_go_on_as_it_did() {
         let lookup = Lookup::default();
-        assert_eq!(lookup.guess(&[1, 2, 3, 4, 5, 9, 1, 2]), [3, 4, 5]);
+        assert_eq!(lookup.guess(&[1, 2, 3, 4, 5, 6, 9, 1, 2, 3]), [4, 5, 6]);
+        // Two tokens are too little to go by.
+        assert!(lookup.guess(&[1, 2, 3, 4, 5, 9, 1, 2]).is_empty());
         assert!([&[1, 2, 3][..], &[7], &[]].iter().all(|text| lookup.guess(text).is_empty()));
         // The longer match wins over the later one.
-        assert_eq!(lookup.guess(&[5, 1, 2, 8, 8, 8, 0, 1, 2, 9, 5, 1, 2]), [8, 8, 8]);
+        assert_eq!(lookup.guess(&[4, 5, 1, 2, 8, 8, 8, 0, 5, 1, 2, 9, 4, 5, 1, 2]), [8, 8, 8]);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 
 use serde_json::Value;
-use tutu::engine::{Engine, Flow, Options, Request, Sources, template::Ask};
+use tutu::engine::{Engine, Event, Flow, Options, Request, Sources, template::Ask};
 use tutu_llm::{
     chat::{Message, Segment},
     perplexity::perplexity,
@@ -108,7 +108,16 @@ fn the_fast_path_is_as_near_the_truth_as_the_peer() {
 fn generate(engine: &mut Engine, prompt: &str, sampling: sample::Config, json: bool, predict: usize) -> String {
     let grammar = json.then(|| std::sync::Arc::new(tutu_llm::grammar::json::object()));
     let prompt = engine.prompt(&[Message::new("user", prompt)]).unwrap();
-    let request = Request { prompt, sampling, predict: Some(predict), stop: vec![], grammar, shift: true, keep: 4 };
+    let request = Request {
+        prompt,
+        sampling,
+        predict: Some(predict),
+        stop: vec![],
+        grammar,
+        shift: true,
+        keep: 4,
+        logprobs: None,
+    };
     let mut text = String::new();
     let push = &mut |piece: &str| {
         text.push_str(piece);
@@ -137,7 +146,16 @@ fn a_conversation_goes_on_when_the_context_is_full() {
     let Some(mut engine) = open(SMOLLM2, Options { context: 64, ..small() }) else { return };
     let sampling = sample::Config { temperature: 0.0, ..sample::Config::default() };
     let prompt = vec![504, 2365, 6354];
-    let request = Request { prompt, sampling, predict: Some(150), stop: vec![], grammar: None, shift: true, keep: 4 };
+    let request = Request {
+        prompt,
+        sampling,
+        predict: Some(150),
+        stop: vec![],
+        grammar: None,
+        shift: true,
+        keep: 4,
+        logprobs: None,
+    };
     let finished = engine.generate(&request, &mut |_| Flow::Continue).unwrap();
     assert!(finished.counts.generated > 64 || finished.reason == tutu::engine::Reason::Stop, "{finished:?}");
 }
@@ -159,4 +177,65 @@ fn json_that_was_asked_for_parses() {
         }
     }
     assert!(whole > 0, "no answer was finished");
+}
+
+#[test]
+fn guessing_ahead_changes_no_text() {
+    let prompt = "Repeat three times: the quick brown fox jumps over the lazy dog.";
+    for sampling in [
+        sample::Config { temperature: 0.0, ..sample::Config::default() },
+        sample::Config { seed: 3, ..sample::Config::default() },
+    ] {
+        let mut texts = Vec::new();
+        for (lookup, draft) in [(false, false), (true, false), (false, true)] {
+            let Some(folder) = std::env::var_os("TUTU_TEST_MODELS").map(PathBuf::from) else { return };
+            let file = folder.join(SMOLLM2);
+            // The model guesses for itself: nearly every guess is right when it is greedy.
+            let draft = if draft { vec![file.clone()] } else { Vec::new() };
+            let sources = Sources { files: vec![file], draft, ..Sources::default() };
+            let mut engine = Engine::open(&sources, Options { lookup, ..small() }).expect("the model is sound");
+            texts.push(generate(&mut engine, prompt, sampling.clone(), false, 80));
+        }
+        assert!(texts[0].len() > 20);
+        assert!(texts.iter().all(|text| *text == texts[0]), "{texts:#?}");
+    }
+}
+
+#[test]
+fn answers_that_are_written_at_once_are_those_that_come_alone() {
+    let prompts = ["Name a fruit.", "Tell me a story.", "What is two plus two?", "Name a fruit."];
+    let Some(mut alone) = open(SMOLLM2, Options { texts: 1, ..small() }) else { return };
+    let sampling = |i: usize| sample::Config { seed: i as u64, ..sample::Config::default() };
+    let expected: Vec<String> =
+        prompts.iter().enumerate().map(|(i, prompt)| generate(&mut alone, prompt, sampling(i), false, 40)).collect();
+    let Some(mut engine) = open(SMOLLM2, Options { texts: 4, ..small() }) else { return };
+    let texts: Vec<_> = prompts.iter().map(|_| std::sync::Arc::new(std::sync::Mutex::new(String::new()))).collect();
+    for (i, prompt) in prompts.iter().enumerate() {
+        let prompt = engine.prompt(&[Message::new("user", prompt)]).unwrap();
+        let request = Request {
+            prompt,
+            sampling: sampling(i),
+            predict: Some(40),
+            stop: vec![],
+            grammar: None,
+            shift: true,
+            keep: 4,
+            logprobs: None,
+        };
+        let text = std::sync::Arc::clone(&texts[i]);
+        let sink = move |event| {
+            if let Event::Piece(piece) = event {
+                text.lock().unwrap().push_str(&piece.text);
+            }
+            Flow::Continue
+        };
+        engine.submit(request, Box::new(sink)).unwrap();
+        // They join at different times.
+        engine.step().unwrap();
+    }
+    while engine.busy() > 0 {
+        engine.step().unwrap();
+    }
+    let found: Vec<String> = texts.iter().map(|text| text.lock().unwrap().clone()).collect();
+    assert_eq!(found, expected);
 }

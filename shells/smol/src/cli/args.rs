@@ -154,6 +154,7 @@ fn of_name(name: &Name, pull: bool) -> Result<Model, Error> {
             files: files(Kind::Model),
             adapters: files(Kind::Adapter),
             template: store.text(&record, Kind::Template),
+            draft: Vec::new(),
         },
         system: store.text(&record, Kind::System),
         parameters: json(Kind::Parameters).and_then(|value: serde_json::Value| value.as_object().cloned()),

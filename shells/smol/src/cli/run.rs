@@ -38,6 +38,7 @@ pub const FLAGS: &[(&str, &str)] = &[
     ("--num-keep N", "tokens that stay when the context shifts (4)"),
     ("--stop TEXT", "end the answer there; may be given several times"),
     ("--threads N", "threads (as many as this process may use)"),
+    ("--draft MODEL", "a small model of the same family that guesses ahead; the answer stays the same"),
     ("--nowordwrap", "do not break lines at words"),
     ("--keepalive DURATION", "accepted for scripts; a model stays as long as this program runs"),
 ];
@@ -157,13 +158,14 @@ pub static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 pub fn run(mut parser: Parser) -> Result<(), Error> {
     let (mut words, mut options, mut flags) = (Vec::new(), args::options()?, Vec::new());
-    let (mut grammar, mut verbose, mut wrap, mut system) = (None, false, true, None);
+    let (mut grammar, mut verbose, mut wrap, mut system, mut draft) = (None, false, true, None, None);
     while let Some(arg) = parser.next()? {
         match arg {
             Arg::Long("verbose") => verbose = true,
             Arg::Long("nowordwrap") => wrap = false,
             Arg::Long("system") => system = Some(parser.value()?.string()?),
             Arg::Long("threads") => options.threads = args::value(&mut parser)?,
+            Arg::Long("draft") => draft = Some(parser.value()?.string()?),
             Arg::Long("keepalive") => drop(parser.value()?),
             Arg::Long("format") => grammar = Some(format::grammar(&parser.value()?.string()?)?),
             Arg::Long(flag) => {
@@ -182,7 +184,10 @@ pub fn run(mut parser: Parser) -> Result<(), Error> {
     if words.is_empty() {
         return Err(Error::usage("run needs a model"));
     }
-    let model = args::model(&words.remove(0), args::settings()?.flag("models.auto_pull").unwrap_or(true))?;
+    let mut model = args::model(&words.remove(0), args::settings()?.flag("models.auto_pull").unwrap_or(true))?;
+    if let Some(draft) = draft {
+        model.sources.draft = args::model(&draft, true)?.sources.files;
+    }
     let mut settings = Settings { grammar, verbose, wrap, context: options.context, ..Settings::default() };
     settings.take_model(&model);
     settings.system = system.or(settings.system);
@@ -252,6 +257,7 @@ pub fn answer(engine: &mut Engine, settings: &Settings, messages: &mut Vec<Messa
         grammar: settings.grammar.clone(),
         shift: true,
         keep: settings.keep,
+        logprobs: None,
     };
     let mut text = String::new();
     let mut out = std::io::stdout().lock();

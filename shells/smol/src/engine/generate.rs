@@ -1,18 +1,19 @@
-//! One answer: prefill, then token by token until something ends it.
+//! Answers: each joins the batch, gets token after token, and leaves when something ends it.
 
 use std::{
-    sync::Arc,
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use tutu_llm::{
-    backend::{Batch, PAGE, Token},
+    batch::{Choice, Choose, Id, Stepped},
     grammar::{Grammar, Guide, Vocabulary},
     sample::{self, Sampler},
-    token::stream::Stream,
+    token::{Tokenizer, stream::Stream},
 };
 
-use super::{Engine, Error};
+use super::{Engine, Error, draft::Draft};
 
 /// What is asked of the model.
 #[derive(Clone, Debug)]
@@ -31,7 +32,43 @@ pub struct Request {
     pub shift: bool,
     /// Tokens at the start that stay when the context shifts.
     pub keep: usize,
+    /// Whether logarithms of probabilities are wanted, and for how many of the best tokens besides.
+    pub logprobs: Option<usize>,
 }
+
+/// What an answer consists of.
+#[derive(Debug)]
+pub enum Event {
+    /// One more token.
+    Piece(Piece),
+    /// The end.
+    Done(Finished),
+    /// The end, too early.
+    Failed(Error),
+}
+
+/// One more token of an answer.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Piece {
+    /// The text that became certain by it; empty while it may yet turn out otherwise.
+    pub text: String,
+    /// The token's own bytes and probabilities, where they were asked for.
+    pub scored: Option<Scored>,
+}
+
+/// A token with its probability.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Scored {
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+    /// The natural logarithm of its probability, before temperature.
+    pub logprob: f32,
+    /// The best tokens, best first: bytes and logarithm.
+    pub top: Vec<(Vec<u8>, f32)>,
+}
+
+/// Takes what an answer consists of; says whether to go on.
+pub type Sink = Box<dyn FnMut(Event) -> Flow + Send>;
 
 /// Whether to go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,8 +115,10 @@ pub struct Durations {
 }
 
 /// How an answer ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finished {
+    /// The prompt and the answer, as token ids.
+    pub tokens: Vec<u32>,
     /// Why.
     pub reason: Reason,
     /// How many tokens.
@@ -88,133 +127,232 @@ pub struct Finished {
     pub durations: Durations,
 }
 
-impl Engine {
-    /// Answers `request`; gives each piece of text to `on_text` as soon as it is certain.
-    ///
-    /// # Errors
-    /// [`Error::TooLong`] where the prompt alone fills the context; sampling options out of range;
-    /// a model file that changed; a device that failed. Text given before the error was right.
-    pub fn generate(&mut self, request: &Request, on_text: &mut dyn FnMut(&str) -> Flow) -> Result<Finished, Error> {
-        let start = Instant::now();
-        let mut counts = Counts { prompt: request.prompt.len(), ..Counts::default() };
-        let mut sampler = Sampler::new(request.sampling.clone()).map_err(Error::Sampling)?;
-        let mut guide = request.grammar.clone().map(|grammar| Guide::new(grammar, self.vocabulary()));
-        let mut stream = Stream::new(&request.stop);
-        if request.prompt.len() >= self.context {
-            return Err(Error::TooLong { tokens: request.prompt.len(), context: self.context });
-        }
-        for &id in &request.prompt {
-            sampler.accept(id);
-        }
-        let mut logits = Vec::new();
-        counts.cached = self.read(&request.prompt, &mut logits)?;
-        let prompt = start.elapsed();
-
-        let mut most = request.predict.unwrap_or(usize::MAX);
-        if guide.is_some() {
-            most = most.min(self.context - request.prompt.len());
-        }
-        let mut reason = Reason::Length;
-        while counts.generated < most {
-            let id = choose(&mut sampler, guide.as_mut(), most - counts.generated, &mut logits);
-            counts.generated += 1;
-            if self.tokenizer.is_end(id) {
-                reason = Reason::Stop;
-                break;
-            }
-            sampler.accept(id);
-            let (flow, stopped) = emit(&mut stream, &self.tokenizer.piece(id), on_text);
-            if stopped || guide.as_ref().is_some_and(Guide::is_done) {
-                reason = Reason::Stop;
-                break;
-            }
-            if flow == Flow::Stop {
-                reason = Reason::Cancelled;
-                break;
-            }
-            if counts.generated == most {
-                break;
-            }
-            if self.cached.len() == self.context {
-                if !request.shift {
-                    break;
-                }
-                self.shift(request.keep, &mut logits)?;
-            }
-            self.step(&[id], &mut logits)?;
-        }
-        let rest = stream.finish();
-        if !rest.is_empty() {
-            on_text(&rest);
-        }
-        let total = start.elapsed();
-        // Opening counts for the first answer only.
-        let load = std::mem::take(&mut self.unreported_load);
-        let durations = Durations { total, load, prompt, generate: total - prompt };
-        Ok(Finished { reason, counts, durations })
-    }
+/// An answer that is being written.
+pub(super) struct Live {
+    request: Request,
+    sampler: Sampler,
+    guide: Option<Guide>,
+    stream: Stream,
+    sink: Sink,
+    counts: Counts,
+    start: Instant,
+    /// When the first token came.
+    read: Option<Instant>,
+    load: Duration,
+    /// The whole text, also what a shift took out of the context.
+    tokens: Vec<u32>,
+    context: usize,
 }
 
 impl Engine {
-    /// Brings the cache to hold exactly `tokens` and leaves the logits after the last of them.
-    /// What the cache shares with them is kept; answers how many that were.
+    /// Lets an answer join those that are being written. Its sink hears of it in [`Self::step`].
     ///
-    /// At least one token is always computed: the cache remembers keys and values, not logits.
-    fn read(&mut self, tokens: &[u32], logits: &mut Vec<f32>) -> Result<usize, Error> {
-        let shared = self.cached.iter().zip(tokens).take_while(|(a, b)| a == b).count();
-        let kept = shared.min(tokens.len().saturating_sub(1));
-        self.cached.truncate(kept);
-        let rest = &tokens[kept..];
-        let most = self.backend.tokens_max();
-        let mut chunks = rest.chunks(most).peekable();
-        while let Some(chunk) = chunks.next() {
-            self.compute(chunk, chunks.peek().is_none(), logits)?;
+    /// # Errors
+    /// [`Error::TooLong`] where the prompt alone fills the context; sampling options out of range.
+    pub fn submit(&mut self, mut request: Request, sink: Sink) -> Result<Id, Error> {
+        let start = Instant::now();
+        let mut sampler = Sampler::new(request.sampling.clone()).map_err(Error::Sampling)?;
+        let prompt = std::mem::take(&mut request.prompt);
+        if prompt.len() >= self.context {
+            return Err(Error::TooLong { tokens: prompt.len(), context: self.context });
         }
-        Ok(kept)
+        if prompt.is_empty() {
+            return Err(Error::Use("there is nothing to go on from; give it a prompt"));
+        }
+        prompt.iter().for_each(|&id| sampler.accept(id));
+        let guide = match request.grammar.clone() {
+            Some(grammar) => {
+                let left = self.context - prompt.len();
+                request.predict = Some(request.predict.map_or(left, |most| most.min(left)));
+                Some(Guide::new(grammar, self.vocabulary()))
+            }
+            None => None,
+        };
+        let id = self.batcher.join(prompt.clone());
+        let counts = Counts { prompt: prompt.len(), cached: self.batcher.known(id), generated: 0 };
+        let live = Live {
+            stream: Stream::new(&request.stop),
+            request,
+            sampler,
+            guide,
+            sink,
+            counts,
+            start,
+            read: None,
+            // Opening counts for the first answer only.
+            load: std::mem::take(&mut self.unreported_load),
+            tokens: prompt,
+            context: self.context,
+        };
+        self.live.insert(id, live);
+        Ok(id)
     }
 
-    /// Computes `tokens` after what the cache holds, and leaves the logits after the last.
-    fn step(&mut self, tokens: &[u32], logits: &mut Vec<f32>) -> Result<(), Error> {
-        self.compute(tokens, true, logits)
+    /// Ends an answer; its sink hears no more.
+    pub fn cancel(&mut self, id: Id) {
+        self.batcher.leave(id);
+        self.live.remove(&id);
     }
 
-    fn compute(&mut self, ids: &[u32], output: bool, logits: &mut Vec<f32>) -> Result<(), Error> {
-        let first = self.cached.len();
-        self.batch.clear();
-        self.batch.extend(ids.iter().enumerate().map(|(i, &id)| Token {
-            id,
-            position: (first + i) as u32,
-            sequence: 0,
-            output: output && i + 1 == ids.len(),
-        }));
-        let pages = (first + ids.len()).div_ceil(PAGE);
-        let batch = Batch { tokens: &self.batch, tables: &[&self.table[..pages]] };
-        self.backend.step(&batch, logits).map_err(Error::Fault)?;
+    /// Answers that are being written.
+    pub fn busy(&self) -> usize {
+        self.live.len()
+    }
+
+    /// Computes one step for all answers and tells their sinks.
+    ///
+    /// # Errors
+    /// A model file that changed, a device that failed: all answers have then ended, and their sinks were told.
+    pub fn step(&mut self) -> Result<Stepped, Error> {
+        let mut chooser = Chooser { live: &mut self.live, tokenizer: &self.tokenizer, draft: self.draft.as_mut() };
+        let stepped = self.batcher.step(&mut *self.backend, &mut chooser).map_err(Error::Fault);
         // A file that was cut while it was read gives zeros, not a crash: what was computed is worth nothing.
-        if !self.files.iter().all(|file| file.is_intact()) {
-            self.cached.clear();
-            return Err(Error::Changed);
+        let stepped = if self.files.iter().all(|file| file.is_intact()) { stepped } else { Err(Error::Changed) };
+        if let Err(error) = &stepped {
+            self.batcher.forget();
+            for (id, mut live) in std::mem::take(&mut self.live) {
+                self.batcher.leave(id);
+                (live.sink)(Event::Failed(error.repeat()));
+            }
         }
-        self.cached.extend_from_slice(ids);
-        Ok(())
+        stepped
     }
 
-    /// Makes room in a full context: the first `keep` tokens stay, half of the rest goes, and what
-    /// remains is computed again. Turning the cached keys back by their distance would be quicker, but
-    /// leaves values that were computed with the lost tokens in sight, and another text than the same
-    /// tokens give when they are sent afresh.
-    fn shift(&mut self, keep: usize, logits: &mut Vec<f32>) -> Result<(), Error> {
-        let keep = keep.min(self.context / 2);
-        let drop = (self.context - keep) / 2;
-        let mut tokens = self.cached.clone();
-        tokens.drain(keep..keep + drop);
-        self.read(&tokens, logits)?;
-        Ok(())
+    /// Answers `request`; gives each piece of text to `on_text` as soon as it is certain.
+    ///
+    /// # Errors
+    /// As [`Self::submit`] and [`Self::step`]. Text given before the error was right.
+    pub fn generate(&mut self, request: &Request, on_text: &mut dyn FnMut(&str) -> Flow) -> Result<Finished, Error> {
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let sink = {
+            let heard = Arc::clone(&heard);
+            Box::new(move |event| {
+                heard.lock().unwrap_or_else(PoisonError::into_inner).push(event);
+                Flow::Continue
+            })
+        };
+        let id = self.submit(request.clone(), sink)?;
+        loop {
+            let stepped = self.step();
+            let events = std::mem::take(&mut *heard.lock().unwrap_or_else(PoisonError::into_inner));
+            for event in events {
+                match event {
+                    Event::Piece(piece) if piece.text.is_empty() => {}
+                    Event::Piece(piece) => {
+                        if on_text(&piece.text) == Flow::Stop
+                            && let Some(live) = self.live.get_mut(&id)
+                        {
+                            let finished = live.finished(Reason::Cancelled);
+                            self.cancel(id);
+                            return Ok(finished);
+                        }
+                    }
+                    Event::Done(finished) => return Ok(finished),
+                    Event::Failed(error) => return Err(error),
+                }
+            }
+            stepped?;
+        }
     }
 
     /// The tokens as a grammar needs them, made when they are first needed.
     fn vocabulary(&mut self) -> Arc<Vocabulary> {
         self.vocabulary.get_or_insert_with(|| Arc::new(Vocabulary::of(&self.tokenizer))).clone()
+    }
+}
+
+impl Live {
+    fn finished(&mut self, reason: Reason) -> Finished {
+        let now = Instant::now();
+        let (total, prompt) = (now - self.start, self.read.unwrap_or(now) - self.start);
+        let durations = Durations { total, load: self.load, prompt, generate: total - prompt };
+        Finished { tokens: std::mem::take(&mut self.tokens), reason, counts: self.counts, durations }
+    }
+
+    /// The end: what was held back is text after all.
+    fn end(&mut self, reason: Reason) -> Choice {
+        let text = self.stream.finish();
+        if !text.is_empty() {
+            (self.sink)(Event::Piece(Piece { text, scored: None }));
+        }
+        let finished = self.finished(reason);
+        (self.sink)(Event::Done(finished));
+        Choice::End
+    }
+
+    /// What follows `now`, the tokens that are in the context.
+    fn choose(&mut self, tokenizer: &Tokenizer, now: &[u32], logits: &mut [f32]) -> Choice {
+        self.read.get_or_insert_with(Instant::now);
+        let most = self.request.predict.unwrap_or(usize::MAX);
+        if self.counts.generated >= most {
+            return self.end(Reason::Length);
+        }
+        let plain = self.request.logprobs.map(|_| logits.to_vec());
+        let id = choose(&mut self.sampler, self.guide.as_mut(), most - self.counts.generated, logits);
+        self.counts.generated += 1;
+        if tokenizer.is_end(id) {
+            return self.end(Reason::Stop);
+        }
+        self.sampler.accept(id);
+        self.tokens.push(id);
+        let piece = tokenizer.piece(id);
+        let scored = plain.map(|logits| scored(tokenizer, &logits, id, self.request.logprobs.unwrap_or(0)));
+        let step = self.stream.push(&piece);
+        let flow = if step.text.is_empty() && scored.is_none() {
+            Flow::Continue
+        } else {
+            (self.sink)(Event::Piece(Piece { text: step.text, scored }))
+        };
+        if step.stopped || self.guide.as_ref().is_some_and(Guide::is_done) {
+            self.end(Reason::Stop)
+        } else if flow == Flow::Stop {
+            self.end(Reason::Cancelled)
+        } else if self.counts.generated == most {
+            self.end(Reason::Length)
+        } else if now.len() < self.context {
+            Choice::Next(id)
+        } else if self.request.shift {
+            Choice::Replace(shifted(now, id, self.request.keep))
+        } else {
+            self.end(Reason::Length)
+        }
+    }
+}
+
+/// A full context with room made in it: the first `keep` tokens stay, half of the rest goes, and what remains is computed
+/// again. Turning the cached keys back by their distance would be quicker, but leaves values that were computed
+/// with the lost tokens in sight, and another text than the same tokens give when they are sent afresh.
+fn shifted(tokens: &[u32], next: u32, keep: usize) -> Vec<u32> {
+    let keep = keep.min(tokens.len() / 2);
+    let drop = (tokens.len() - keep) / 2;
+    tokens[..keep].iter().chain(&tokens[keep + drop..]).copied().chain([next]).collect()
+}
+
+fn scored(tokenizer: &Tokenizer, logits: &[f32], id: u32, top: usize) -> Scored {
+    let (logprob, list) = sample::logprobs(logits, id, top);
+    let bytes = |id: u32| tokenizer.piece(id).to_vec();
+    Scored { bytes: bytes(id), logprob, top: list.into_iter().map(|(id, logprob)| (bytes(id), logprob)).collect() }
+}
+
+/// Chooses for all answers at once.
+struct Chooser<'e> {
+    live: &'e mut BTreeMap<Id, Live>,
+    tokenizer: &'e Tokenizer,
+    draft: Option<&'e mut Draft>,
+}
+
+impl Choose for Chooser<'_> {
+    fn choose(&mut self, id: Id, tokens: &[u32], logits: &mut [f32]) -> Choice {
+        let Some(live) = self.live.get_mut(&id) else { return Choice::End };
+        let choice = live.choose(self.tokenizer, tokens, logits);
+        if choice == Choice::End {
+            self.live.remove(&id);
+        }
+        choice
+    }
+
+    fn guess(&mut self, id: Id, tokens: &[u32], most: usize) -> Vec<u32> {
+        self.draft.as_mut().map_or_else(Vec::new, |draft| draft.guess(id, tokens, most))
     }
 }
 
@@ -225,11 +363,4 @@ fn choose(sampler: &mut Sampler, guide: Option<&mut Guide>, left: usize, logits:
     let id = sampler.sample_within(logits, guide);
     guide.accept(id);
     id
-}
-
-/// Passes on what became certain; answers the reader's wish and whether a stop text came.
-fn emit(stream: &mut Stream, piece: &[u8], on_text: &mut dyn FnMut(&str) -> Flow) -> (Flow, bool) {
-    let step = stream.push(piece);
-    let flow = if step.text.is_empty() { Flow::Continue } else { on_text(&step.text) };
-    (flow, step.stopped)
 }

@@ -1,22 +1,24 @@
-//! A loaded model that answers: tokens in, text out, one conversation at a time.
+//! A loaded model that answers: tokens in, text out, many answers at once.
 //!
-//! The engine owns the backend, the tokenizer and the template. It remembers which tokens its cache
-//! holds, so that the next turn of a conversation computes only what is new.
+//! The engine owns the backend, the tokenizer, the template and the batcher, which remembers what was computed, so that
+//! the next turn of a conversation computes only what is new.
 
 mod clock;
+mod draft;
 mod generate;
 mod jinja;
 mod open;
 pub mod template;
 
-pub use generate::{Counts, Durations, Finished, Flow, Reason, Request};
+pub use generate::{Counts, Durations, Event, Finished, Flow, Piece, Reason, Request, Scored, Sink};
 pub use open::{Device, Options, Sources, tokenizer};
 
-use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use tutu_llm::{
     arch, backend,
     backend::{Backend, PAGE},
+    batch::{Batcher, Id},
     chat::{Message, Segment},
     grammar::Vocabulary,
     sample,
@@ -35,11 +37,10 @@ pub struct Engine {
     files: Vec<Arc<Mapped>>,
     /// Positions that one conversation may use.
     context: usize,
-    /// Tokens whose keys and values the cache holds, from position 0.
-    cached: Vec<u32>,
-    /// The pages of the one conversation, in order.
-    table: Vec<u32>,
-    batch: Vec<backend::Token>,
+    batcher: Batcher,
+    /// Answers that are being written.
+    live: BTreeMap<Id, generate::Live>,
+    draft: Option<draft::Draft>,
     vocabulary: Option<Arc<Vocabulary>>,
     load: Duration,
     /// The same, until an answer has told it.
@@ -74,7 +75,7 @@ impl Engine {
 
     /// The backend, for measuring.
     pub fn backend(&mut self) -> &mut (dyn Backend + Send) {
-        self.cached.clear();
+        self.batcher.forget();
         &mut *self.backend
     }
 
@@ -130,7 +131,8 @@ impl Engine {
             .collect();
         let pages = ids.len().div_ceil(PAGE);
         let mut states = Vec::new();
-        let batch = backend::Batch { tokens: &tokens, tables: &[&self.table[..pages]] };
+        let table: Vec<u32> = (0..pages as u32).collect();
+        let batch = backend::Batch { tokens: &tokens, tables: &[&table] };
         self.backend.step(&batch, &mut states).map_err(Error::Fault)?;
         Ok(tutu_llm::embed::pool(pooling, &states, self.facts.embedding))
     }
@@ -184,6 +186,17 @@ impl fmt::Display for Error {
             Self::Use(how) => write!(f, "the model cannot be used so: {how}"),
             Self::Changed => f.write_str("the model's file was changed while it was in use; run the command again"),
             Self::Fault(fault) => fault.fmt(f),
+        }
+    }
+}
+
+impl Error {
+    /// The same once more, for whoever else must hear of it.
+    fn repeat(&self) -> Self {
+        match self {
+            Self::Changed => Self::Changed,
+            Self::Fault(fault) => Self::Fault(*fault),
+            other => Self::Backend(other.to_string()),
         }
     }
 }

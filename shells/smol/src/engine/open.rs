@@ -1,6 +1,7 @@
 //! From files to an engine that can answer.
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::Arc,
     time::Instant,
@@ -9,6 +10,7 @@ use std::{
 use tutu_llm::{
     arch::{self, Model},
     backend::{Backend, PAGE},
+    batch::{self, Batcher},
     gguf::Gguf,
     lora,
     reference::{self, Reference},
@@ -17,7 +19,7 @@ use tutu_llm::{
 };
 use tutu_os::Mapped;
 
-use super::{Engine, Error, template::Template};
+use super::{Engine, Error, draft::Draft, template::Template};
 
 /// Where the parts of a model lie.
 #[derive(Clone, Debug, Default)]
@@ -28,6 +30,8 @@ pub struct Sources {
     pub adapters: Vec<PathBuf>,
     /// A template that takes the place of the one in the file, in Go's language or in Jinja.
     pub template: Option<String>,
+    /// The files of a small model with the same vocabulary, which guesses what this one will say.
+    pub draft: Vec<PathBuf>,
 }
 
 /// Who computes.
@@ -51,6 +55,8 @@ pub struct Options {
     pub texts: usize,
     /// Tokens of a step at most.
     pub batch: usize,
+    /// Whether texts are guessed to repeat themselves; the answer is the same either way.
+    pub lookup: bool,
     /// Threads; 0 for as many as this process may use.
     pub threads: usize,
     /// How keys and values are kept.
@@ -66,6 +72,7 @@ impl Default for Options {
             context: 4096,
             texts: 1,
             batch: 128,
+            lookup: true,
             threads: 0,
             kv: tutu_cpu::KvKind::F16,
             isa: None,
@@ -104,19 +111,12 @@ impl Engine {
         // An encoder sees a text in one step or not at all.
         let batch = if model.plan.caches.is_empty() { context } else { options.batch };
         let tokens_max = batch.clamp(1, context);
-        let Model { facts, weights, plan } = model;
-        let backend: Box<dyn Backend + Send> = match options.device {
-            Device::Reference => Box::new(Reference::new(weights, plan, reference::Options { tokens_max, pages })),
-            Device::Cpu => {
-                let threads = if options.threads == 0 { tutu_os::cores() } else { options.threads };
-                let mapped = files.clone();
-                let release: tutu_cpu::Release =
-                    Arc::new(move |part: &[u8]| mapped.iter().for_each(|file| file.release(part)));
-                let isa = options.isa.map_or_else(forced_isa, |isa| Ok(Some(isa)))?;
-                let options =
-                    tutu_cpu::Options { tokens_max, pages, threads, kv: options.kv, isa, release: Some(release) };
-                Box::new(tutu_cpu::Engine::new(weights, plan, options).map_err(|e| Error::Backend(e.to_string()))?)
-            }
+        let width = model.plan.output.width;
+        let facts = model.facts.clone();
+        let backend = backend(model, &files, options, tokens_max, pages)?;
+        let draft = match sources.draft.as_slice() {
+            [] => None,
+            paths => Some(draft(paths, options, facts.vocabulary)?),
         };
         let load = start.elapsed();
         Ok(Self {
@@ -126,14 +126,56 @@ impl Engine {
             backend,
             files,
             context,
-            cached: Vec::with_capacity(context),
-            table: (0..pages as u32).collect(),
-            batch: Vec::with_capacity(tokens_max),
+            batcher: Batcher::new(pages, width, batch::Options { lookup: options.lookup, ..batch::Options::default() }),
+            live: BTreeMap::new(),
+            draft,
             vocabulary: None,
             load,
             unreported_load: load,
         })
     }
+}
+
+/// Who computes a model.
+fn backend(
+    model: Model,
+    files: &[Arc<Mapped>],
+    options: Options,
+    tokens_max: usize,
+    pages: usize,
+) -> Result<Box<dyn Backend + Send>, Error> {
+    let Model { weights, plan, .. } = model;
+    match options.device {
+        Device::Reference => Ok(Box::new(Reference::new(weights, plan, reference::Options { tokens_max, pages }))),
+        Device::Cpu => {
+            let threads = if options.threads == 0 { tutu_os::cores() } else { options.threads };
+            let mapped = files.to_vec();
+            let release: tutu_cpu::Release =
+                Arc::new(move |part: &[u8]| mapped.iter().for_each(|file| file.release(part)));
+            let isa = options.isa.map_or_else(forced_isa, |isa| Ok(Some(isa)))?;
+            let options = tutu_cpu::Options { tokens_max, pages, threads, kv: options.kv, isa, release: Some(release) };
+            Ok(Box::new(tutu_cpu::Engine::new(weights, plan, options).map_err(|e| Error::Backend(e.to_string()))?))
+        }
+    }
+}
+
+/// A small model that guesses for one of `vocabulary` tokens.
+fn draft(paths: &[PathBuf], options: Options, vocabulary: usize) -> Result<Draft, Error> {
+    let files = paths.iter().map(|path| map(path)).collect::<Result<Vec<_>, _>>()?;
+    let bytes: Vec<Bytes> = files.iter().map(|file| Arc::clone(file) as Bytes).collect();
+    let path = paths.first().cloned().unwrap_or_default();
+    let model = Model::load(&bytes, options.context).map_err(|source| Error::Model { path: path.clone(), source })?;
+    if model.facts.vocabulary != vocabulary || model.plan.caches.is_empty() {
+        let reason = format!(
+            "{} cannot guess for this model: it has {} tokens and not {vocabulary}; take one of the same family",
+            path.display(),
+            model.facts.vocabulary
+        );
+        return Err(Error::Backend(reason));
+    }
+    let context = if options.context == 0 { model.facts.context } else { options.context.min(model.facts.context) };
+    let tokens_max = options.batch.clamp(1, context);
+    Ok(Draft::new(backend(model, &files, options, tokens_max, context.div_ceil(PAGE))?))
 }
 
 /// The instructions that `TUTU_CPU` names.
