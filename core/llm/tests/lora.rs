@@ -8,6 +8,7 @@ use std::sync::Arc;
 use tutu_llm::{
     arch::Model,
     backend::{Backend, Batch, PAGE, Token},
+    convert,
     gguf::{Gguf, Meta, Writer},
     lora,
     quant::Kind,
@@ -110,4 +111,55 @@ fn an_adapter_for_something_else_is_refused() {
     assert!(matches!(refused(adapter("llama", "blk.0.nothing.weight")), lora::Error::Target(_)));
     assert!(matches!(refused(adapter("llama", "blk.0.attn_k.weight")), lora::Error::Pair(_)));
     assert_eq!(refused(Arc::new(tiny::model("llama"))), lora::Error::Type);
+}
+
+/// The same adapter as PEFT publishes it: halves of rope pairs apart, names of the training library.
+fn published() -> (Vec<u8>, &'static str) {
+    let parts = ["layers.0.self_attn.q_proj", "layers.1.mlp.down_proj"];
+    let (mut json, mut data) = (Vec::new(), Vec::new());
+    for (i, (_, width, rows)) in TARGETS.into_iter().enumerate() {
+        let (a, mut b) = matrices(i);
+        if i == 0 {
+            // From pairs to halves, head by head.
+            let (heads, head) = (4, rows / 4);
+            b = (0..heads)
+                .flat_map(|h| (0..2).flat_map(move |half| (0..head / 2).map(move |j| h * head + 2 * j + half)))
+                .flat_map(|row| b[row * RANK..][..RANK].to_vec())
+                .collect();
+        }
+        for (half, values, shape) in [("A", a, [RANK, width]), ("B", b, [rows, RANK])] {
+            let start = data.len();
+            data.extend(bytes(&values));
+            json.push(format!(
+                r#""base_model.model.model.{}.lora_{half}.weight":{{"dtype":"F32","shape":{shape:?},"data_offsets":[{start},{}]}}"#,
+                parts[i],
+                data.len()
+            ));
+        }
+    }
+    let json = format!("{{{}}}", json.join(","));
+    let mut file = (json.len() as u64).to_le_bytes().to_vec();
+    file.extend(json.as_bytes());
+    file.extend(data);
+    (file, r#"{"peft_type":"LORA","r":4,"lora_alpha":8.0,"use_dora":false}"#)
+}
+
+#[test]
+fn a_published_adapter_becomes_the_same_file() {
+    let (file, config) = published();
+    let heads = {
+        let model = tiny::model("llama");
+        let head = Gguf::parse(&model).unwrap();
+        let count = |key: &str| head.u64(&format!("llama.attention.{key}")).unwrap() as usize;
+        (count("head_count"), count("head_count_kv"))
+    };
+    assert_eq!(heads.0, 4);
+    let base = convert::Base { architecture: "llama".into(), heads: heads.0, kv_heads: heads.1 };
+    let header = convert::Header::read(0, &file).unwrap();
+    let converted = convert::adapter(config, &[header], &base).unwrap();
+    let mut out = converted.writer.head();
+    (0..converted.count()).for_each(|i| out.extend(converted.data(i, &file).unwrap()));
+    let model = Model::load(&[Arc::new(tiny::model("llama"))], 0).unwrap();
+    let expected = run(&lora::apply(&model, &adapter("llama", TARGETS[0].0), 1.0).unwrap());
+    assert_eq!(run(&lora::apply(&model, &(Arc::new(out) as Bytes), 1.0).unwrap()), expected);
 }

@@ -6,6 +6,7 @@
 //! Families: BERT with a WordPiece vocabulary; Llama, Mistral, Qwen 2 and Qwen 3 with a byte-level BPE tokenizer. Others are
 //! refused by name.
 
+mod adapter;
 mod bert;
 mod bpe;
 mod decoder;
@@ -21,6 +22,7 @@ use crate::{
     gguf::{Meta, Writer},
     quant::{Kind, bf16_to_f32, f16_to_f32},
 };
+pub use adapter::{Base, adapter};
 pub use tensors::{Header, Tensor};
 
 /// What a folder holds, but for the weights' bytes.

@@ -17,7 +17,7 @@ const HEADER_MAX: u64 = 100_000_000;
 /// The tensors of one file.
 #[derive(Clone, Debug, Default)]
 pub struct Header {
-    tensors: Vec<Tensor>,
+    pub(super) tensors: Vec<Tensor>,
 }
 
 /// One tensor. Checked: it lies inside the file, and its size is that of its shape.

@@ -99,7 +99,13 @@ fn layers(store: &Store, file: &TuTufile, folder: &Path, recipe: Option<Recipe>)
         store.sweep([wide])?;
     }
     for adapter in file.adapters() {
-        let (digest, size) = store.import(&folder.join(adapter))?;
+        let path = folder.join(adapter);
+        let published = path.is_dir() || path.extension().is_some_and(|extension| extension == "safetensors");
+        let model = layers.iter().find(|layer| layer.kind == Kind::Model).map(|layer| store.blob(&layer.digest));
+        let (digest, size) = match model.filter(|_| published) {
+            Some(model) => perform::adapter(store, &path, &model).map_err(Error::failed)?,
+            None => store.import(&path)?,
+        };
         layers.push(Layer { kind: Kind::Adapter, digest, size });
     }
     let mut text = |kind: Kind, text: &str, replace: bool| -> Result<(), Error> {

@@ -6,7 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use tutu_llm::convert::{self, Folder, Header};
+use tutu_llm::{
+    convert::{self, Base, Converted, Folder, Header},
+    gguf::Gguf,
+};
 use tutu_node::{
     kit::Digest,
     work::{
@@ -78,11 +81,46 @@ pub fn convert(store: &Store, path: &Path, name: &str) -> Result<(Digest, u64), 
     let headers: Result<Vec<Header>, _> =
         files.iter().enumerate().map(|(i, file)| Header::read(i, file.as_ref())).collect();
     let converted = convert::plan(&folder, &headers.map_err(wrong)?).map_err(wrong)?;
+    write(store, &converted, &files, wrong)
+}
+
+/// Converts an adapter in safetensors, a folder or a file with its `adapter_config.json` beside it, into a blob. `model` is
+/// the GGUF file that it is for.
+///
+/// # Errors
+/// [`Error::Model`], [`Error::Io`].
+pub fn adapter(store: &Store, path: &Path, model: &Path) -> Result<(Digest, u64), Error> {
+    let wrong = |error: convert::Error| Error::Model(format!("{} cannot be converted: {error}", path.display()));
+    let (folder, paths) = match path.is_dir() {
+        true => (path, weights(path)?),
+        false => (path.parent().unwrap_or(Path::new("")), vec![path.to_path_buf()]),
+    };
+    let config = fs::read_to_string(folder.join("adapter_config.json"))
+        .map_err(|_| wrong(convert::Error::Missing("adapter_config.json")))?;
+    let model = Mapped::open(model)?;
+    let head = Gguf::parse(model.as_ref()).map_err(|error| Error::Model(error.to_string()))?;
+    let architecture = head.str("general.architecture").unwrap_or_default().to_string();
+    let count = |key: &str| head.u64(&format!("{architecture}.attention.{key}")).map(|count| count as usize);
+    let heads = count("head_count").unwrap_or(0);
+    let base = Base { heads, kv_heads: count("head_count_kv").unwrap_or(heads), architecture };
+    let files = paths.iter().map(|file| Mapped::open(file)).collect::<io::Result<Vec<_>>>()?;
+    let headers: Result<Vec<Header>, _> =
+        files.iter().enumerate().map(|(i, file)| Header::read(i, file.as_ref())).collect();
+    let converted = convert::adapter(&config, &headers.map_err(wrong)?, &base).map_err(wrong)?;
+    write(store, &converted, &files, wrong)
+}
+
+fn write(
+    store: &Store,
+    converted: &Converted,
+    files: &[Mapped],
+    wrong: impl Fn(convert::Error) -> Error,
+) -> Result<(Digest, u64), Error> {
     let mut out = tempfile::NamedTempFile::with_prefix_in("convert-", store.blobs())?;
     out.write_all(&converted.writer.head())?;
     for index in 0..converted.count() {
         let file = &files[converted.file(index)];
-        out.write_all(&converted.data(index, file.as_ref()).map_err(wrong)?)?;
+        out.write_all(&converted.data(index, file.as_ref()).map_err(&wrong)?)?;
     }
     out.flush()?;
     Ok(store.import(out.path())?)

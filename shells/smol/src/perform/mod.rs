@@ -6,5 +6,5 @@ mod pull;
 mod registry;
 mod wheel;
 
-pub use folder::convert;
+pub use folder::{adapter, convert};
 pub use pull::{Error, Limit, Progress, Stage, details, model, name_of, url};
