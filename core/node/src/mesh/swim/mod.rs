@@ -167,6 +167,8 @@ pub struct Swim<K> {
     unanswered: u32,
     nonce: u32,
     period_due: Instant,
+    /// Periods so far.
+    periods: u32,
     gossip_due: Option<Instant>,
     /// Periods for which farewells are still told.
     leaving: Option<u8>,
@@ -213,6 +215,7 @@ impl<K: Signer + Verifier> Swim<K> {
             unanswered: probe::UNANSWERED_START,
             nonce: rng.next() as u32,
             period_due,
+            periods: 0,
             gossip_due: None,
             leaving: None,
             deadline: period_due,
@@ -268,6 +271,14 @@ impl<K: Signer + Verifier> Swim<K> {
     /// Uses `record` in place of its own equal copy. For many nodes in one process.
     pub fn share(&mut self, record: &Arc<Record>) {
         self.table.share(record);
+    }
+
+    /// Knows `records` from the start. For many nodes in one process.
+    pub fn know(&mut self, records: &[Arc<Record>]) {
+        self.table = Table::new(records.len());
+        for record in records.iter().filter(|record| record.id != self.me.id) {
+            self.table.insert(record.clone(), 0);
+        }
     }
 
     /// Knows from the start everybody whom `other` knows, and `other`. For many nodes in one process.

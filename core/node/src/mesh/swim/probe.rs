@@ -29,6 +29,9 @@ pub(super) const UNANSWERED_START: u32 = 20_000;
 const UNANSWERED_MIN: u32 = 10_000;
 /// Sixteenths of a bit that make a suspicion: log2(100,000) is 16.6.
 const EVIDENCE: u32 = 266;
+/// Periods after which a member behind a wall lets its relays hear of it, so that the way in stays open: walls forget
+/// after 30 s and more (RFC 4787 REQ-5 and the field).
+const RELAY_EVERY: u32 = 16;
 /// Questions for others that are under way at a time.
 const RELAYS_MAX: usize = 64;
 
@@ -133,6 +136,11 @@ impl<K: Signer + Verifier> Swim<K> {
             self.ask_seeds(now, out);
         }
         self.compare.refill();
+        self.periods = self.periods.wrapping_add(1);
+        if self.me.facts.is_hidden() && self.periods.is_multiple_of(RELAY_EVERY) {
+            let relays = self.me.facts.relays;
+            relays.into_iter().for_each(|relay| self.ping(now, relay, 0, None, out));
+        }
         self.ask_dead(now, out);
         let rounds = match self.probe.take() {
             Some(open) if open.step == Step::Open && self.find_living(open.target).is_some() => Some(open),

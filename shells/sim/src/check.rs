@@ -1,0 +1,338 @@
+//! What must always hold, checked after every event; what must hold after a calm; and what was measured on the way.
+
+use std::collections::BTreeMap;
+
+use tutu_node::{
+    kit::NodeId,
+    mesh::swim::{Event, State},
+};
+
+use crate::{
+    net::Net,
+    plan::{Plan, Promise},
+    world::Host,
+};
+
+/// Judge and notary of a world.
+pub struct Check {
+    /// What must not be. The world stops at the first.
+    pub violations: Vec<String>,
+    /// What was measured.
+    pub seen: Seen,
+    plan_nodes: u32,
+    period: u64,
+    lifeguard: bool,
+    no_false_death: bool,
+    numbers: BTreeMap<u64, u32>,
+    /// The highest incarnation that each host signed.
+    signed: Vec<u64>,
+    state: Vec<HostState>,
+    /// Who holds whom for dead, in which life.
+    tombs: BTreeMap<(u32, u32), u64>,
+    /// Who suspects whom, since when.
+    suspects: BTreeMap<(u32, u32), u64>,
+    live: u32,
+    /// Microsecond until which trouble between hosts excuses errors.
+    excused: u64,
+}
+
+/// What was measured.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    /// Crashes, one by one.
+    pub crashes: Vec<Crash>,
+    /// Lives that somebody declared over though the host ran, did not stall and could be reached.
+    pub false_deaths: u32,
+    /// Lives that somebody declared over while the host stalled, or shortly after.
+    pub stalled_deaths: u32,
+    /// Stalls.
+    pub stalls: u32,
+    /// Suspicions opened, by any host.
+    pub suspicions: u64,
+    /// Refutations.
+    pub refutations: u64,
+    /// Deaths declared by some host of some host that ran; excused or not.
+    pub mistaken: u64,
+    /// Microsecond of the last repair of the net, and of the moment when all tables were right again.
+    pub mended: Option<u64>,
+}
+
+/// One crash, in microseconds.
+#[derive(Clone, Debug)]
+pub struct Crash {
+    /// Whose.
+    pub host: u32,
+    /// When.
+    pub at: u64,
+    /// When it was first suspected.
+    pub suspected: Option<u64>,
+    /// When it was first declared dead.
+    pub declared: Option<u64>,
+    /// When everybody who lived then and since had declared it dead.
+    pub known: Option<u64>,
+    knowers: Vec<bool>,
+    missing: u32,
+    over: bool,
+}
+
+#[derive(Clone, Copy, Default)]
+struct HostState {
+    up: bool,
+    stalled_until: u64,
+    /// The last life that was wrongly declared over, and whether the host had an excuse.
+    mourned: u64,
+    /// The crash that it lies in.
+    crash: Option<usize>,
+}
+
+/// Periods after a stall or a repair in which what happened before it may still be believed.
+const ECHO: u64 = 120;
+
+impl Check {
+    /// For a world as planned.
+    pub fn new(plan: &Plan) -> Self {
+        Self {
+            violations: Vec::new(),
+            seen: Seen::default(),
+            plan_nodes: plan.nodes,
+            period: plan.swim.period.as_micros() as u64,
+            lifeguard: plan.swim.lifeguard,
+            no_false_death: plan.promise.no_false_death,
+            numbers: BTreeMap::new(),
+            signed: Vec::new(),
+            state: Vec::new(),
+            tombs: BTreeMap::new(),
+            suspects: BTreeMap::new(),
+            live: 0,
+            excused: 0,
+        }
+    }
+
+    /// Something is not as it must be.
+    pub fn broken(&mut self, now: u64, what: impl Into<String>) {
+        self.violations.push(format!("{}.{:06} s: {}", now / 1_000_000, now % 1_000_000, what.into()));
+    }
+
+    /// Host `n` is called `id`.
+    pub fn knows(&mut self, n: u32, id: NodeId) {
+        self.numbers.insert(id.short(), n);
+        self.signed.push(0);
+        self.state.push(HostState { up: true, ..HostState::default() });
+        self.live += 1;
+    }
+
+    /// Which host is called `id`.
+    pub fn host_of(&self, id: &NodeId) -> Option<u32> {
+        self.numbers.get(&id.short()).copied()
+    }
+
+    /// Host `n` signs for `incarnation` from now on.
+    pub fn lives(&mut self, now: u64, n: u32, incarnation: u64, honest_disk: bool) {
+        let last = self.signed[n as usize];
+        if incarnation <= last && honest_disk {
+            self.broken(now, format!("{n} goes back from incarnation {last} to {incarnation}"));
+        }
+        self.signed[n as usize] = last.max(incarnation);
+    }
+
+    /// A host stalls until microsecond `until`.
+    pub fn stalls(&mut self, n: u32, _now: u64, until: u64) {
+        self.seen.stalls += 1;
+        self.state[n as usize].stalled_until = until;
+    }
+
+    /// Hosts cannot reach each other from now on.
+    pub fn disturbs(&mut self, _now: u64) {
+        self.excused = u64::MAX;
+    }
+
+    /// They can again.
+    pub fn mends(&mut self, now: u64) {
+        self.seen.mended = Some(now);
+        self.excused = now + ECHO * self.period;
+    }
+
+    /// A host says farewell.
+    pub fn leaves(&mut self, _now: u64, _n: u32) {}
+
+    /// A host stops.
+    pub fn stops(&mut self, now: u64, n: u32, farewell: bool) {
+        self.state[n as usize].up = false;
+        self.live -= 1;
+        self.tombs.retain(|(observer, _), _| *observer != n);
+        self.suspects.retain(|(observer, _), _| *observer != n);
+        for crash in self.seen.crashes.iter_mut().filter(|crash| !crash.over) {
+            crash.learned(n, now, false);
+        }
+        if !farewell {
+            // Whoever starts later does not count: it does not know that there was anybody.
+            let knowers = self.state.iter().map(|state| !state.up).collect();
+            self.state[n as usize].crash = Some(self.seen.crashes.len());
+            self.seen.crashes.push(Crash {
+                host: n,
+                at: now,
+                suspected: None,
+                declared: None,
+                known: None,
+                knowers,
+                missing: self.live,
+                over: false,
+            });
+        }
+    }
+
+    /// A host begins a life.
+    pub fn starts(&mut self, _now: u64, n: u32) {
+        let state = &mut self.state[n as usize];
+        state.up = true;
+        self.live += 1;
+        if let Some(crash) = state.crash.take() {
+            self.seen.crashes[crash].over = true;
+        }
+    }
+
+    /// Host `n` came to think something.
+    pub fn event(&mut self, now: u64, n: u32, event: &Event, hosts: &[Host], net: &Net) {
+        match event {
+            Event::Joined(record) | Event::Changed(record) => {
+                let Some(subject) = self.host_of(&record.id) else { return };
+                self.suspects.remove(&(n, subject));
+                if record.incarnation > self.signed[subject as usize] {
+                    let text = format!("{n} has a word of {subject} that it never said ({})", record.incarnation);
+                    self.broken(now, text);
+                }
+                match self.tombs.get(&(n, subject)) {
+                    Some(tomb) if *tomb >= record.incarnation => {
+                        self.broken(now, format!("ghost: {n} saw {subject} die and takes it for alive again"));
+                    }
+                    _ => {
+                        self.tombs.remove(&(n, subject));
+                    }
+                }
+            }
+            Event::Suspected { id, incarnation } => {
+                let Some(subject) = self.host_of(id) else { return };
+                self.seen.suspicions += 1;
+                self.suspects.insert((n, subject), now);
+                if *incarnation > self.signed[subject as usize] {
+                    self.broken(now, format!("{n} suspects {subject} in a life that it never had"));
+                }
+                if let Some(crash) = self.state[subject as usize].crash {
+                    self.seen.crashes[crash].suspected.get_or_insert(now);
+                }
+            }
+            Event::Cleared(id) => {
+                if let Some(subject) = self.host_of(id) {
+                    self.suspects.remove(&(n, subject));
+                }
+            }
+            Event::Died { id, incarnation } => self.died(now, n, id, *incarnation, hosts, net),
+            Event::Left(id) => {
+                let Some(subject) = self.host_of(id) else { return };
+                self.suspects.remove(&(n, subject));
+                if self.state[subject as usize].up && !hosts[subject as usize].left {
+                    self.broken(now, format!("{n} saw {subject} leave, which it did not"));
+                }
+            }
+            Event::Refuted(_) => self.seen.refutations += 1,
+            Event::Pulse(..) => {}
+        }
+    }
+
+    fn died(&mut self, now: u64, n: u32, id: &NodeId, incarnation: u64, hosts: &[Host], net: &Net) {
+        let Some(subject) = self.host_of(id) else { return };
+        self.tombs.insert((n, subject), incarnation);
+        match self.suspects.remove(&(n, subject)) {
+            Some(since) if self.lifeguard && now - since < 4 * self.period => {
+                let text = format!("{n} buries {subject} after {} ms: nobody can answer so fast", (now - since) / 1000);
+                self.broken(now, text);
+            }
+            None if self.lifeguard => self.broken(now, format!("{n} buries {subject} and never suspected it")),
+            _ => {}
+        }
+        let state = self.state[subject as usize];
+        if let Some(crash) = state.crash {
+            let crash = &mut self.seen.crashes[crash];
+            crash.declared.get_or_insert(now);
+            crash.learned(n, now, true);
+            return;
+        }
+        if !state.up || hosts[subject as usize].left {
+            return;
+        }
+        self.seen.mistaken += 1;
+        if state.mourned == incarnation {
+            return;
+        }
+        self.state[subject as usize].mourned = incarnation;
+        if now < state.stalled_until + ECHO * self.period && state.stalled_until > 0 {
+            self.seen.stalled_deaths += 1;
+        } else if now >= self.excused && net.is_whole() && !net.is_walled(subject) {
+            self.seen.false_deaths += 1;
+            if self.no_false_death {
+                self.broken(now, format!("{n} buries {subject}, which runs and can be reached"));
+            }
+        }
+    }
+
+    /// What must hold when the world ends.
+    pub fn at_the_end(&mut self, now: u64, hosts: &[Host], promise: Promise) {
+        if promise.whole
+            && let Some(wrong) = self.wrong(hosts)
+        {
+            self.broken(now, format!("after the calm {wrong}"));
+        }
+        debug_assert_eq!(self.plan_nodes as usize, hosts.len());
+    }
+
+    /// Whether all tables say what is; if not, one thing that is wrong.
+    pub fn wrong(&self, hosts: &[Host]) -> Option<String> {
+        let live: Vec<bool> = hosts.iter().map(|host| host.node.is_some() && !host.left).collect();
+        let count = live.iter().filter(|live| **live).count();
+        for (n, host) in hosts.iter().enumerate().filter(|(n, _)| live[*n]) {
+            let node = host.node.as_ref()?;
+            let mut known = 1;
+            for (record, state) in node.swim().members() {
+                let Some(subject) = self.host_of(&record.id) else { continue };
+                let there = live[subject as usize];
+                match state {
+                    State::Alive | State::Suspect if !there => {
+                        return Some(format!("{n} takes {subject} for alive, which is not there"));
+                    }
+                    State::Suspect => return Some(format!("{n} suspects {subject}, which is there")),
+                    State::Dead | State::Left if there => {
+                        return Some(format!("{n} takes {subject} for {state:?}, which is there"));
+                    }
+                    State::Alive => {
+                        known += 1;
+                        if record.incarnation < self.signed[subject as usize]
+                            && hosts[subject as usize].disk.is_honest()
+                        {
+                            return Some(format!("{n} has old facts of {subject}"));
+                        }
+                    }
+                    State::Dead | State::Left => {}
+                }
+            }
+            if known != count {
+                return Some(format!("{n} knows {known} of {count}"));
+            }
+        }
+        None
+    }
+}
+
+impl Crash {
+    fn learned(&mut self, n: u32, now: u64, declared: bool) {
+        if let Some(knows) = self.knowers.get_mut(n as usize)
+            && !*knows
+        {
+            *knows = true;
+            self.missing -= 1;
+            if self.missing == 0 && (declared || self.declared.is_some()) {
+                self.known.get_or_insert(now);
+                self.over = true;
+            }
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! Many thousand nodes in one process, from one seed.
+//!
+//! The nodes are the ones that ship: [`tutu_node::node::Node`], with their bytes, timers and disks. Only the world around
+//! them is made up: how late a packet is, what a disk forgets, who stalls, who lies. The same plan gives the same world,
+//! event by event, and the hash of its trace says so.
+//!
+//! | module | what it knows |
+//! |---|---|
+//! | [`plan`] | everything that will happen to a world, written down before it begins |
+//! | [`world`] | time and hosts |
+//! | [`net`] | links: latency, loss, doubles, disorder, one-way cuts, partitions, walls |
+//! | [`disk`] | what is kept, forgotten, torn |
+//! | [`keys`] | signatures: real ones, or counted stand-ins of the same size |
+//! | [`check`] | what must always hold, and what must hold after a calm |
+//! | [`scenarios`] | one story each |
+//!
+//! Invariant: nothing here reads a clock, a socket or a disk; only `main` looks at its watch, to say how long it took.
+#![forbid(unsafe_code)]
+
+pub mod check;
+pub mod disk;
+pub mod keys;
+pub mod net;
+pub mod plan;
+pub mod scenarios;
+pub mod world;

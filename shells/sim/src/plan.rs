@@ -1,0 +1,110 @@
+//! Everything that will happen to a world, written down before it begins, so that it can be told again and made smaller.
+
+use tutu_node::{kit::Rng, mesh::swim};
+
+use crate::net;
+
+/// A world to be.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// All chance of the world comes from it.
+    pub seed: u64,
+    /// Hosts at the start.
+    pub nodes: u32,
+    /// How long it lasts.
+    pub seconds: u64,
+    /// How membership behaves.
+    pub swim: swim::Config,
+    /// How links are until the calm.
+    pub net: net::Config,
+    /// Whether everybody knows everybody at the start; if not, all ask host 0.
+    pub warm: bool,
+    /// Whether signatures are Ed25519.
+    pub real_keys: bool,
+    /// Clocks are wrong by up to so many parts per million.
+    pub drift_ppm: u32,
+    /// Second from which links are perfect and nothing happens, so that all must come right; the end, if there is no calm.
+    pub calm: u64,
+    /// What happens, in order: microsecond, and what.
+    pub ops: Vec<(u64, Op)>,
+    /// What this story promises beyond what always holds.
+    pub promise: Promise,
+}
+
+/// What a story promises beyond what always holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Promise {
+    /// Nobody who runs, does not stall and can be reached is ever declared dead.
+    pub no_false_death: bool,
+    /// After the calm all tables are right.
+    pub whole: bool,
+}
+
+/// One thing that happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Op {
+    /// A host stops without a word.
+    Crash(u32),
+    /// It starts again with what its disk kept.
+    Start(u32),
+    /// It leaves with a word, and stops ten seconds later.
+    Leave(u32),
+    /// It does nothing for so many milliseconds; what comes meanwhile waits.
+    Stall(u32, u32),
+    /// It has new facts.
+    Facts(u32),
+    /// Nothing goes from the one to the other any more.
+    Cut(u32, u32),
+    /// The world falls in two.
+    Part(u64),
+    /// Everything is mended.
+    Mend,
+    /// The disk keeps only so many more saves.
+    Forget(u32, u32),
+    /// The last save of the disk is torn.
+    Tear(u32),
+}
+
+impl Plan {
+    /// `nodes` hosts for `seconds` on perfect links, where nothing happens.
+    pub fn quiet(seed: u64, nodes: u32, seconds: u64) -> Self {
+        let mut swim = swim::Config::default();
+        swim.members_max = swim.members_max.max(nodes as usize * 2);
+        Self {
+            seed,
+            nodes,
+            seconds,
+            swim,
+            net: net::Config::default(),
+            warm: true,
+            real_keys: false,
+            drift_ppm: 0,
+            calm: seconds,
+            ops: Vec::new(),
+            promise: Promise::default(),
+        }
+    }
+
+    /// Adds what `op` makes, at moments by chance between two seconds, on average one in `every_ms`.
+    pub fn scatter(&mut self, rng: &mut Rng, from: u64, until: u64, every_ms: u64, mut op: impl FnMut(&mut Rng) -> Op) {
+        let mut at = from * 1_000_000;
+        loop {
+            at += u64::from(rng.below((every_ms.min(2_000_000) * 2000) as u32)).max(1);
+            if at >= until * 1_000_000 {
+                return self.sort();
+            }
+            let op = op(rng);
+            self.ops.push((at, op));
+        }
+    }
+
+    /// Adds one thing at `second`.
+    pub fn at(&mut self, second: u64, op: Op) {
+        self.ops.push((second * 1_000_000, op));
+        self.sort();
+    }
+
+    fn sort(&mut self) {
+        self.ops.sort_by_key(|op| op.0);
+    }
+}

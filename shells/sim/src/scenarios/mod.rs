@@ -1,0 +1,195 @@
+//! Stories. Each writes a [`Plan`]; the same arguments write the same plan.
+
+use tutu_node::kit::{Rng, rng::mix};
+
+use crate::plan::{Op, Plan, Promise};
+
+/// What a story is told with.
+#[derive(Clone, Debug)]
+pub struct Args {
+    /// All chance comes from it.
+    pub seed: u64,
+    /// Hosts.
+    pub nodes: u32,
+    /// How long.
+    pub seconds: u64,
+    /// Packets of a million that are lost.
+    pub loss_ppm: u32,
+    /// Whether Lifeguard is on.
+    pub lifeguard: bool,
+}
+
+/// Name, what it is about, and who writes it.
+type Story = (&'static str, &'static str, fn(&Args) -> Plan);
+
+/// All stories.
+pub const ALL: &[Story] = &[
+    ("churn", "hosts crash, come back, leave, and change, on lines with a little of everything", churn),
+    ("steady", "facts change once in six hours for each, and nothing else happens", steady),
+    ("crash", "a host crashes every 20 seconds", crash),
+    ("stall", "5 % of hosts stall for 2 to 20 seconds now and then", stall),
+    ("partition", "the world falls in two halves, and heals", partition),
+    ("join", "all begin at once and know one address", join),
+    ("swarm", "by chance some of all that can go wrong, then calm: all must come right", swarm),
+];
+
+/// The story called `name`.
+pub fn find(name: &str) -> Option<&'static Story> {
+    ALL.iter().find(|story| story.0 == name)
+}
+
+fn base(args: &Args) -> (Plan, Rng) {
+    let mut plan = Plan::quiet(args.seed, args.nodes, args.seconds);
+    plan.net.loss_ppm = args.loss_ppm;
+    plan.swim.lifeguard = args.lifeguard;
+    plan.drift_ppm = 50;
+    (plan, Rng::new(mix(args.seed ^ 0x0070_6c61_6e)))
+}
+
+fn any(rng: &mut Rng, nodes: u32) -> u32 {
+    rng.below(nodes)
+}
+
+fn steady(args: &Args) -> Plan {
+    let (mut plan, mut rng) = base(args);
+    let nodes = args.nodes;
+    plan.scatter(&mut rng, 1, args.seconds, 6 * 3_600_000 / u64::from(nodes), |rng| Op::Facts(any(rng, nodes)));
+    plan.promise.no_false_death = true;
+    plan
+}
+
+fn crash(args: &Args) -> Plan {
+    let (mut plan, mut rng) = base(args);
+    let nodes = args.nodes;
+    let mut second = 5;
+    while second + 60 < args.seconds {
+        plan.at(second, Op::Crash(any(&mut rng, nodes)));
+        second += 20;
+    }
+    plan.promise.no_false_death = true;
+    plan
+}
+
+fn stall(args: &Args) -> Plan {
+    let (mut plan, mut rng) = base(args);
+    // The same twentieth of the hosts, each about once in two minutes.
+    let stallers = (args.nodes / 20).max(1);
+    let every = 120_000 / u64::from(stallers);
+    plan.scatter(&mut rng, 5, args.seconds.saturating_sub(40), every, |rng| {
+        Op::Stall(any(rng, stallers), 2000 + rng.below(18_000))
+    });
+    plan.promise.no_false_death = args.lifeguard;
+    plan
+}
+
+fn partition(args: &Args) -> Plan {
+    let (mut plan, _) = base(args);
+    plan.at(10, Op::Part(args.seed));
+    plan.at(args.seconds.saturating_sub(60).max(11), Op::Mend);
+    plan.promise.whole = true;
+    plan
+}
+
+fn join(args: &Args) -> Plan {
+    let (mut plan, _) = base(args);
+    plan.warm = false;
+    plan.promise.whole = true;
+    plan
+}
+
+fn churn(args: &Args) -> Plan {
+    let (mut plan, mut rng) = base(args);
+    let nodes = args.nodes;
+    if args.loss_ppm == 0 {
+        plan.net.loss_ppm = 10_000;
+    }
+    plan.net.double_ppm = 1000;
+    plan.net.late_ppm = 5000;
+    plan.calm = args.seconds.saturating_sub(calm(nodes)).max(1);
+    let until = plan.calm.saturating_sub(30).max(1);
+    // Sessions of two hours; one in five ends with a farewell. All come back after a while.
+    let mut at = 1_000_000;
+    loop {
+        at += u64::from(rng.below((2 * 7200 * 1000 / nodes.max(1)).max(2))) * 1000 + 1;
+        if at >= until * 1_000_000 {
+            break;
+        }
+        let host = any(&mut rng, nodes);
+        let end = if rng.below(5) == 0 { Op::Leave(host) } else { Op::Crash(host) };
+        plan.ops.push((at, end));
+        let back = at + u64::from(15 + rng.below(60)) * 1_000_000;
+        if back < until * 1_000_000 {
+            plan.ops.push((back, Op::Start(host)));
+        }
+    }
+    plan.scatter(&mut rng, 1, until, 6 * 3_600_000 / u64::from(nodes), |rng| Op::Facts(any(rng, nodes)));
+    plan.promise = Promise { no_false_death: true, whole: true };
+    plan
+}
+
+/// Seconds after which everything must have come right among `nodes`.
+fn calm(nodes: u32) -> u64 {
+    200 + 4 * u64::from(nodes.max(2).ilog2())
+}
+
+fn swarm(args: &Args) -> Plan {
+    let (mut plan, mut rng) = base(args);
+    let nodes = args.nodes;
+    let mut picks = rng.next();
+    let mut pick = || {
+        picks >>= 1;
+        picks & 1 == 1
+    };
+    plan.calm = args.seconds.saturating_sub(calm(nodes)).max(args.seconds / 4);
+    let until = plan.calm;
+    if pick() {
+        plan.net.loss_ppm = [20_000, 100_000, 300_000][rng.below(3) as usize];
+    }
+    if pick() {
+        plan.net.double_ppm = 50_000;
+    }
+    if pick() {
+        plan.net.late_ppm = 50_000;
+    }
+    if pick() {
+        plan.net.walled_ppm = 150_000;
+    }
+    if pick() {
+        plan.drift_ppm = 500;
+    }
+    plan.warm = pick();
+    let every = |times: u64| (until * 1000 / times).max(1);
+    if pick() {
+        plan.scatter(&mut rng, 2, until, every(8), |rng| Op::Facts(any(rng, nodes)));
+    }
+    if pick() {
+        plan.scatter(&mut rng, 2, until, every(8), |rng| Op::Stall(any(rng, nodes), 2000 + rng.below(18_000)));
+    }
+    if pick() {
+        plan.scatter(&mut rng, 2, until, every(8), |rng| Op::Cut(any(rng, nodes), any(rng, nodes)));
+    }
+    if pick() {
+        let second = 5 + u64::from(rng.below((until / 2) as u32));
+        plan.at(second, Op::Part(args.seed));
+        plan.at((second + 20 + u64::from(rng.below(until as u32))).min(until), Op::Mend);
+    }
+    if pick() {
+        plan.scatter(&mut rng, 2, until, every(6), |rng| Op::Crash(any(rng, nodes)));
+    }
+    if pick() {
+        plan.scatter(&mut rng, 2, until, every(3), |rng| Op::Leave(any(rng, nodes)));
+    }
+    if pick() {
+        plan.scatter(&mut rng, 2, until, every(6), |rng| Op::Start(any(rng, nodes)));
+    }
+    if pick() {
+        plan.scatter(&mut rng, 2, until, every(3), |rng| Op::Forget(any(rng, nodes), rng.below(3)));
+        plan.scatter(&mut rng, 2, until, every(3), |rng| Op::Tear(any(rng, nodes)));
+    }
+    // A host that said farewell would be missed by nobody, and a network of the dead proves nothing: half come back.
+    for n in (0..nodes).step_by(2) {
+        plan.ops.push((until * 1_000_000, Op::Start(n)));
+    }
+    plan.promise.whole = true;
+    plan
+}
