@@ -53,8 +53,8 @@ pub struct Seen {
     pub refutations: u64,
     /// Deaths declared by some host of some host that ran; excused or not.
     pub mistaken: u64,
-    /// Microsecond of the last repair of the net, and of the moment when all tables were right again.
-    pub mended: Option<u64>,
+    /// Seconds from the last repair of the net until all tables were right.
+    pub healed: Option<u64>,
 }
 
 /// One crash, in microseconds.
@@ -148,7 +148,6 @@ impl Check {
 
     /// They can again.
     pub fn mends(&mut self, now: u64) {
-        self.seen.mended = Some(now);
         self.excused = now + ECHO * self.period;
     }
 

@@ -67,14 +67,14 @@ pub fn host(addr: &SocketAddr) -> Option<u32> {
 impl Net {
     /// Links of the world of `seed`.
     pub fn new(config: Config, seed: u64) -> Self {
-        let rng = Rng::new(mix(seed ^ 0x6e65_74));
+        let rng = Rng::new(mix(seed ^ 0x006e_6574));
         Self { config, rng, seed, cuts: BTreeSet::new(), parted: None, holes: BTreeMap::new() }
     }
 
     /// Whether host `n` sits behind a wall.
     pub fn is_walled(&self, n: u32) -> bool {
         self.config.walled_ppm > 0
-            && (mix(self.seed ^ u64::from(n) << 20) >> 44) * 1_000_000 >> 20 < self.config.walled_ppm.into()
+            && ((mix(self.seed ^ (u64::from(n) << 20)) >> 44) * 1_000_000) >> 20 < self.config.walled_ppm.into()
     }
 
     /// When packets from `from` to `to` sent at `now` arrive, in microseconds from then; none, one or two.

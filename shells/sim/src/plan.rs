@@ -38,6 +38,8 @@ pub struct Promise {
     pub no_false_death: bool,
     /// After the calm all tables are right.
     pub whole: bool,
+    /// So many seconds after the last repair of the net all tables are right.
+    pub heals_within: Option<u64>,
 }
 
 /// One thing that happens.

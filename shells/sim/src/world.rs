@@ -97,7 +97,7 @@ impl World {
             calmed: false,
             trace: mix(plan.seed),
             out: Vec::new(),
-            rng: Rng::new(mix(plan.seed ^ 0x776f_726c_64)),
+            rng: Rng::new(mix(plan.seed ^ 0x776f_726c)),
             plan,
         };
         for n in 0..world.plan.nodes {
@@ -132,6 +132,21 @@ impl World {
 
     /// Runs to the end of the plan, or to the first violation.
     pub fn run(&mut self) {
+        let mended = self.plan.ops.iter().filter(|op| op.1 == Op::Mend).map(|op| op.0 / 1_000_000).next_back();
+        if let (Some(within), Some(mended)) = (self.plan.promise.heals_within, mended) {
+            for second in mended + 1..=mended + within {
+                self.run_until(second);
+                if self.check.wrong(&self.hosts).is_none() {
+                    self.check.seen.healed = Some(second - mended);
+                    break;
+                }
+            }
+            if self.check.seen.healed.is_none()
+                && let Some(wrong) = self.check.wrong(&self.hosts)
+            {
+                self.check.broken(self.now, format!("{within} s after the repair {wrong}"));
+            }
+        }
         self.run_until(self.plan.seconds);
         if self.check.violations.is_empty() {
             let promise = self.plan.promise;

@@ -43,7 +43,7 @@ fn base(args: &Args) -> (Plan, Rng) {
     plan.net.loss_ppm = args.loss_ppm;
     plan.swim.lifeguard = args.lifeguard;
     plan.drift_ppm = 50;
-    (plan, Rng::new(mix(args.seed ^ 0x0070_6c61_6e)))
+    (plan, Rng::new(mix(args.seed ^ 0x706c_616e)))
 }
 
 fn any(rng: &mut Rng, nodes: u32) -> u32 {
@@ -86,7 +86,7 @@ fn partition(args: &Args) -> Plan {
     let (mut plan, _) = base(args);
     plan.at(10, Op::Part(args.seed));
     plan.at(args.seconds.saturating_sub(60).max(11), Op::Mend);
-    plan.promise.whole = true;
+    plan.promise = Promise { whole: true, heals_within: Some(30), ..Promise::default() };
     plan
 }
 
@@ -123,7 +123,7 @@ fn churn(args: &Args) -> Plan {
         }
     }
     plan.scatter(&mut rng, 1, until, 6 * 3_600_000 / u64::from(nodes), |rng| Op::Facts(any(rng, nodes)));
-    plan.promise = Promise { no_false_death: true, whole: true };
+    plan.promise = Promise { no_false_death: true, whole: true, heals_within: None };
     plan
 }
 

@@ -81,6 +81,10 @@ impl<K: Signer + Verifier> Swim<K> {
                 }
                 self.table.replace(at, record.clone(), Self::second(now));
                 urgent |= state != State::Alive;
+                if state == State::Dead {
+                    let size = self.size();
+                    self.compare.risen(now, size, &self.config);
+                }
                 if let Some(suspicion) = self.suspicions.remove(&short) {
                     self.rumours.drop_charges(short);
                     if !left {

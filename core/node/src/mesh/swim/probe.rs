@@ -7,14 +7,14 @@
 //! | 0 | ping |
 //! | P/4 | ping again; ask helpers to ping |
 //! | 9P/20 | once more, twice or three times, if answers are often lost |
-//! | 4P/5 | verdict |
+//! | 3P/4 | verdict |
 //!
 //! Each silence is evidence: if a share q of questions stays unanswered though somebody is there, a silent question tells
 //! log2(1/q) bits against it, and a silent helper log2(1/(1-(1-q)²)), because two such exchanges must both succeed.
 //! A member is accused when the sum reaches 16.6 bits: 1 in 100,000. q is measured, at this node, on its own questions. On
 //! a good line one round is more than enough; at 30 % loss it takes two or three.
 //!
-//! A helper pings at once, again after 3P/20, and after 7P/20 says that it got no answer either. A prober that does not
+//! A helper pings at once, again after 3P/20, and after 3P/10 says that it got no answer either. A prober that does not
 //! even hear that from anybody holds itself for ill (Lifeguard §IV.A).
 
 use alloc::vec::Vec;
@@ -217,7 +217,7 @@ impl<K: Signer + Verifier> Swim<K> {
                 (0..more).for_each(|_| self.ping(now, target, nonce, None, out));
                 probe.pings += more;
                 probe.step = Step::Last;
-                probe.due = probe.begun + unit * 16;
+                probe.due = probe.begun + unit * 15;
             }
             Step::Last => {
                 let helper_lost = 1_000_000 - square(1_000_000 - lost);
@@ -407,7 +407,7 @@ impl<K: Signer + Verifier> Swim<K> {
             }
             if !relay.again {
                 relay.again = true;
-                relay.due = (relay.begun + self.config.period * 7 / 20).max(now + Duration::from_micros(1));
+                relay.due = (relay.begun + self.config.period * 3 / 10).max(now + Duration::from_micros(1));
                 self.ping(now, relay.target, relay.nonce, Some((relay.asker, relay.asker_nonce)), out);
                 return true;
             }

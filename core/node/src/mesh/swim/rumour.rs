@@ -67,11 +67,11 @@ impl Rumours {
         self.recount();
     }
 
-    /// Somebody told us what we tell: it is known a little better than we thought.
+    /// Somebody told us what we tell: it is known a little better than we thought. Urgent news are told all the same; to
+    /// reach everybody matters more than to be brief.
     pub fn heard(&mut self, subject: u64, same: impl Fn(&News) -> bool) {
-        let Some(at) = self.list.iter().position(|rumour| rumour.subject == subject && same(&rumour.news)) else {
-            return;
-        };
+        let is = |rumour: &Rumour| rumour.subject == subject && !rumour.urgent && same(&rumour.news);
+        let Some(at) = self.list.iter().position(is) else { return };
         self.list[at].left -= 1;
         if self.list[at].left == 0 {
             self.list.remove(at);
@@ -189,7 +189,7 @@ mod tests {
         let mut rumours = Rumours::new(3);
         rumours.push(1, accusation(1, 8), 5, true);
         rumours.push(1, accusation(1, 9), 5, true);
-        rumours.push(1, death(), 2, true);
+        rumours.push(1, death(), 2, false);
         assert_eq!(told(&mut rumours, 1000, 0), [1]);
         rumours.heard(1, |news| matches!(news, News::Death { .. }));
         assert!(told(&mut rumours, 1000, 0).is_empty());

@@ -7,6 +7,7 @@
 //! Source: A. Demers et al., "Epidemic Algorithms for Replicated Database Maintenance" (1987) §1.3, anti-entropy.
 
 use alloc::{sync::Arc, vec::Vec};
+use core::time::Duration;
 
 use super::{
     Config, Effect, Saved, Sender, Swim,
@@ -38,6 +39,10 @@ pub(super) struct Compare {
     found: usize,
     /// Comparisons that follow at once.
     eager: u32,
+    /// How long to wait for the one after: twice as long each time, until all is quiet.
+    wait: Duration,
+    /// Members that rose from the dead since the last comparison.
+    risen: usize,
     /// Packets that may still be sent in this period.
     budget: u32,
     /// Comparisons until peers are saved.
@@ -47,7 +52,15 @@ pub(super) struct Compare {
 impl Compare {
     pub fn new(start: Instant, config: &Config, rng: &mut Rng) -> Self {
         let wait = config.period * rng.below(config.compare_every.max(1));
-        Self { due: start + wait, found: 0, eager: 0, budget: BUDGET, save_in: 2 }
+        Self {
+            due: start + wait,
+            found: 0,
+            wait: config.period * config.compare_every,
+            eager: 0,
+            risen: 0,
+            budget: BUDGET,
+            save_in: 2,
+        }
     }
 
     /// Much is missing here, surely.
@@ -58,6 +71,15 @@ impl Compare {
 
     pub fn refill(&mut self) {
         self.budget = BUDGET;
+    }
+
+    /// Somebody rose from the dead. When many do, a partition is over: whoever else came back is asked for at once.
+    pub fn risen(&mut self, now: Instant, size: usize, config: &Config) {
+        self.risen += 1;
+        if self.risen > MANY + size / 32 {
+            self.risen = 0;
+            self.hurry(now + config.period / 4);
+        }
     }
 
     fn spend(&mut self) -> bool {
@@ -71,11 +93,16 @@ impl<K: Signer + Verifier> Swim<K> {
     /// Compares with somebody by chance.
     pub(super) fn compare(&mut self, now: Instant, out: &mut Vec<Effect>) {
         let period = self.config.period;
-        let eager = self.compare.eager > 0;
-        self.compare.eager = self.compare.eager.saturating_sub(1);
-        let jitter = period * self.rng.below(1000) / 1000;
-        self.compare.due = now + if eager { period / 2 } else { period * (self.config.compare_every - 1) + jitter };
-        self.compare.found = 0;
+        let compare = &mut self.compare;
+        if compare.eager > 0 {
+            compare.eager -= 1;
+            compare.wait = period / 2;
+        } else {
+            compare.wait = (compare.wait * 2).min(period * self.config.compare_every);
+        }
+        // A sixteenth of jitter, so that nobody walks in step.
+        compare.due = now + compare.wait + compare.wait * self.rng.below(1000) / 16_000;
+        (self.compare.found, self.compare.risen) = (0, 0);
         let fits = |slot: &super::table::Slot| slot.state() == State::Alive && !slot.record().facts.is_hidden();
         let Some(slot) = self.table.sample(&mut self.rng, fits) else { return };
         self.offer(slot, out);
