@@ -78,6 +78,8 @@ pub struct Crash {
 #[derive(Clone, Copy, Default)]
 struct HostState {
     up: bool,
+    /// Whether it ever said farewell.
+    left_once: bool,
     stalled_until: u64,
     /// The last life that was wrongly declared over, and whether the host had an excuse.
     mourned: u64,
@@ -136,13 +138,13 @@ impl Check {
     }
 
     /// A host stalls until microsecond `until`.
-    pub fn stalls(&mut self, n: u32, _now: u64, until: u64) {
+    pub fn stalls(&mut self, n: u32, until: u64) {
         self.seen.stalls += 1;
         self.state[n as usize].stalled_until = until;
     }
 
     /// Hosts cannot reach each other from now on.
-    pub fn disturbs(&mut self, _now: u64) {
+    pub fn disturbs(&mut self) {
         self.excused = u64::MAX;
     }
 
@@ -152,7 +154,9 @@ impl Check {
     }
 
     /// A host says farewell.
-    pub fn leaves(&mut self, _now: u64, _n: u32) {}
+    pub fn leaves(&mut self, n: u32) {
+        self.state[n as usize].left_once = true;
+    }
 
     /// A host stops.
     pub fn stops(&mut self, now: u64, n: u32, farewell: bool) {
@@ -181,7 +185,7 @@ impl Check {
     }
 
     /// A host begins a life.
-    pub fn starts(&mut self, _now: u64, n: u32) {
+    pub fn starts(&mut self, n: u32) {
         let state = &mut self.state[n as usize];
         state.up = true;
         self.live += 1;
@@ -229,7 +233,7 @@ impl Check {
             Event::Left(id) => {
                 let Some(subject) = self.host_of(id) else { return };
                 self.suspects.remove(&(n, subject));
-                if self.state[subject as usize].up && !hosts[subject as usize].left {
+                if !self.state[subject as usize].left_once {
                     self.broken(now, format!("{n} saw {subject} leave, which it did not"));
                 }
             }
@@ -300,7 +304,13 @@ impl Check {
                     }
                     State::Suspect => return Some(format!("{n} suspects {subject}, which is there")),
                     State::Dead | State::Left if there => {
-                        return Some(format!("{n} takes {subject} for {state:?}, which is there"));
+                        let other = hosts[subject as usize].node.as_ref()?.swim();
+                        return Some(format!(
+                            "{n} takes {subject} for {state:?} in life {}, which is there in life {} and knows {}",
+                            record.incarnation,
+                            other.me().incarnation,
+                            other.living()
+                        ));
                     }
                     State::Alive => {
                         known += 1;

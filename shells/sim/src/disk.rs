@@ -8,6 +8,7 @@ pub struct Disk {
     kept: Vec<(&'static str, Vec<u8>)>,
     /// Saves that still reach the platter; after them it only says that they did.
     honest_for: Option<u32>,
+    torn: bool,
 }
 
 impl Disk {
@@ -33,6 +34,7 @@ impl Disk {
 
     /// Tears what was written last: only its first half is there.
     pub fn tear(&mut self) {
+        self.torn = true;
         if let Some((_, bytes)) = self.kept.last_mut() {
             bytes.truncate(bytes.len() / 2);
         }
@@ -40,7 +42,7 @@ impl Disk {
 
     /// Whether every save so far was kept.
     pub fn is_honest(&self) -> bool {
-        self.honest_for.is_none()
+        self.honest_for.is_none() && !self.torn
     }
 
     /// What a node finds when it begins again; what cannot be read is not there.

@@ -71,8 +71,11 @@ impl Net {
         Self { config, rng, seed, cuts: BTreeSet::new(), parted: None, holes: BTreeMap::new() }
     }
 
-    /// Whether host `n` sits behind a wall.
+    /// Whether host `n` sits behind a wall. Host 0, whose address everybody knows, does not.
     pub fn is_walled(&self, n: u32) -> bool {
+        if n == 0 {
+            return false;
+        }
         self.config.walled_ppm > 0
             && ((mix(self.seed ^ (u64::from(n) << 20)) >> 44) * 1_000_000) >> 20 < self.config.walled_ppm.into()
     }

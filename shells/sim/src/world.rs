@@ -41,6 +41,8 @@ pub struct World {
     calmed: bool,
     trace: u64,
     out: Vec<Effect>,
+    /// What hosts will hear when the step at hand is done.
+    later: Vec<(u32, Input)>,
     rng: Rng,
 }
 
@@ -97,6 +99,7 @@ impl World {
             calmed: false,
             trace: mix(plan.seed),
             out: Vec::new(),
+            later: Vec::new(),
             rng: Rng::new(mix(plan.seed ^ 0x776f_726c)),
             plan,
         };
@@ -165,6 +168,10 @@ impl World {
                 Some((at, what)) => {
                     self.now = self.now.max(at.as_micros());
                     self.happen(what);
+                    while let Some((n, input)) = self.later.pop() {
+                        self.hear(n, input);
+                        self.arm(n);
+                    }
                 }
                 None => {
                     self.now = until;
@@ -343,6 +350,11 @@ impl World {
         if let Event::Joined(record) | Event::Changed(record) = &event {
             self.share(n, record);
         }
+        if let Event::Died { id, .. } | Event::Left(id) = &event
+            && self.net.is_walled(n)
+        {
+            self.find_relay(n, id.short());
+        }
         self.note(u64::from(n) << 8 | 7);
         self.check.event(self.now, n, &event, &self.hosts, &self.net);
     }
@@ -356,6 +368,16 @@ impl World {
         }
     }
 
+    /// A host behind a wall lost a relay and takes another.
+    fn find_relay(&mut self, n: u32, lost: u64) {
+        let Some(node) = &self.hosts[n as usize].node else { return };
+        let mut facts = node.swim().me().facts.clone();
+        let Some(relay) = facts.relays.iter_mut().find(|relay| **relay == lost) else { return };
+        let sample = (0..8).filter_map(|_| node.swim().sample(&mut self.rng)).find(|record| !record.facts.is_hidden());
+        *relay = sample.map_or(0, |record| record.id.short());
+        self.later.push((n, Input::Ask { from: 0, ask: Ask::Facts(facts) }));
+    }
+
     fn operate(&mut self, op: Op) {
         self.note(0x6f70);
         match op {
@@ -363,7 +385,7 @@ impl World {
             Op::Start(n) => self.start(n),
             Op::Leave(n) => {
                 if self.hosts[n as usize].node.is_some() {
-                    self.check.leaves(self.now, n);
+                    self.check.leaves(n);
                     self.hosts[n as usize].left = true;
                     self.hear(n, Input::Ask { from: 0, ask: Ask::Leave });
                     let life = self.hosts[n as usize].lives;
@@ -378,7 +400,7 @@ impl World {
                     host.stalled = until;
                     host.timer = until;
                     let life = host.lives;
-                    self.check.stalls(n, self.now, until);
+                    self.check.stalls(n, until);
                     self.wheel.push(Instant::from_micros(until), What::Timer { host: n, life });
                 }
             }
@@ -388,11 +410,11 @@ impl World {
                 self.arm(n);
             }
             Op::Cut(from, to) => {
-                self.check.disturbs(self.now);
+                self.check.disturbs();
                 self.net.cut(from, to);
             }
             Op::Part(seed) => {
-                self.check.disturbs(self.now);
+                self.check.disturbs();
                 self.net.part(seed);
             }
             Op::Mend => {
@@ -420,10 +442,12 @@ impl World {
         }
         self.hosts[n as usize].left = false;
         self.bear(n);
-        let seeds = (0..3).map(|_| net::addr(self.rng.below(self.plan.nodes), PORT)).collect();
+        let open: Vec<u32> = (0..self.plan.nodes).filter(|other| !self.net.is_walled(*other)).collect();
+        let mut seed = || open[self.rng.below(open.len() as u32) as usize];
+        let seeds = (0..5).map(|_| net::addr(seed(), PORT)).collect();
         self.hear(n, Input::Ask { from: 0, ask: Ask::Join(seeds) });
         self.arm(n);
-        self.check.starts(self.now, n);
+        self.check.starts(n);
     }
 
     fn add_host(&mut self, n: u32) {
@@ -477,11 +501,12 @@ impl World {
         facts.memory.0 = 8_000_000_000;
         facts.models.insert(u64::from(n % 50));
         if self.net.is_walled(n) {
-            let open = (0..self.plan.nodes).map(|step| (n + 1 + step * 7) % self.plan.nodes);
-            let mut open = open.filter(|other| *other != n && !self.net.is_walled(*other));
+            let mut open = (0..self.plan.nodes)
+                .map(|step| (n + 1 + step * 7) % self.plan.nodes)
+                .filter(|other| !self.net.is_walled(*other));
             let mut relay = || {
-                open.next()
-                    .map_or(0, |other| Keys::new(self.plan.real_keys, self.plan.seed, other.into()).key().short())
+                let relay = open.next().unwrap_or(0);
+                Keys::new(self.plan.real_keys, self.plan.seed, relay.into()).key().short()
             };
             facts.relays = [relay(), relay()];
         }

@@ -4,7 +4,7 @@ use alloc::{boxed::Box, sync::Arc, vec::Vec};
 
 use super::{
     Effect, Event, Sender, Swim,
-    message::{Accusation, Item},
+    message::{Accusation, Head, Item},
     record::Record,
     rumour::News,
     suspicion::{Accuser, Suspicion},
@@ -27,9 +27,10 @@ impl<K: Signer + Verifier> Swim<K> {
             match item {
                 Item::Record(bytes) => introduced |= self.on_record(now, sender, bytes, tell_on, out),
                 Item::Accusation(accusation, age) => self.on_accusation(now, sender, accusation, age, out),
-                Item::Doubt { subject, incarnation, dead, .. } => {
+                Item::Doubt { subject, incarnation, dead, .. } if sender.fresh => {
                     self.on_doubt(now, sender, subject, incarnation, dead, out);
                 }
+                Item::Doubt { .. } => {}
             }
         }
         introduced
@@ -55,6 +56,12 @@ impl<K: Signer + Verifier> Swim<K> {
                 let incarnation = peek.incarnation;
                 let same = |news: &News| matches!(news, News::Record(told) if told.incarnation == incarnation);
                 self.rumours.heard(peek.id.short(), same);
+                if own && sender.fresh && incarnation < self.table.get(at).record().incarnation {
+                    // It forgot what it said, and is told.
+                    let mut body = self.begin(now, None, &Head::Records);
+                    Item::Record(self.table.get(at).record().bytes()).put(&mut body);
+                    out.push(Effect::Send { to: Some(sender.id), addr: sender.addr, body });
+                }
                 return own;
             }
         } else if !self.is_near(&peek.id) || peek.left {
@@ -124,6 +131,8 @@ impl<K: Signer + Verifier> Swim<K> {
         if subject == self.short() {
             if incarnation == self.me.incarnation && accuser != subject {
                 self.refute(now, sender, accuser, Some(&accusation), out);
+            } else if incarnation < self.me.incarnation && sender.fresh {
+                self.introduce_to(now, Some(sender.id), sender.addr, out);
             }
             return;
         }
@@ -159,6 +168,9 @@ impl<K: Signer + Verifier> Swim<K> {
         if subject == self.short() {
             if incarnation == self.me.incarnation {
                 self.refute(now, sender, sender.short, None, out);
+            } else if incarnation < self.me.incarnation {
+                // It missed the answer.
+                self.introduce_to(now, Some(sender.id), sender.addr, out);
             }
             return;
         }
@@ -284,7 +296,7 @@ impl<K: Signer + Verifier> Swim<K> {
         let (subject, incarnation) = (member.record().id.short(), member.record().incarnation);
         let doubt = |dead| Item::Doubt { subject, incarnation, age: 0, dead };
         match member.state() {
-            State::Alive | State::Left => {}
+            State::Alive => {}
             State::Suspect if !self.config.lifeguard => {}
             State::Suspect => match self.suspicions.get(&subject) {
                 Some(Suspicion { proof: Some(proof), since, .. }) => {
@@ -292,7 +304,12 @@ impl<K: Signer + Verifier> Swim<K> {
                 }
                 _ => doubt(false).put(body),
             },
-            State::Dead => doubt(true).put(body),
+            // It may have forgotten that it ever said so much.
+            State::Left => Item::Record(member.record().bytes()).put(body),
+            State::Dead => {
+                Item::Record(member.record().bytes()).put(body);
+                doubt(true).put(body);
+            }
         }
     }
 

@@ -335,15 +335,19 @@ impl<K: Signer + Verifier> Swim<K> {
         if from == self.me.id {
             return;
         }
+        let mut sender = Sender { id: from, short: from.short(), addr: at, fresh: true };
         if let Some(slot) = self.table.find_id(&from) {
-            // What came before comes again: only an answer that we wait for proves that its sender is there now. The
-            // sender may have lost its count, so it is taken over.
-            if sequence <= self.table.get(slot).sequence && !self.awaits(from.short(), &head) {
+            // Only an answer that we wait for proves that its sender is there now, whatever its number; the sender may have
+            // lost its count, so that is taken over.
+            sender.fresh = sequence > self.table.get(slot).sequence;
+            if sender.fresh || self.awaits(from.short(), &head) {
+                self.table.note_sequence(slot, sequence);
+            } else {
+                // Overtaken, or recorded and played again. Signed news in it are what they are; the rest is over.
+                self.old_news(now, &sender, &head, &mut rest, out);
                 return;
             }
-            self.table.note_sequence(slot, sequence);
         }
-        let sender = Sender { id: from, short: from.short(), addr: at };
         match head {
             Head::Gossip { introduce } => {
                 let known = self.items(now, &sender, &mut rest, true, out);
@@ -383,6 +387,20 @@ impl<K: Signer + Verifier> Swim<K> {
             Head::Records => {
                 self.items(now, &sender, &mut rest, false, out);
             }
+        }
+    }
+
+    /// Takes from a packet that is not fresh what proves itself.
+    fn old_news(&mut self, now: Instant, sender: &Sender, head: &Head, rest: &mut Reader, out: &mut Vec<Effect>) {
+        let skipped = match head {
+            Head::Gossip { .. } | Head::Ping { .. } | Head::Help { .. } | Head::Nack { .. } | Head::Records => Ok(()),
+            Head::Ack { proof, .. } if *proof => rest.signature().map(drop),
+            Head::Ack { .. } => Ok(()),
+            Head::Proof { .. } => rest.signature().map(drop),
+            Head::Digest { .. } | Head::List { .. } | Head::Want { .. } => return,
+        };
+        if skipped.is_ok() {
+            self.items(now, sender, rest, *head != Head::Records, out);
         }
     }
 
@@ -516,6 +534,8 @@ struct Sender {
     id: NodeId,
     short: u64,
     addr: SocketAddr,
+    /// Whether the packet was not here before.
+    fresh: bool,
 }
 
 /// Eighths of a period from `since` to `now`, at most 255.

@@ -272,6 +272,10 @@ impl<K: Signer + Verifier> Swim<K> {
                 give.push(member.record().clone());
             }
         }
+        let own = self.short();
+        if (first..=last).contains(&own) && theirs.binary_search_by_key(&own, |entry| entry.0).is_err() {
+            give.push(self.me.clone());
+        }
         for (short, _) in self.between(first, last) {
             if theirs.binary_search_by_key(&short, |entry| entry.0).is_err() && short != sender.short {
                 let at = self.table.find(short).expect("it is between");
