@@ -47,6 +47,9 @@ impl<K: Signer + Verifier> Swim<K> {
                 || (peek.incarnation == self.me.incarnation && bytes != self.me.bytes());
             if newer && self.leaving.is_none() && Record::open(bytes, &self.keys).is_ok() {
                 self.announce(peek.incarnation + 1, self.me.facts.clone(), false, true, out);
+            } else if peek.incarnation < self.me.incarnation && sender.fresh {
+                // The sender holds it for its last word.
+                self.introduce_to(now, Some(sender.id), sender.addr, out);
             }
             return own;
         }
@@ -179,7 +182,8 @@ impl<K: Signer + Verifier> Swim<K> {
         }
         let Some(at) = self.table.find(subject) else { return };
         let slot = self.table.get(at);
-        if slot.record().incarnation != incarnation {
+        // The death of a later life is the death of this one too.
+        if slot.record().incarnation > incarnation {
             return;
         }
         if !slot.lives() {

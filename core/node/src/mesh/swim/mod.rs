@@ -567,6 +567,8 @@ impl<K: Signer + Verifier> Machine for Swim<K> {
                     self.admit(now, record, None, out);
                 }
                 self.compare.hurry(now + self.config.period);
+                let times = self.config.retellings(self.size(), true);
+                self.rumours.push(self.short(), News::Record(self.me.clone()), times, true);
             }
             Input::Facts(facts) if facts != self.me.facts && self.leaving.is_none() => {
                 self.announce(self.me.incarnation + 1, facts, false, false, out);
