@@ -72,7 +72,8 @@ pub struct Crash {
     pub known: Option<u64>,
     knowers: Vec<bool>,
     missing: u32,
-    over: bool,
+    /// Whether there is no more to learn: everybody knows, or it is back.
+    pub over: bool,
 }
 
 #[derive(Clone, Copy, Default)]

@@ -13,6 +13,9 @@
 //! | [`keys`] | signatures: real ones, or counted stand-ins of the same size |
 //! | [`check`] | what must always hold, and what must hold after a calm |
 //! | [`scenarios`] | one story each |
+//! | [`outcome`] | what came of a world, in numbers |
+//! | [`shrink`] | how little of a story makes it fail |
+//! | [`plot`] | pictures |
 //!
 //! Invariant: nothing here reads a clock, a socket or a disk; only `main` looks at its watch, to say how long it took.
 #![forbid(unsafe_code)]
@@ -21,6 +24,9 @@ pub mod check;
 pub mod disk;
 pub mod keys;
 pub mod net;
+pub mod outcome;
 pub mod plan;
+pub mod plot;
 pub mod scenarios;
+pub mod shrink;
 pub mod world;

@@ -1,108 +1,213 @@
-//! `tutu-sim`: a world from a seed, and what came of it.
+//! `tutu-sim`: worlds from seeds, and what came of them.
 
-use std::process::ExitCode;
+use std::{
+    path::PathBuf,
+    process::{Command, ExitCode},
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
 
 use tutu_sim::{
+    outcome::{self, Outcome, Sum, quantile},
     plan::Plan,
+    plot,
     scenarios::{self, Args},
-    world::World,
+    shrink,
 };
 
 const USAGE: &str = "\
 usage: tutu-sim [--scenario NAME] [--nodes N] [--seed S] [--seeds COUNT] [--seconds T] [--loss PERCENT]
-                [--no-lifeguard] [--real-keys] [--json]
+                [--no-lifeguard] [--real-keys] [--jobs N] [--json] [--plot FILE.svg]
+       tutu-sim --convergence [--nodes N] [--seeds COUNT] [--plot FILE.svg]
 
 scenarios:
 ";
+/// Worlds in which a failing plan is made smaller.
+const SHRINK_RUNS: usize = 300;
 
 struct Cli {
     args: Args,
     scenario: String,
     seeds: u64,
+    jobs: usize,
     real_keys: bool,
     json: bool,
+    convergence: bool,
+    plot: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
     let cli = match parse() {
-        Ok(cli) => cli,
+        Ok(Some(cli)) => cli,
+        Ok(None) => {
+            print!("{USAGE}{}", stories());
+            return ExitCode::SUCCESS;
+        }
         Err(error) => {
             eprintln!("{error}\n\n{USAGE}{}", stories());
             return ExitCode::from(2);
         }
     };
-    let Some((_, _, write)) = scenarios::find(&cli.scenario) else {
+    if cli.convergence {
+        return convergence(&cli);
+    }
+    let Some((name, about, _)) = scenarios::find(&cli.scenario) else {
         eprintln!("there is no scenario {:?}; scenarios are:\n{}", cli.scenario, stories());
         return ExitCode::from(2);
     };
+    let begun = Instant::now();
+    let sum = worlds(&cli, &cli.args);
+    let wall = begun.elapsed().as_secs_f64();
+    let simulated = sum.total(|outcome| outcome.seconds);
+    let events = sum.total(|outcome| outcome.events as f64);
+    if cli.json {
+        let all: Vec<_> = sum.all.iter().map(Outcome::json).collect();
+        println!("{}", serde_json::json!({ "scenario": name, "commit": commit(), "wall_s": wall, "worlds": all }));
+    } else {
+        println!("{name}: {about}");
+        println!(
+            "{} nodes, {} s, {} worlds from seed {}, loss {} %: {:.1} s by the wall ({:.0} times faster), {:.2} M events/s",
+            cli.args.nodes,
+            cli.args.seconds,
+            cli.seeds,
+            cli.args.seed,
+            f64::from(cli.args.loss_ppm) / 1e4,
+            wall,
+            simulated / wall,
+            events / wall / 1e6
+        );
+        print!("{}", sum.table());
+        if let [only] = &sum.all[..] {
+            println!("trace {:016x}", only.trace);
+        }
+    }
+    if let Some(path) = &cli.plot {
+        let shares = |name: &str, sorted: Vec<f64>| (name.to_string(), plot::shares(&sorted));
+        let lines = [
+            shares("to suspicion", sum.sorted(|outcome| &outcome.suspected)),
+            shares("to declaration", sum.sorted(|outcome| &outcome.declared)),
+            shares("to everybody", sum.sorted(|outcome| &outcome.known)),
+        ];
+        let title = format!("{name}, {} nodes, loss {} %", cli.args.nodes, f64::from(cli.args.loss_ppm) / 1e4);
+        save(path, &plot::svg(&title, "seconds", "share of crashes", false, &lines));
+    }
+    match sum.all.iter().find(|outcome| !outcome.violations.is_empty()) {
+        None => ExitCode::SUCCESS,
+        Some(failed) => {
+            explain(&cli, failed);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs all seeds, as many at a time as there are jobs.
+fn worlds(cli: &Cli, args: &Args) -> Sum {
+    let next = AtomicU64::new(args.seed);
+    let end = args.seed + cli.seeds;
+    let all = Mutex::new(Vec::new());
+    let work = || {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= end {
+                return;
+            }
+            let outcome = outcome::run(plan(cli, args, seed));
+            all.lock().expect("no worker panics while it holds the list").push(outcome);
+        }
+    };
+    std::thread::scope(|scope| (0..cli.jobs).for_each(|_| drop(scope.spawn(work))));
+    let mut all = all.into_inner().expect("all workers are done");
+    all.sort_by_key(|outcome| outcome.seed);
+    Sum { all }
+}
+
+fn plan(cli: &Cli, args: &Args, seed: u64) -> Plan {
+    let story = scenarios::find(&cli.scenario).expect("looked up before");
+    let mut plan = story.2(&Args { seed, ..args.clone() });
+    plan.real_keys = cli.real_keys;
+    plan
+}
+
+/// How fast news of a death spread, over size and loss.
+fn convergence(cli: &Cli) -> ExitCode {
+    let sizes: Vec<u32> = [100, 300, 1000, 3000, 10_000].into_iter().filter(|size| *size <= cli.args.nodes).collect();
+    let mut lines = Vec::new();
+    println!("seconds from the first declaration of a crash until everybody declared it: median / max");
+    println!("{:>8}{:>16}{:>16}{:>16}", "nodes", "loss 0 %", "loss 10 %", "loss 30 %");
+    let mut rows: Vec<String> = sizes.iter().map(|size| format!("{size:>8}")).collect();
     let mut failed = false;
-    for seed in cli.args.seed..cli.args.seed + cli.seeds {
-        let mut plan = write(&Args { seed, ..cli.args.clone() });
-        plan.real_keys = cli.real_keys;
-        failed |= !tell(&cli, plan);
+    for loss in [0, 10, 30] {
+        let mut points = Vec::new();
+        for (row, nodes) in rows.iter_mut().zip(&sizes) {
+            let args = Args { nodes: *nodes, loss_ppm: loss * 10_000, ..cli.args.clone() };
+            let sum = worlds(cli, &args);
+            let known = sum.sorted(|outcome| &outcome.known);
+            let cell = |value: Option<f64>| value.map_or("-".to_string(), |value| format!("{value:.1}"));
+            let (median, most) = (quantile(&known, 50), known.last().copied());
+            row.push_str(&format!("{:>16}", format!("{} / {}", cell(median), cell(most))));
+            points.extend(median.map(|median| (f64::from(*nodes), median)));
+            failed |= sum.all.iter().any(|outcome| !outcome.violations.is_empty());
+        }
+        lines.push((format!("loss {loss} %"), points));
+    }
+    rows.iter().for_each(|row| println!("{row}"));
+    if let Some(path) = &cli.plot {
+        let title = "Declaration of a death until everybody knows (median)";
+        save(path, &plot::svg(title, "nodes", "seconds", true, &lines));
     }
     if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-fn tell(cli: &Cli, plan: Plan) -> bool {
-    let seed = plan.seed;
-    let begun = std::time::Instant::now();
-    let mut world = World::new(plan);
-    let built = begun.elapsed();
-    world.run();
-    let ran = begun.elapsed() - built;
-    let (seen, count) = (&world.check.seen, world.count);
-    let span = world.now() as f64 / 1e6;
-    let per_node = count.bytes as f64 / span / f64::from(world.plan.nodes);
-    println!(
-        "seed {seed}: {:.0} s in {:.2} s (x{:.1}, built in {:.2} s), {:.2} M events/s, {:.0} B/s a node, trace {:016x}",
-        span,
-        ran.as_secs_f64(),
-        span / ran.as_secs_f64(),
-        built.as_secs_f64(),
-        count.events as f64 / ran.as_secs_f64() / 1e6,
-        per_node,
-        world.trace()
-    );
-    let times = |of: fn(&tutu_sim::check::Crash) -> Option<u64>| {
-        let mut all: Vec<f64> = seen.crashes.iter().filter_map(of).map(|micros| micros as f64 / 1e6).collect();
-        all.sort_by(f64::total_cmp);
-        match all.len() {
-            0 => "-".into(),
-            n => format!("{:.2}/{:.2} ({n})", all[n / 2], all[n - 1]),
-        }
-    };
-    println!(
-        "  crash to suspicion {}, suspicion to declaration {}, declaration to all {}",
-        times(|crash| Some(crash.suspected? - crash.at)),
-        times(|crash| Some(crash.declared? - crash.suspected?)),
-        times(|crash| Some(crash.known? - crash.declared?)),
-    );
-    println!(
-        "  {} crashes, {} false deaths, {} deaths in {} stalls, {} suspicions, {} refutations, {} mistaken",
-        seen.crashes.len(),
-        seen.false_deaths,
-        seen.stalled_deaths,
-        seen.stalls,
-        seen.suspicions,
-        seen.refutations,
-        seen.mistaken
-    );
-    for violation in &world.check.violations {
-        println!("  VIOLATION {violation}");
+/// Says what went wrong, how to see it again, and how little of the story it takes.
+fn explain(cli: &Cli, failed: &Outcome) {
+    for violation in &failed.violations {
+        eprintln!("VIOLATION in world {}: {violation}", failed.seed);
     }
-    let _ = cli.json;
-    world.check.violations.is_empty()
+    eprintln!(
+        "commit {}, again with: tutu-sim --scenario {} --nodes {} --seconds {} --loss {} --seed {}{}{}",
+        commit(),
+        cli.scenario,
+        cli.args.nodes,
+        cli.args.seconds,
+        f64::from(cli.args.loss_ppm) / 1e4,
+        failed.seed,
+        if cli.args.lifeguard { "" } else { " --no-lifeguard" },
+        if cli.real_keys { " --real-keys" } else { "" },
+    );
+    if cli.args.nodes <= 1000 {
+        let (small, outcome) = shrink::shrink(plan(cli, &cli.args, failed.seed), SHRINK_RUNS);
+        eprintln!("smallest story found: {}", shrink::tell(&small).trim_end());
+        eprintln!("and what comes of it: {}", outcome.violations.join("; "));
+    }
 }
 
-fn parse() -> Result<Cli, lexopt::Error> {
+fn save(path: &PathBuf, text: &str) {
+    if let Err(error) = std::fs::write(path, text) {
+        eprintln!("cannot write {}: {error}", path.display());
+    }
+}
+
+/// The commit that this runs from, as far as git knows.
+fn commit() -> String {
+    let git = Command::new("git").args(["rev-parse", "--short=12", "HEAD"]).output();
+    let text = git.ok().filter(|output| output.status.success()).map(|output| output.stdout);
+    text.and_then(|bytes| String::from_utf8(bytes).ok()).map_or("unknown".into(), |text| text.trim().into())
+}
+
+fn parse() -> Result<Option<Cli>, lexopt::Error> {
     use lexopt::prelude::*;
     let mut cli = Cli {
         args: Args { seed: 1, nodes: 1000, seconds: 600, loss_ppm: 0, lifeguard: true },
         scenario: "churn".into(),
         seeds: 1,
+        jobs: 1,
         real_keys: false,
         json: false,
+        convergence: false,
+        plot: None,
     };
     let mut parser = lexopt::Parser::from_env();
     while let Some(arg) = parser.next()? {
@@ -112,17 +217,27 @@ fn parse() -> Result<Cli, lexopt::Error> {
             Long("seed") => cli.args.seed = parser.value()?.parse()?,
             Long("seeds") => cli.seeds = parser.value()?.parse()?,
             Long("seconds") => cli.args.seconds = parser.value()?.parse()?,
-            Long("loss") => {
-                let percent: f64 = parser.value()?.parse()?;
-                cli.args.loss_ppm = (percent * 10_000.0) as u32;
-            }
+            Long("jobs") => cli.jobs = parser.value()?.parse::<usize>()?.clamp(1, 256),
+            Long("loss") => cli.args.loss_ppm = (parser.value()?.parse::<f64>()?.clamp(0.0, 100.0) * 10_000.0) as u32,
             Long("no-lifeguard") => cli.args.lifeguard = false,
             Long("real-keys") => cli.real_keys = true,
             Long("json") => cli.json = true,
+            Long("convergence") => {
+                cli.convergence = true;
+                cli.scenario = "crash".into();
+            }
+            Long("plot") => cli.plot = Some(parser.value()?.into()),
+            Long("help") | Short('h') => return Ok(None),
             _ => return Err(arg.unexpected()),
         }
     }
-    Ok(cli)
+    if !(2..1 << 24).contains(&cli.args.nodes) {
+        return Err(format!("--nodes {} is not between 2 and 16,777,215", cli.args.nodes).into());
+    }
+    if !(10..=100 * 86_400).contains(&cli.args.seconds) {
+        return Err(format!("--seconds {} is not between 10 and 8,640,000", cli.args.seconds).into());
+    }
+    Ok(Some(cli))
 }
 
 fn stories() -> String {

@@ -61,7 +61,8 @@ fn steady(args: &Args) -> Plan {
 fn crash(args: &Args) -> Plan {
     let (mut plan, mut rng) = base(args);
     let nodes = args.nodes;
-    let mut second = 5;
+    // After a minute everybody knows its line.
+    let mut second = 60;
     while second + 60 < args.seconds {
         plan.at(second, Op::Crash(any(&mut rng, nodes)));
         second += 20;

@@ -64,20 +64,24 @@ impl Config {
                 longest: periods(36 * digits),
                 // The accusation reaches the accused within half of it and its answer everybody within the other.
                 floor: periods(30 + digits * 3 / 2),
+                last_call: self.period * 2,
             }
         } else {
             let fixed = periods(4 * digits);
-            Bounds { shortest: fixed, longest: fixed, floor: Duration::ZERO }
+            Bounds { shortest: fixed, longest: fixed, floor: Duration::ZERO, last_call: Duration::ZERO }
         }
     }
 
     /// How often news is told by each who hears it.
     ///
     /// To be told f times each reaches all but e^-f of the members (Demers et al., "Epidemic Algorithms", 1987): f must
-    /// exceed ln N. What is heard again counts as told, so that news die when they are old; comparing tables finds the rest.
-    pub(super) fn retellings(&self, members: usize, urgent: bool) -> u8 {
+    /// exceed ln N, and more so where news get lost: `unanswered` is the share of questions, in parts per million, that
+    /// stay without answer. Slow news that are heard again count as told; comparing tables finds the rest.
+    pub(super) fn retellings(&self, members: usize, urgent: bool, unanswered: u32) -> u8 {
         let log = log2_16(members.max(2) as u32) / 16;
-        (if urgent { 3 + log * 5 / 4 } else { 2 + log * 3 / 4 }) as u8
+        let times = if urgent { 3 + log * 5 / 4 } else { 2 + log * 3 / 4 };
+        // Of news that go one way, about half as many are lost as of questions and answers that go both.
+        (times + times * unanswered.min(800_000) / 1_000_000).min(200) as u8
     }
 }
 

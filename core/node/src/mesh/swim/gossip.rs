@@ -124,7 +124,7 @@ impl<K: Signer + Verifier> Swim<K> {
             }
         }
         if told_by.is_some() {
-            let times = self.config.retellings(self.size(), urgent);
+            let times = self.times(urgent);
             self.rumours.push(short, News::Record(record), times, urgent);
         }
     }
@@ -192,7 +192,10 @@ impl<K: Signer + Verifier> Swim<K> {
             self.declare(now, subject, out);
         } else if !self.wolves.silences(sender.short, now) && self.may_doubt(subject, sender.short) {
             self.doubted = self.doubted.or(Some(subject));
-            self.suspect(now, at, Accuser { who: sender.short, signed: false }, now, None, out);
+            // Whoever holds somebody for dead suspected it for long: with enough such voices only the floor is left to wait.
+            let shortest = self.config.bounds(self.size()).shortest;
+            let since = Instant::from_micros(now.as_micros().saturating_sub(shortest.as_micros() as u64));
+            self.suspect(now, at, Accuser { who: sender.short, signed: false }, since, None, out);
         }
     }
 
@@ -244,11 +247,11 @@ impl<K: Signer + Verifier> Swim<K> {
             return;
         }
         let open = self.suspicions.get_mut(&short).expect("there since a moment ago");
-        self.suspicions_due.push(open.due, short);
+        self.suspicions_due.push(open.next(&bounds), short);
         if let Some(proof) = proof {
             let proof = Box::new(proof);
             open.proof.get_or_insert_with(|| proof.clone());
-            let times = self.config.retellings(self.size(), true);
+            let times = self.times(true);
             self.rumours.push(short, News::Accusation(proof, since), times, true);
         }
     }
@@ -320,11 +323,32 @@ impl<K: Signer + Verifier> Swim<K> {
     pub(super) fn tick_suspicions(&mut self, now: Instant, out: &mut Vec<Effect>) {
         while self.suspicions_due.first().is_some_and(|due| *due <= now) {
             let Some((_, short)) = self.suspicions_due.pop() else { return };
-            match self.suspicions.get(&short).map(|suspicion| suspicion.due) {
-                Some(due) if due <= now => self.declare(now, short, out),
+            let bounds = self.config.bounds(self.size());
+            let Some(suspicion) = self.suspicions.get_mut(&short) else { continue };
+            if suspicion.next(&bounds) > now {
                 // It was lengthened; whoever lengthened it put it in again.
-                _ => {}
+            } else if suspicion.asked {
+                self.declare(now, short, out);
+            } else {
+                suspicion.asked = true;
+                // In the next tick at the earliest, or the answer would come too late.
+                suspicion.due = suspicion.due.max(now + self.config.period / 2);
+                self.suspicions_due.push(suspicion.due, short);
+                self.last_call(short, out);
             }
+        }
+    }
+
+    /// Asks a few whether they know better.
+    fn last_call(&mut self, short: u64, out: &mut Vec<Effect>) {
+        for _ in 0..3 {
+            let fits = |slot: &super::table::Slot| slot.state() == State::Alive && !slot.record().facts.is_hidden();
+            let Some(slot) = self.table.sample(&mut self.rng, fits) else { return };
+            let mut body = Vec::with_capacity(128);
+            Head::Want { count: 1 }.put(&mut body);
+            body.extend_from_slice(&short.to_be_bytes());
+            let record = self.table.get(slot).record();
+            out.push(Effect::Send { to: Some(record.id), addr: record.facts.addr, body });
         }
     }
 
@@ -334,7 +358,7 @@ impl<K: Signer + Verifier> Swim<K> {
         let Some(at) = self.find_living(short) else { return };
         self.table.set(at, State::Dead, Self::second(now));
         let (id, incarnation) = (self.table.get(at).record().id, self.table.get(at).record().incarnation);
-        let times = self.config.retellings(self.size(), true);
+        let times = self.times(true);
         self.rumours.push(short, News::Death { incarnation, since: now }, times, true);
         out.push(Effect::Tell(Event::Died { id, incarnation }));
     }

@@ -301,6 +301,11 @@ impl<K: Signer + Verifier> Swim<K> {
         self.table.lives() + 1
     }
 
+    /// How often news is told.
+    fn times(&self, urgent: bool) -> u8 {
+        self.config.retellings(self.size(), urgent, self.unanswered)
+    }
+
     /// Lifeguard's multiplier of waits and periods.
     fn scale(&self) -> u32 {
         if self.config.lifeguard { 1 + self.health } else { 1 }
@@ -457,7 +462,7 @@ impl<K: Signer + Verifier> Swim<K> {
         out.push(Effect::Save(Saved::Incarnation(incarnation)));
         self.me = Record::sign(self.me.id, incarnation, left, facts, self.certificate.as_ref(), &self.keys);
         self.rumours.drop_charges(self.short());
-        let times = self.config.retellings(self.size(), urgent);
+        let times = self.times(urgent);
         self.rumours.push(self.short(), News::Record(self.me.clone()), times, urgent);
     }
 
@@ -498,7 +503,7 @@ impl<K: Signer + Verifier> Swim<K> {
         let bounds = self.config.bounds(self.size());
         for (who, suspicion) in &mut self.suspicions {
             suspicion.forgive(late, &bounds);
-            self.suspicions_due.push(suspicion.due, *who);
+            self.suspicions_due.push(suspicion.next(&bounds), *who);
         }
         let periods = late.as_micros() / self.config.period.as_micros().max(1) + 1;
         self.worsen(periods.min(8) as u32);
@@ -567,7 +572,7 @@ impl<K: Signer + Verifier> Machine for Swim<K> {
                     self.admit(now, record, None, out);
                 }
                 self.compare.hurry(now + self.config.period);
-                let times = self.config.retellings(self.size(), true);
+                let times = self.times(true);
                 self.rumours.push(self.short(), News::Record(self.me.clone()), times, true);
             }
             Input::Facts(facts) if facts != self.me.facts && self.leaving.is_none() => {

@@ -23,8 +23,9 @@ use core::time::Duration;
 use super::{Effect, Event, Sender, Swim, message::Head, table::State};
 use crate::kit::{Domain, Instant, Rng, Signature, Signer, Verifier};
 
-/// Share of unanswered questions that a new node assumes, in parts per million.
-pub(super) const UNANSWERED_START: u32 = 20_000;
+/// Share of unanswered questions that a new node assumes, in parts per million: a bad line, until it knows better. That
+/// takes some thirty periods, in which it asks twice before it accuses.
+pub(super) const UNANSWERED_START: u32 = 300_000;
 /// No line is held for better than this: what was measured may be over.
 const UNANSWERED_MIN: u32 = 10_000;
 /// Sixteenths of a bit that make a suspicion: log2(100,000) is 16.6.
@@ -200,9 +201,8 @@ impl<K: Signer + Verifier> Swim<K> {
         let lost = self.unanswered;
         let (more, helpers) = match lost {
             0..60_000 => (0, 3),
-            60_000..140_000 => (1, 3),
-            140_000..300_000 => (2, 5),
-            _ => (3, 5),
+            60_000..140_000 => (1, 4),
+            _ => (3, 7),
         };
         match probe.step {
             Step::First => {
@@ -372,9 +372,9 @@ impl<K: Signer + Verifier> Swim<K> {
     /// The target of the running probe is there: after its first ping, or only later.
     fn answered(&mut self, at_once: bool) {
         self.health = self.health.saturating_sub(1);
-        // A mean over about 32 questions.
+        // A mean over about 16 questions.
         let sample = if at_once { 0 } else { 1_000_000 };
-        self.unanswered = (self.unanswered * 31 + sample).div_euclid(32).max(UNANSWERED_MIN);
+        self.unanswered = ((self.unanswered * 15 + sample) / 16).max(UNANSWERED_MIN);
     }
 
     pub(super) fn on_help(

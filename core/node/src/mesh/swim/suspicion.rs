@@ -25,6 +25,8 @@ pub(super) struct Suspicion {
     pub accusers: Vec<Accuser>,
     /// A signed word that can be shown to the accused; none if all we have is what our neighbours think.
     pub proof: Option<Box<Accusation>>,
+    /// Whether others were asked for a newer record.
+    pub asked: bool,
     pub due: Instant,
 }
 
@@ -43,11 +45,21 @@ pub(super) struct Bounds {
     pub shortest: Duration,
     pub longest: Duration,
     pub floor: Duration,
+    /// How long before the end others are asked for a newer record, in case it passed us by; not at all, if zero.
+    pub last_call: Duration,
 }
 
 impl Suspicion {
     pub fn new(incarnation: u64, accuser: Accuser, since: Instant, now: Instant, bounds: &Bounds) -> Self {
-        let mut new = Self { incarnation, since, heard: now, accusers: alloc::vec![accuser], proof: None, due: now };
+        let mut new = Self {
+            incarnation,
+            since,
+            heard: now,
+            accusers: alloc::vec![accuser],
+            proof: None,
+            asked: bounds.last_call.is_zero(),
+            due: now,
+        };
         new.set_due(bounds);
         new
     }
@@ -62,6 +74,15 @@ impl Suspicion {
         counts
     }
 
+    /// When something is to be done: others are to be asked, or it is the end.
+    pub fn next(&self, bounds: &Bounds) -> Instant {
+        if self.asked {
+            return self.due;
+        }
+        let last_call = self.due.as_micros().saturating_sub(bounds.last_call.as_micros() as u64);
+        Instant::from_micros(last_call).max(self.heard)
+    }
+
     /// Whether `who` is among the accusers.
     pub fn names(&self, who: u64) -> bool {
         self.accusers.iter().any(|accuser| accuser.who == who)
@@ -71,6 +92,7 @@ impl Suspicion {
     pub fn forgive(&mut self, slept: Duration, bounds: &Bounds) {
         self.since = self.since + slept;
         self.heard = self.heard + slept;
+        self.asked = bounds.last_call.is_zero();
         self.set_due(bounds);
     }
 
