@@ -161,8 +161,12 @@ impl Wolves {
 mod tests {
     use super::*;
 
-    const BOUNDS: Bounds =
-        Bounds { shortest: Duration::from_secs(10), longest: Duration::from_secs(60), floor: Duration::from_secs(4) };
+    const BOUNDS: Bounds = Bounds {
+        shortest: Duration::from_secs(10),
+        longest: Duration::from_secs(60),
+        floor: Duration::from_secs(4),
+        last_call: Duration::from_secs(2),
+    };
 
     fn by(who: u64) -> Accuser {
         Accuser { who, signed: true }
