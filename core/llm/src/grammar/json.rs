@@ -30,6 +30,12 @@ pub(super) struct Json {
     /// What may stand between the parts.
     pub(super) space: usize,
     pub(super) object: usize,
+    pub(super) array: usize,
+    pub(super) value: usize,
+    pub(super) string: usize,
+    pub(super) number: usize,
+    /// One character of a string.
+    pub(super) letter: usize,
 }
 
 impl Json {
@@ -39,7 +45,7 @@ impl Json {
         let string = rules.add("string", quoted(Expr::Rule(letter).repeated(0, None)));
         let number = rules.add("number", number());
         let [object, array, value] = ["object", "array", "value"].map(|name| rules.declare(name));
-        let json = Self { space, object };
+        let json = Self { space, object, array, value, string, number, letter };
         let pair = rules.add("pair", Expr::Seq(json.pair(Expr::Rule(string), Expr::Rule(value))));
         rules.set(object, json.braced(b"{}", json.list(Expr::Rule(pair)).optional()));
         let item = rules.add("item", Expr::Seq(vec![Expr::Rule(value), Expr::Rule(space)]));
@@ -58,7 +64,7 @@ impl Json {
     }
 
     /// At least one `item`, which ends with its space, and commas between them.
-    fn list(&self, item: Expr) -> Expr {
+    pub(super) fn list(&self, item: Expr) -> Expr {
         let more = vec![Expr::text(","), Expr::Rule(self.space), item.clone()];
         Expr::Seq(vec![item, Expr::Seq(more).repeated(0, None)])
     }

@@ -10,6 +10,7 @@ pub mod json;
 mod machine;
 mod program;
 mod rules;
+pub mod schema;
 mod vocabulary;
 
 use alloc::string::String;
