@@ -1,10 +1,11 @@
 //! What an answer may look like, enforced while it is made: whatever the model would rather say, the answer is well
 //! formed.
 //!
-//! A [`Grammar`] is written as [`Rules`] of [`Expr`]essions, read from GBNF, or made from a JSON schema. A
+//! A [`Grammar`] is written as [`Rules`] of [`Expr`]essions, read from [`gbnf`], or made from a JSON [`schema`]. A
 //! [`Machine`] follows it byte by byte and says which tokens of a [`Vocabulary`] may come next.
 
 mod chars;
+pub mod gbnf;
 mod guide;
 pub mod json;
 mod machine;
