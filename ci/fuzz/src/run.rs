@@ -25,7 +25,12 @@ pub struct Outcome {
 /// # Panics
 /// If a target panics or allocates more than it may; the message has the number that repeats it.
 pub fn run(seed: u64, iterations: u64) -> Outcome {
-    let seeds = [(Food::File, seeds::files()), (Food::Text, seeds::texts()), (Food::Template, seeds::templates())];
+    let seeds = [
+        (Food::File, seeds::files()),
+        (Food::Text, seeds::texts()),
+        (Food::Template, seeds::templates()),
+        (Food::Grammar, seeds::grammars()),
+    ];
     let mut outcome = Outcome { files: iterations, ..Outcome::default() };
     for number in 0..iterations {
         let harmed = seeds.each_ref().map(|(food, seeds)| {

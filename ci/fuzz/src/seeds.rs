@@ -13,6 +13,11 @@ pub fn texts() -> Vec<Vec<u8>> {
     [TUTUFILE, MANIFEST, "hf.co/user/repo:Q4_K_M\n", CHALLENGE].map(|text| text.as_bytes().to_vec()).into()
 }
 
+/// Schemas and a grammar.
+pub fn grammars() -> Vec<Vec<u8>> {
+    [SCHEMA, SHORT_SCHEMA, GBNF].map(|text| text.as_bytes().to_vec()).into()
+}
+
 /// Templates of both kinds.
 pub fn templates() -> Vec<Vec<u8>> {
     [TEMPLATE, TURN].map(|text| text.as_bytes().to_vec()).into()
@@ -40,6 +45,28 @@ LICENSE MIT
 MESSAGE user hi
 ADAPTER ./lora.gguf
 REQUIRES 0.1.0
+"#;
+
+/// Keywords of every kind.
+pub const SCHEMA: &str = r##"{"$defs": {"node": {"type": "object", "properties": {
+  "next": {"anyOf": [{"$ref": "#/$defs/node"}, {"type": "null"}]}}, "required": ["next"], "additionalProperties": false}},
+  "allOf": [{"properties": {"n": {"type": "integer", "minimum": -12, "exclusiveMaximum": 1e3}}}], "type": "object",
+  "properties": {"n": {"type": ["integer", "null"]}, "x": {"type": "number", "minimum": 0.5, "maximum": 2},
+  "list": {"$ref": "#/$defs/node"}, "s": {"type": "string", "pattern": "^[^a]\\w+(-\\d{2,3})?$"}, "d": {"type": "string", "format": "date", "maxLength": 10},
+  "o": {"oneOf": [{"const": 1}, {"enum": ["a", null]}]}, "t": {"prefixItems": [true], "items": {"type": ["string", "boolean"]},
+  "minItems": 1, "maxItems": 4}}, "required": ["x", "n"], "additionalProperties": {"type": "string", "minLength": 2}}"##;
+
+/// Little that breaks, so that harm often makes another schema of it.
+pub const SHORT_SCHEMA: &str = r##"{"title": "a description that says nothing of what may be written, and may be harmed",
+  "items": {"enum": [12, 345, 6789, "words", "more words"], "description": "and one more of those"}, "maxItems": 12345}"##;
+
+/// Every sign.
+pub const GBNF: &str = r#"# a comment
+root ::= (word | "\x41\u00e9" number{2,3})+ [^\n\]-] .? tail
+word ::= [a-zA-Z_]* ("," word)?
+number ::= [0-9]{1,} | "-"{2}
+tail ::= "(" tail ")" |
+  "\"" "\\"
 "#;
 
 /// Every block, and values of every kind.

@@ -8,6 +8,7 @@ use tutu_llm::{
     chat::{Call, Guard, Message, Segment, ToolCall},
     gguf::{self, Array, Gguf, Value, ValueType},
     gotmpl::{Input, Limits, Template, Think},
+    grammar::{self, Grammar, Machine},
     quant::dequantise,
     token::{Special, Tokenizer},
     weights::{Bytes, Weights},
@@ -23,7 +24,7 @@ use tutu_node::work::{
 pub type Target = fn(&[u8]) -> bool;
 
 /// All of them, by name.
-pub const ALL: [(&str, Food, Target); 9] = [
+pub const ALL: [(&str, Food, Target); 11] = [
     ("gguf", Food::File, gguf),
     ("split", Food::File, split),
     ("quant", Food::File, quant),
@@ -33,6 +34,8 @@ pub const ALL: [(&str, Food, Target); 9] = [
     ("manifest", Food::Text, manifest),
     ("name", Food::Text, name),
     ("template", Food::Template, template),
+    ("schema", Food::Grammar, schema),
+    ("gbnf", Food::Grammar, gbnf),
 ];
 
 /// Which seeds a target is given, harmed.
@@ -44,6 +47,8 @@ pub enum Food {
     Text,
     /// Those of [`crate::seeds::templates`].
     Template,
+    /// Those of [`crate::seeds::grammars`].
+    Grammar,
 }
 
 /// Reads every value and every tensor's head.
@@ -209,4 +214,40 @@ pub fn template(bytes: &[u8]) -> bool {
     }
     black_box(template.names());
     [conversation, gap].iter().any(|rendered| rendered.as_ref().is_ok_and(|segments| !segments.is_empty()))
+}
+
+/// Makes a grammar of a schema.
+pub fn schema(bytes: &[u8]) -> bool {
+    let Ok(schema) = serde_json::from_slice(bytes) else { return false };
+    match grammar::schema::compile(&schema) {
+        Ok(grammar) => write(grammar),
+        Err(error) => refused(error),
+    }
+}
+
+/// Reads a grammar.
+pub fn gbnf(bytes: &[u8]) -> bool {
+    match grammar::gbnf::parse(&String::from_utf8_lossy(bytes)) {
+        Ok(grammar) => write(grammar),
+        Err(error) => refused(error),
+    }
+}
+
+/// Bytes of a text that are tried: where a rule can be read in two ways, each byte may double the stacks.
+const GRAMMAR_BYTES: usize = 8;
+
+/// Writes the beginning of a text, or all of it: there is always a byte that may follow, or an end.
+fn write(grammar: Grammar) -> bool {
+    let mut machine = Machine::new(Arc::new(grammar));
+    for _ in 0..GRAMMAR_BYTES {
+        if machine.is_done() {
+            return true;
+        }
+        let went_on = (0..=255u8).rev().any(|byte| machine.accept(&[byte]));
+        assert!(went_on || machine.may_end(), "nothing may follow");
+        if !went_on {
+            return true;
+        }
+    }
+    true
 }

@@ -30,6 +30,8 @@ fn the_seeds_are_sound_so_that_harm_reaches_every_corner() {
     assert!(Tokenizer::from_gguf(&Gguf::parse(&seeds::pieces()).unwrap()).is_ok());
     assert_eq!(gguf::weights(&[file(seeds::formats())]).unwrap().iter().count(), 16);
     assert_eq!(gguf::weights(&seeds::parts().map(file)).unwrap().iter().count(), 4);
+    assert!([seeds::SCHEMA, seeds::SHORT_SCHEMA].iter().all(|schema| targets::schema(schema.as_bytes())));
+    assert!(targets::gbnf(seeds::GBNF.as_bytes()));
 }
 
 #[test]

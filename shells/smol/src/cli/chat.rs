@@ -21,7 +21,8 @@ Available Commands:
   /set parameter NAME VALUE   set an option, for example temperature 0.5
   /set system TEXT            set the system text
   /set template TEXT          set the template
-  /set format json            answer with JSON; /set noformat ends that
+  /set format json            answer with JSON, or within a schema or a grammar
+  /set noformat               answer freely
   /set verbose | quiet        print speeds, or not
   /set wordwrap | nowordwrap  break lines at words, or not
   /set history | nohistory    keep what you type, or not

@@ -18,7 +18,10 @@ use crate::engine::{Engine, Finished, Flow, Request};
 /// What `run` takes.
 pub const FLAGS: &[(&str, &str)] = &[
     ("--system TEXT", "text for the system role"),
-    ("--format json", "answer with one JSON object"),
+    (
+        "--format FORMAT",
+        "answer with JSON (json), within a JSON schema (as text or FILE.json), or a grammar (FILE.gbnf)",
+    ),
     ("--verbose", "print counts, durations and speeds"),
     ("--seed N", "where chance begins; the same seed gives the same answer"),
     ("--temperature X", "0 for always the most likely token (0.8)"),
