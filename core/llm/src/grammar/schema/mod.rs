@@ -15,8 +15,10 @@
 //!
 //! What is not known is refused by its name, so that nobody believes a promise that is not kept.
 
+mod keywords;
 mod merge;
 mod number;
+mod object;
 mod pattern;
 
 use alloc::{
@@ -32,13 +34,15 @@ use core::fmt;
 use serde_json::Value;
 
 use self::{
+    keywords::{
+        ANNOTATIONS, KEYWORDS, bound, constants, implied, is_of, known_types, lengths, required, satisfies, types,
+    },
     merge::{Schema, merge, same},
-    number::Bound,
     pattern::{Lengths, Sets},
 };
 use super::{
-    BYTES_MAX, Chars, Expr, Grammar, Rules,
-    json::{Json, SPACES_MAX, plain, quoted},
+    BYTES_MAX, Expr, Grammar, Rules,
+    json::{Json, SPACES_MAX, quoted},
     words,
 };
 
@@ -51,59 +55,6 @@ const COPIES_MAX: usize = 1 << 20;
 
 /// Alternatives of a `oneOf` at most: each is compared with each.
 const ONE_OF_MAX: usize = 128;
-
-/// Items or characters that a schema may ask for at least.
-const LEAST_MAX: u64 = 1 << 16;
-
-/// What says nothing about an instance.
-const ANNOTATIONS: [&str; 17] = [
-    "$schema",
-    "$id",
-    "$anchor",
-    "$comment",
-    "$vocabulary",
-    "$defs",
-    "definitions",
-    "title",
-    "description",
-    "default",
-    "example",
-    "examples",
-    "deprecated",
-    "readOnly",
-    "writeOnly",
-    "contentMediaType",
-    "contentEncoding",
-];
-
-const KEYWORDS: [&str; 24] = [
-    "$ref",
-    "allOf",
-    "anyOf",
-    "oneOf",
-    "type",
-    "enum",
-    "const",
-    "properties",
-    "required",
-    "additionalProperties",
-    "items",
-    "prefixItems",
-    "minItems",
-    "maxItems",
-    "minLength",
-    "maxLength",
-    "pattern",
-    "format",
-    "minimum",
-    "maximum",
-    "exclusiveMinimum",
-    "exclusiveMaximum",
-    "uniqueItems",
-    "multipleOf",
-];
-
-const TYPES: [&str; 7] = ["object", "array", "string", "integer", "number", "boolean", "null"];
 
 /// Why a schema makes no grammar. A pointer says where: the empty one is the whole schema.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -503,121 +454,6 @@ impl<'a> Compiler<'a> {
         }
     }
 
-    fn object(&mut self, flat: &Schema, pointer: &str, depth: usize) -> Result<Expr, Error> {
-        let empty = Schema::new();
-        let declared = match flat.get("properties") {
-            None => None,
-            Some(Value::Object(map)) => Some(map),
-            Some(_) => return Err(malformed("properties", pointer)),
-        };
-        let more = flat.get("additionalProperties");
-        let needed: Vec<&str> = match flat.get("required") {
-            None => Vec::new(),
-            Some(Value::Array(list)) if list.iter().all(Value::is_string) => required(flat).collect(),
-            Some(_) => return Err(malformed("required", pointer)),
-        };
-        if declared.is_none() && more.is_none() && needed.is_empty() {
-            return Ok(Expr::Rule(self.json.object));
-        }
-        let others = match more {
-            Some(schema) => possible(self.value(schema, &format!("{pointer}/additionalProperties"), depth + 1))?,
-            None if declared.is_some() => None,
-            None => Some(self.json.value),
-        };
-        let declared = declared.unwrap_or(&empty);
-        let mut names: Vec<&str> = Vec::new();
-        let mut pairs = Vec::new();
-        for (name, schema) in declared {
-            let is_needed = needed.contains(&name.as_str());
-            let pointer = format!("{pointer}/properties/{}", name.replace('~', "~0").replace('/', "~1"));
-            names.push(name);
-            match self.value(schema, &pointer, depth + 1) {
-                Ok(value) => pairs.push((self.pair(name, value), is_needed)),
-                Err(Error::Never { .. }) if !is_needed => {}
-                Err(error) => return Err(error),
-            }
-        }
-        for name in needed {
-            if names.contains(&name) {
-                continue;
-            }
-            // Undeclared, and closed only because nothing was said.
-            let value = match more {
-                None => self.json.value,
-                Some(_) => others.ok_or_else(|| never(pointer))?,
-            };
-            names.push(name);
-            pairs.push((self.pair(name, value), true));
-        }
-        let others = others.map(|value| {
-            let key = self.other_key(&names);
-            let pair = Expr::Seq(self.json.pair(key, Expr::Rule(value)));
-            self.rules.add("others", pair)
-        });
-        Ok(self.members(&pairs, others))
-    }
-
-    fn pair(&mut self, name: &str, value: usize) -> usize {
-        let key = Expr::text(&Value::from(name).to_string());
-        let pair = Expr::Seq(self.json.pair(key, Expr::Rule(value)));
-        self.rules.add(name, pair)
-    }
-
-    /// An object of pairs in this order, those that are not needed there or not, and then others.
-    fn members(&mut self, pairs: &[(usize, bool)], others: Option<usize>) -> Expr {
-        let space = Expr::Rule(self.json.space);
-        let another = |pair: usize| Expr::Seq(vec![Expr::text(","), space.clone(), Expr::Rule(pair)]);
-        // What follows when something stands there already, and when nothing does.
-        let mut after = others.map_or_else(Expr::empty, |pair| another(pair).repeated(0, None));
-        let mut first = others.map_or_else(Expr::empty, |pair| self.json.list(Expr::Rule(pair)).optional());
-        for &(pair, is_needed) in pairs.iter().rev() {
-            let tail = Expr::Rule(self.rules.add("after", after));
-            let begun = Expr::Seq(vec![Expr::Rule(pair), tail.clone()]);
-            let next = another(pair);
-            if is_needed {
-                first = begun;
-                after = Expr::Seq(vec![next, tail]);
-            } else {
-                let skipped = Expr::Rule(self.rules.add("first", first));
-                first = Expr::Alt(vec![begun, skipped]);
-                after = Expr::Seq(vec![next.optional(), tail]);
-            }
-        }
-        self.json.braced(b"{}", first)
-    }
-
-    /// A key that is none of `names`. It has no escapes, so that no name can be written in another way.
-    fn other_key(&mut self, names: &[&str]) -> Expr {
-        let any = Expr::Chars(plain()).repeated(0, None);
-        let mut nodes: Vec<(BTreeMap<char, usize>, bool)> = vec![(BTreeMap::new(), false)];
-        for name in names.iter().filter(|name| name.chars().all(|c| plain().contains(c))) {
-            let mut node = 0;
-            for c in name.chars() {
-                let new = nodes.len();
-                let next = *nodes[node].0.entry(c).or_insert(new);
-                if next == new {
-                    nodes.push((BTreeMap::new(), false));
-                }
-                node = next;
-            }
-            nodes[node].1 = true;
-        }
-        let rules: Vec<usize> = nodes.iter().map(|_| self.rules.declare("key")).collect();
-        for ((children, is_name), &rule) in nodes.iter().zip(&rules) {
-            let known = Chars::ranges(children.keys().map(|&c| (c as u32, c as u32)));
-            let other = Expr::Seq(vec![Expr::Chars(plain().without(&known)), any.clone()]);
-            let mut choice = vec![other];
-            for (&c, &next) in children {
-                choice.push(Expr::Seq(vec![Expr::text(c.encode_utf8(&mut [0; 4])), Expr::Rule(rules[next])]));
-            }
-            if !is_name {
-                choice.push(Expr::empty());
-            }
-            self.rules.set(rule, Expr::Alt(choice));
-        }
-        quoted(Expr::Rule(rules[0]))
-    }
-
     fn array(&mut self, flat: &Schema, pointer: &str, depth: usize) -> Result<Expr, Error> {
         if !matches!(flat.get("uniqueItems"), None | Some(Value::Bool(false))) {
             return Err(unsupported("uniqueItems", pointer));
@@ -723,147 +559,4 @@ impl<'a> Compiler<'a> {
             number::Refusal::Fine => unsupported(if low.is_some() { "minimum" } else { "maximum" }, pointer),
         })
     }
-}
-
-/// The types that a schema names.
-fn types<'s>(flat: &'s Schema, pointer: &str) -> Result<Option<Vec<&'s str>>, Error> {
-    let list = match flat.get("type") {
-        None => return Ok(None),
-        Some(Value::Array(list)) => &list[..],
-        Some(one) => core::slice::from_ref(one),
-    };
-    let names: Option<Vec<&str>> = list.iter().map(Value::as_str).collect();
-    let mut names = names.ok_or_else(|| malformed("type", pointer))?;
-    if names.is_empty() || names.iter().any(|name| !TYPES.contains(name)) {
-        return Err(malformed("type", pointer));
-    }
-    let mut at = 0;
-    while at < names.len() {
-        if names[..at].contains(&names[at]) {
-            names.remove(at);
-        } else {
-            at += 1;
-        }
-    }
-    Ok(Some(names))
-}
-
-/// The types that the keywords of a schema without `type` are about.
-fn implied(flat: &Schema) -> Vec<&'static str> {
-    let has = |keys: &[&str]| keys.iter().any(|key| flat.contains_key(*key));
-    let mut types = Vec::new();
-    if has(&["properties", "required", "additionalProperties"]) {
-        types.push("object");
-    }
-    if has(&["items", "prefixItems", "minItems", "maxItems", "uniqueItems"]) {
-        types.push("array");
-    }
-    if has(&["minLength", "maxLength", "pattern", "format"]) {
-        types.push("string");
-    }
-    if has(&["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"]) {
-        types.push("number");
-    }
-    types
-}
-
-/// The types that whatever satisfies a schema is of, where it says so.
-fn known_types(flat: &Schema) -> Option<Vec<&str>> {
-    types(flat, "").ok().flatten()
-}
-
-/// The values that a schema lists.
-fn constants(flat: &Schema) -> Option<Vec<&Value>> {
-    match (flat.get("enum"), flat.get("const")) {
-        (Some(Value::Array(list)), None) => Some(list.iter().collect()),
-        (None, Some(value)) => Some(vec![value]),
-        (Some(Value::Array(list)), Some(value)) => Some(list.iter().filter(|one| same(one, value)).collect()),
-        _ => None,
-    }
-}
-
-fn required(flat: &Schema) -> impl Iterator<Item = &str> {
-    flat.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
-}
-
-fn is_of(value: &Value, name: &str) -> bool {
-    match name {
-        "object" => value.is_object(),
-        "array" => value.is_array(),
-        "string" => value.is_string(),
-        "integer" => value.is_i64() || value.is_u64() || value.as_f64().is_some_and(|real| libm::trunc(real) == real),
-        "number" => value.is_number(),
-        "boolean" => value.is_boolean(),
-        _ => value.is_null(),
-    }
-}
-
-/// Whether a listed value satisfies what stands beside the list.
-fn satisfies(value: &Value, flat: &Schema, pointer: &str) -> Result<bool, Error> {
-    for (keyword, bound) in flat {
-        let about = implied(&Schema::from_iter([(keyword.clone(), bound.clone())]));
-        if keyword == "format" || !about.iter().any(|name| is_of(value, name)) {
-            continue;
-        }
-        let limit = || bound.as_f64().ok_or_else(|| malformed(keyword, pointer));
-        let (amount, limit) = match value {
-            Value::Number(number) if keyword != "multipleOf" => (number.as_f64().unwrap_or(f64::NAN), limit()?),
-            Value::String(text) if keyword != "pattern" => (text.chars().count() as f64, limit()?),
-            Value::Array(list) if matches!(keyword.as_str(), "minItems" | "maxItems") => (list.len() as f64, limit()?),
-            _ => return Err(unsupported(&format!("{keyword} beside enum"), pointer)),
-        };
-        let holds = match keyword.as_str() {
-            "exclusiveMinimum" => amount > limit,
-            "exclusiveMaximum" => amount < limit,
-            name if name.starts_with("min") => amount >= limit,
-            _ => amount <= limit,
-        };
-        if !holds {
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}
-
-fn lengths(flat: &Schema, least: &str, most: &str, pointer: &str) -> Result<Lengths, Error> {
-    let count = |keyword: &str| match flat.get(keyword) {
-        None => Ok(None),
-        Some(value) => {
-            let real = value.as_f64().filter(|&real| real >= 0.0 && libm::trunc(real) == real);
-            real.map(|real| Some(real as u64)).ok_or_else(|| malformed(keyword, pointer))
-        }
-    };
-    let (min, max) = (count(least)?.unwrap_or(0), count(most)?);
-    if min > LEAST_MAX {
-        return Err(Error::Large);
-    }
-    if max.is_some_and(|max| max < min) {
-        return Err(never(pointer));
-    }
-    // No text is so long; then it has no bound.
-    let max = max.filter(|&max| max <= BYTES_MAX.into()).map(|max| max as u32);
-    Ok(Lengths { min: min as u32, max })
-}
-
-/// The narrower of two bounds.
-fn bound(flat: &Schema, closed: &str, open: &str, is_low: bool, pointer: &str) -> Result<Option<Bound>, Error> {
-    let read = |keyword: &str, open: bool| match flat.get(keyword) {
-        None => Ok(None),
-        Some(value) => {
-            let whole = value.as_i64().map(number::Value::Whole);
-            let value = whole.or_else(|| value.as_f64().map(number::Value::Real));
-            value.map(|value| Some(Bound { value, open })).ok_or_else(|| malformed(keyword, pointer))
-        }
-    };
-    let real = |bound: &Bound| match bound.value {
-        number::Value::Whole(whole) => whole as f64,
-        number::Value::Real(real) => real,
-    };
-    Ok(match (read(closed, false)?, read(open, true)?) {
-        (Some(closed), Some(open)) => {
-            let is_closed = if is_low { real(&closed) > real(&open) } else { real(&closed) < real(&open) };
-            Some(if is_closed { closed } else { open })
-        }
-        (one, other) => one.or(other),
-    })
 }
