@@ -1,4 +1,5 @@
-//! What is to be done: models, and how they get here.
+//! What is to be done: models, how they get here, and which are in memory.
 
 pub mod models;
+pub mod pool;
 pub mod pull;
