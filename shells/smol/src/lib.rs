@@ -3,13 +3,15 @@
 //! | room | what it does |
 //! |---|---|
 //! | [`cli`] | one file a command |
-//! //! | [`config`] | settings: flags over environment over file over defaults |
+//! | [`config`] | settings: flags over environment over file over defaults |
 //! | [`engine`] | a loaded model that answers |
+//! | [`http`] | who asks over HTTP is let in, understood and answered |
 //! | [`perform`] | fetches what the core decides to fetch |
 //! | [`store`] | models on disk, their records in LMDB |
 
 pub mod cli;
 pub mod config;
 pub mod engine;
+pub mod http;
 pub mod perform;
 pub mod store;

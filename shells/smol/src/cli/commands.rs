@@ -3,7 +3,7 @@
 
 use lexopt::Parser;
 
-use super::{Error, bench, config, create, help, models, perplexity, run, show, tokenize, uninstall};
+use super::{Error, bench, config, create, help, models, perplexity, run, serve, show, tokenize, uninstall};
 use tutu_node::kit::near::nearest;
 
 /// One command.
@@ -32,6 +32,7 @@ pub const ALL: &[Command] = &[
         flags: run::FLAGS,
         run: run::run,
     },
+    Command { name: "serve", alias: None, takes: "", about: "Answer over HTTP", flags: serve::FLAGS, run: serve::run },
     Command {
         name: "pull",
         alias: None,

@@ -15,6 +15,7 @@ mod modelfile;
 mod models;
 mod perplexity;
 mod run;
+mod serve;
 mod show;
 mod tokenize;
 mod uninstall;

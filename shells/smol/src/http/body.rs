@@ -1,0 +1,150 @@
+//! What comes with a request, piece by piece or whole, and never more than was allowed.
+
+use std::{fmt, pin::Pin};
+
+use bytes::Bytes;
+use http::StatusCode;
+use smol::stream::{Stream, StreamExt};
+
+/// Bytes of a body that is read whole, unless a handler says otherwise. A prompt of a million tokens has some 4 MB.
+pub const WHOLE_MAX: usize = 32 << 20;
+
+/// Why a body could not be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Fault {
+    /// It is longer than this many bytes.
+    TooLarge {
+        /// What may come.
+        limit: usize,
+    },
+    /// It comes too slowly.
+    Slow,
+    /// It is not framed as HTTP has it, or the sender went away within it.
+    Broken,
+}
+
+impl Fault {
+    /// What to answer.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Slow => StatusCode::REQUEST_TIMEOUT,
+            Self::Broken => StatusCode::BAD_REQUEST,
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLarge { limit } => write!(f, "the request body is longer than {limit} bytes"),
+            Self::Slow => f.write_str("the request body came too slowly"),
+            Self::Broken => f.write_str("the request body is broken or ended early"),
+        }
+    }
+}
+
+impl std::error::Error for Fault {}
+
+type Pieces = Pin<Box<dyn Stream<Item = Result<Bytes, Fault>> + Send>>;
+
+/// A body that is read once.
+pub struct Body {
+    pieces: Option<Pieces>,
+    length: Option<u64>,
+}
+
+impl Body {
+    /// Nothing.
+    pub fn empty() -> Self {
+        Self { pieces: None, length: Some(0) }
+    }
+
+    /// What `pieces` yields, `length` bytes in all where that is known.
+    pub fn new(pieces: impl Stream<Item = Result<Bytes, Fault>> + Send + 'static, length: Option<u64>) -> Self {
+        Self { pieces: Some(Box::pin(pieces)), length }
+    }
+
+    /// How many bytes come in all, if the sender said so.
+    pub fn length(&self) -> Option<u64> {
+        self.length
+    }
+
+    /// The next bytes; nothing at the end. For bodies of any length: what is not asked for is not received.
+    pub async fn chunk(&mut self) -> Option<Result<Bytes, Fault>> {
+        self.pieces.as_mut()?.next().await
+    }
+
+    /// All bytes, [`WHOLE_MAX`] at most.
+    ///
+    /// # Errors
+    /// [`Fault`].
+    pub async fn whole(&mut self) -> Result<Vec<u8>, Fault> {
+        self.whole_within(WHOLE_MAX).await
+    }
+
+    /// All bytes, `limit` at most.
+    ///
+    /// # Errors
+    /// [`Fault`].
+    pub async fn whole_within(&mut self, limit: usize) -> Result<Vec<u8>, Fault> {
+        let large = Fault::TooLarge { limit };
+        if self.length.is_some_and(|length| length > limit as u64) {
+            return Err(large);
+        }
+        // Memory follows what came, not what was announced.
+        let mut whole = Vec::new();
+        while let Some(piece) = self.chunk().await {
+            let piece = piece?;
+            if piece.len() > limit - whole.len() {
+                return Err(large);
+            }
+            whole.extend_from_slice(&piece);
+        }
+        Ok(whole)
+    }
+}
+
+impl<T: Into<Bytes>> From<T> for Body {
+    fn from(bytes: T) -> Self {
+        let bytes = bytes.into();
+        let length = bytes.len() as u64;
+        Self::new(smol::stream::once(Ok(bytes)), Some(length))
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Never what stands in it.
+        f.debug_struct("Body").field("length", &self.length).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_is_read_whole_up_to_the_limit() {
+        smol::block_on(async {
+            assert_eq!(Body::empty().whole().await, Ok(Vec::new()));
+            assert_eq!(Body::from("12345").whole_within(5).await, Ok(b"12345".to_vec()));
+            assert_eq!(Body::from("12345").whole_within(4).await, Err(Fault::TooLarge { limit: 4 }));
+            let unknown = |count| Body::new(smol::stream::repeat(Ok(Bytes::from_static(b"ab"))).take(count), None);
+            assert_eq!(unknown(2).whole_within(4).await, Ok(b"abab".to_vec()));
+            assert_eq!(unknown(usize::MAX).whole_within(4).await, Err(Fault::TooLarge { limit: 4 }));
+        });
+    }
+
+    #[test]
+    fn a_body_is_read_in_pieces() {
+        smol::block_on(async {
+            let pieces = [Ok(Bytes::from_static(b"a")), Err(Fault::Slow)];
+            let mut body = Body::new(smol::stream::iter(pieces), None);
+            assert_eq!(body.chunk().await, Some(Ok(Bytes::from_static(b"a"))));
+            assert_eq!(body.chunk().await, Some(Err(Fault::Slow)));
+            assert_eq!(body.chunk().await, None);
+        });
+    }
+}

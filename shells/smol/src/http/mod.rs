@@ -1,0 +1,30 @@
+//! HTTP: who asks is let in, understood and answered; routes are added by those who know the answers.
+//!
+//! | room | what it does |
+//! |---|---|
+//! | [`exchange`] | requests and answers, in words of our own |
+//! | [`body`], [`feed`] | what comes with a request; what an answer is made of, streams too |
+//! | [`json`] | bodies read as JSON |
+//! | [`router`] | which handler answers which path (tide) |
+//! | [`wire`] | connections, limits, time-outs (hyper) |
+//! | [`address`] | where to listen |
+//! | [`basics`] | routes that need no engine |
+//! | [`refusal`], [`trace`] | refusals in the shape that clients know; W3C traces |
+
+pub mod address;
+pub mod basics;
+pub mod body;
+pub mod exchange;
+pub mod feed;
+pub mod json;
+pub mod refusal;
+pub mod router;
+pub mod trace;
+pub mod wire;
+
+pub use body::{Body, Fault};
+pub use exchange::{Answer, Method, Peer, Request, Scope, StatusCode};
+pub use feed::{Feed, Gone};
+pub use json::{Malformed, Read};
+pub use router::Router;
+pub use wire::{Limits, Listener, Running, serve};

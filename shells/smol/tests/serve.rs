@@ -1,0 +1,64 @@
+//! The server itself, on loopback: what it answers to real sockets.
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpStream},
+    process::{Child, Command, Stdio},
+};
+
+/// `tutu serve` in a home of its own.
+struct Server {
+    child: Child,
+    address: SocketAddr,
+    _home: tempfile::TempDir,
+}
+
+impl Server {
+    fn start() -> Self {
+        let home = tempfile::tempdir().expect("a folder for a home");
+        let mut child = Command::new(env!("CARGO_BIN_EXE_tutu"))
+            .args(["serve", "--port", "0"])
+            .env("TUTU_HOME", home.path())
+            .env("OLLAMA_MODELS", home.path().join("none"))
+            .env_remove("OLLAMA_HOST")
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("it says where it listens");
+        let address = line.trim().strip_prefix("listening on http://").expect("it says where it listens");
+        Self { child, address: address.parse().expect("an address"), _home: home }
+    }
+
+    fn ask(&self, request: &str) -> String {
+        let mut stream = TcpStream::connect(self.address).expect("it listens");
+        stream.write_all(request.as_bytes()).expect("it reads");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("it answers");
+        answer
+    }
+
+    fn get(&self, path: &str) -> String {
+        self.ask(&format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn it_says_that_it_runs_and_which_version_it_is() {
+    let server = Server::start();
+    let answer = server.get("/");
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    assert!(answer.ends_with("\r\n\r\nOllama is running"), "{answer}");
+    assert!(server.get("/api/version").ends_with(concat!("{\"version\":\"", env!("CARGO_PKG_VERSION"), "\"}")));
+    let head = server.ask("HEAD / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n") && head.ends_with("\r\n\r\n"), "{head}");
+    assert!(server.get("/nothing").starts_with("HTTP/1.1 404 "));
+    assert!(server.ask("POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").starts_with("HTTP/1.1 405 "));
+}
