@@ -7,7 +7,7 @@ use lexopt::{Arg, Parser, ValueExt};
 use smol::stream::StreamExt;
 
 use super::{Error, args};
-use crate::http::{self, Limits, Listener, Router, address::Address, basics};
+use crate::http::{Listener, Router, Server, address::Address, basics};
 
 pub const FLAGS: &[(&str, &str)] = &[
     ("--host HOST", "where to listen: an address or a name, with a port or without (OLLAMA_HOST, or 127.0.0.1)"),
@@ -29,9 +29,11 @@ pub fn run(mut parser: Parser) -> Result<(), Error> {
     let mut router = Router::new(Arc::new(()));
     basics::routes(&mut router, None);
     for listener in &listeners {
-        println!("listening on http://{}", listener.address()?);
+        if let Some(place) = listener.address() {
+            println!("listening on http://{place}");
+        }
     }
-    let running = http::serve(router, listeners, Limits::default())?;
+    let running = Server::new(router).start(listeners)?;
     until_asked_to_end()?;
     eprintln!("finishing what is being answered");
     Ok(running.stop()?)

@@ -1,16 +1,17 @@
 //! What is asked over HTTP and what is answered, in words of our own: handlers know neither the router nor the wire.
 
-use std::{fmt, net::SocketAddr, sync::Arc};
+use std::{fmt, net::SocketAddr, str::FromStr, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header};
 pub use http::{Method, StatusCode};
 use percent_encoding::percent_decode_str;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
     body::Body,
     feed::{Feed, Outgoing},
+    quota::Quota,
 };
 
 /// Who is at the other end of the connection.
@@ -33,7 +34,8 @@ impl Peer {
 }
 
 /// What whoever asks may do; each includes those before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Scope {
     /// What anybody may ask: whether somebody is there, and which version.
     Open,
@@ -43,6 +45,19 @@ pub enum Scope {
     Run,
     /// Bring, make and remove models, and change settings.
     Manage,
+}
+
+impl FromStr for Scope {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "read" => Ok(Self::Read),
+            "run" => Ok(Self::Run),
+            "manage" => Ok(Self::Manage),
+            _ => Err(format!("{text:?} is no scope; scopes are read, run and manage")),
+        }
+    }
 }
 
 impl fmt::Display for Scope {
@@ -77,6 +92,8 @@ pub struct Request {
     pub scope: Scope,
     /// The name of the key that came with it; nothing where none is needed.
     pub key: Option<Arc<str>>,
+    /// How much that key may ask for.
+    pub quota: Option<Arc<Quota>>,
     /// What came with it.
     pub body: Body,
     /// Parts of the path that the route names, decoded.
@@ -100,6 +117,7 @@ impl Request {
             trace: super::trace::Trace::default(),
             scope: Scope::Manage,
             key: None,
+            quota: None,
             body: Body::empty(),
             parameters: Vec::new(),
         }
@@ -120,6 +138,13 @@ impl Request {
     pub fn query(&self, name: &str) -> Option<String> {
         let pairs = self.query.as_deref()?.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
         pairs.map(|(key, value)| (form(key), form(value))).find(|(key, _)| key == name).map(|(_, value)| value)
+    }
+
+    /// Says how many tokens the answer took; counts against the key's quota, if there is one.
+    pub fn spend(&self, tokens: u64) {
+        if let Some(quota) = &self.quota {
+            quota.tokens(tokens);
+        }
     }
 
     /// Whether `Accept` names this media type (`text/html`), wildcards aside.

@@ -110,7 +110,9 @@ fn json(value: &impl Serialize) -> Vec<u8> {
 type Producer = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// The body of an answer.
-pub struct Outgoing(Kind);
+///
+/// One word, so that an [`Answer`](super::Answer) stays small enough to be an error.
+pub struct Outgoing(Box<Kind>);
 
 enum Kind {
     Bytes(Bytes),
@@ -126,12 +128,12 @@ enum Kind {
 impl Outgoing {
     /// Nothing.
     pub fn empty() -> Self {
-        Self(Kind::Bytes(Bytes::new()))
+        Self::bytes(Bytes::new())
     }
 
     /// These bytes.
     pub fn bytes(bytes: Bytes) -> Self {
-        Self(Kind::Bytes(bytes))
+        Self(Box::new(Kind::Bytes(bytes)))
     }
 
     /// What `produce` writes. It runs as a part of the answer: when that is dropped, so is it.
@@ -142,13 +144,13 @@ impl Outgoing {
     {
         let (feed, pieces) = Self::channel();
         let producer = Some(Box::pin(produce(feed)) as Producer);
-        Self(Kind::Stream { pieces, producer, pulse: None })
+        Self(Box::new(Kind::Stream { pieces, producer, pulse: None }))
     }
 
     /// What is written into the feed, by any task or thread, until its last clone is dropped.
     pub fn fed() -> (Feed, Self) {
         let (feed, pieces) = Self::channel();
-        (feed, Self(Kind::Stream { pieces, producer: None, pulse: None }))
+        (feed, Self(Box::new(Kind::Stream { pieces, producer: None, pulse: None })))
     }
 
     fn channel() -> (Feed, Pin<Box<Receiver<Bytes>>>) {
@@ -158,14 +160,14 @@ impl Outgoing {
 
     /// Lets a comment of server-sent events go out whenever the stream is silent.
     pub fn keep_alive(&mut self) {
-        if let Kind::Stream { pulse, .. } = &mut self.0 {
+        if let Kind::Stream { pulse, .. } = &mut *self.0 {
             *pulse = Some((Timer::interval(SILENCE), true));
         }
     }
 
     /// How many bytes it has, where that is known before they are sent.
     pub fn length(&self) -> Option<u64> {
-        match &self.0 {
+        match &*self.0 {
             Kind::Bytes(bytes) => Some(bytes.len() as u64),
             Kind::Stream { .. } => None,
         }
@@ -173,7 +175,7 @@ impl Outgoing {
 
     /// The next bytes, never empty; nothing at the end.
     pub fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        match &mut self.0 {
+        match &mut *self.0 {
             Kind::Bytes(bytes) => {
                 let all = std::mem::take(bytes);
                 Poll::Ready((!all.is_empty()).then_some(all))
@@ -304,7 +306,7 @@ mod tests {
     #[test]
     fn a_silent_stream_of_events_is_kept_alive() {
         let mut body = Outgoing::stream(|_feed| smol::future::pending());
-        let Kind::Stream { pulse, .. } = &mut body.0 else { panic!("a stream") };
+        let Kind::Stream { pulse, .. } = &mut *body.0 else { panic!("a stream") };
         *pulse = Some((Timer::interval(Duration::from_nanos(1)), false));
         let piece = smol::block_on(smol::future::poll_fn(|cx| body.poll_piece(cx)));
         assert_eq!(piece.as_deref(), Some(&b": still here\n\n"[..]));

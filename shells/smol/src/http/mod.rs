@@ -7,24 +7,34 @@
 //! | [`json`] | bodies read as JSON |
 //! | [`router`] | which handler answers which path (tide) |
 //! | [`wire`] | connections, limits, time-outs (hyper) |
+//! | [`guard`], [`origins`], [`keys`], [`quota`] | who is let in, from which pages, with which keys, how often |
+//! | [`access`], [`counters`] | what was asked, for the log and for `/metrics` |
 //! | [`address`] | where to listen |
 //! | [`basics`] | routes that need no engine |
 //! | [`refusal`], [`trace`] | refusals in the shape that clients know; W3C traces |
 
+pub mod access;
 pub mod address;
 pub mod basics;
 pub mod body;
+pub mod counters;
 pub mod exchange;
 pub mod feed;
+pub mod guard;
 pub mod json;
+pub mod keys;
+pub mod origins;
+pub mod quota;
 pub mod refusal;
 pub mod router;
 pub mod trace;
 pub mod wire;
 
 pub use body::{Body, Fault};
+pub use counters::Counters;
 pub use exchange::{Answer, Method, Peer, Request, Scope, StatusCode};
 pub use feed::{Feed, Gone};
+pub use guard::Guard;
 pub use json::{Malformed, Read};
 pub use router::Router;
-pub use wire::{Limits, Listener, Running, serve};
+pub use wire::{Limits, Listener, Running, Server};

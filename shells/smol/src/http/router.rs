@@ -35,6 +35,7 @@ pub struct Router<S> {
 #[derive(Clone)]
 struct Carrier(Arc<Mutex<Load>>);
 
+#[allow(clippy::large_enum_variant, reason = "there is one a request, and it stands behind a pointer")]
 enum Load {
     Request(Request),
     /// With the pattern of the route that gave it.
@@ -165,16 +166,12 @@ where
 }
 
 fn forbidden(path: &str, scope: Scope, need: Scope) -> Answer {
-    match scope {
-        Scope::Open => {
-            refuse(path, StatusCode::UNAUTHORIZED, "an API key is needed here: send it as `Authorization: Bearer KEY`")
-        }
-        _ => refuse(
-            path,
-            StatusCode::FORBIDDEN,
-            &format!("this needs a key with the scope `{need}`; yours has `{scope}`"),
-        ),
+    if scope == Scope::Open {
+        let text = "a key is needed here: make one with `tutu key add NAME`, send it as `Authorization: Bearer KEY`";
+        return refuse(path, StatusCode::UNAUTHORIZED, text).with(header::WWW_AUTHENTICATE, "Bearer");
     }
+    let text = format!("a key with the scope `{need}` is needed here; this one has `{scope}`");
+    refuse(path, StatusCode::FORBIDDEN, &text)
 }
 
 /// What Ollama answers in plain text wherever it is, and the other APIs in their own shape.

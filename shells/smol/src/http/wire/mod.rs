@@ -3,25 +3,21 @@
 mod frame;
 mod gate;
 mod head;
+mod listener;
 mod service;
 
-use std::{
-    io,
-    net::SocketAddr,
-    sync::{Arc, atomic::AtomicUsize},
-    thread::JoinHandle,
-    time::Duration,
-};
+use std::{io, sync::Arc, thread::JoinHandle, time::Duration};
 
 use smol::{
-    Async, Executor, Timer,
+    Executor, Timer,
     channel::{Receiver, Sender},
     future::FutureExt,
     lock::Semaphore,
 };
 
-use self::service::Service;
-use super::{Peer, Router};
+pub use self::listener::{Listener, TlsError};
+use self::service::{Door, Service};
+use super::{Counters, Guard, Router, access::Log};
 
 /// How long and how much.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,94 +62,89 @@ impl Default for Limits {
     }
 }
 
-/// A place where somebody may knock.
-#[derive(Debug)]
-pub struct Listener {
-    socket: std::net::TcpListener,
-}
-
-impl Listener {
-    /// Listens on a TCP port.
-    ///
-    /// # Errors
-    /// The port is taken, or may not be used.
-    pub fn tcp(address: SocketAddr) -> io::Result<Self> {
-        Ok(Self { socket: std::net::TcpListener::bind(address)? })
-    }
-
-    /// Where it listens.
-    ///
-    /// # Errors
-    /// The system does not say.
-    pub fn address(&self) -> io::Result<SocketAddr> {
-        self.socket.local_addr()
-    }
-}
-
 /// A server that runs on threads of its own.
 #[derive(Debug)]
 pub struct Running {
     stop: Sender<()>,
-    thread: JoinHandle<io::Result<()>>,
+    thread: JoinHandle<()>,
 }
 
 impl Running {
     /// Ends it: no new connections; what is being answered is finished, within [`Limits::drain`].
     ///
     /// # Errors
-    /// It had ended by itself.
+    /// It had broken down.
     pub fn stop(self) -> io::Result<()> {
         self.stop.close();
-        self.thread.join().unwrap_or_else(|_| Err(io::Error::other("the server broke down")))
+        self.thread.join().map_err(|_| io::Error::other("the server broke down"))
     }
 }
 
-/// Serves the routes on all listeners.
-///
-/// Two threads run it, that compute nothing: the engine's threads and these do not wait for each other.
-///
-/// # Errors
-/// A listener or a thread cannot be used.
-pub fn serve<S: Send + Sync + 'static>(
-    router: Router<S>,
-    listeners: Vec<Listener>,
-    limits: Limits,
-) -> io::Result<Running> {
-    let (stop, stopped) = smol::channel::bounded(1);
-    let sockets = listeners.into_iter().map(|listener| Async::new(listener.socket)).collect::<io::Result<Vec<_>>>()?;
-    let executor = Arc::new(Executor::new());
-    let (done, ended) = smol::channel::bounded::<()>(1);
-    let helper = {
-        let executor = Arc::clone(&executor);
-        std::thread::Builder::new().name("http-2".into()).spawn(move || {
-            let _ = smol::block_on(executor.run(ended.recv()));
-        })?
-    };
-    let serving = move || {
-        let service = Arc::new(Service { router, limits, open: AtomicUsize::new(0) });
-        let accepting = all(Arc::clone(&executor), service, sockets, stopped, limits);
-        let result = smol::block_on(executor.run(accepting));
-        drop(done);
-        let _ = helper.join();
-        result
-    };
-    Ok(Running { stop, thread: std::thread::Builder::new().name("http-1".into()).spawn(serving)? })
+/// What answers, and who watches over it.
+pub struct Server<S> {
+    /// The routes.
+    pub router: Router<S>,
+    /// Who is let in.
+    pub guard: Guard,
+    /// How long and how much.
+    pub limits: Limits,
+    /// Where everything is counted.
+    pub counters: Arc<Counters>,
+    /// Where everything is written down.
+    pub log: Option<Log>,
+}
+
+impl<S: Send + Sync + 'static> Server<S> {
+    /// Serves these routes, for this machine and its pages.
+    pub fn new(router: Router<S>) -> Self {
+        let counters = Arc::new(Counters::default());
+        Self { router, guard: Guard::new(), limits: Limits::default(), counters, log: None }
+    }
+
+    /// Serves on all listeners.
+    ///
+    /// Two threads run it, that compute nothing: the engine's threads and these do not wait for each other.
+    ///
+    /// # Errors
+    /// A thread cannot be started.
+    pub fn start(self, listeners: Vec<Listener>) -> io::Result<Running> {
+        let (stop, stopped) = smol::channel::bounded(1);
+        let executor = Arc::new(Executor::new());
+        let (done, ended) = smol::channel::bounded::<()>(1);
+        let helper = {
+            let executor = Arc::clone(&executor);
+            thread("http-2", move || {
+                let _ = smol::block_on(executor.run(ended.recv()));
+            })?
+        };
+        let serving = move || {
+            let service = Arc::new(Service::new(self));
+            smol::block_on(executor.run(all(Arc::clone(&executor), service, listeners, stopped)));
+            drop(done);
+            let _ = helper.join();
+        };
+        Ok(Running { stop, thread: thread("http-1", serving)? })
+    }
+}
+
+fn thread(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name(name.into()).spawn(run)
 }
 
 async fn all<S: Send + Sync + 'static>(
     executor: Arc<Executor<'static>>,
     service: Arc<Service<S>>,
-    sockets: Vec<Async<std::net::TcpListener>>,
+    listeners: Vec<Listener>,
     stopped: Receiver<()>,
-    limits: Limits,
-) -> io::Result<()> {
+) {
+    let limits = service.limits;
     let room = Arc::new(Semaphore::new(limits.connections_max));
-    let accepting: Vec<_> = sockets
+    let accepting: Vec<_> = listeners
         .into_iter()
-        .map(|socket| {
+        .map(|listener| {
             let (spawner, service, room, stopped) =
                 (Arc::clone(&executor), Arc::clone(&service), Arc::clone(&room), stopped.clone());
-            executor.spawn(accept(spawner, service, socket, room, stopped))
+            executor.spawn(accept(spawner, service, listener, room, stopped))
         })
         .collect();
     for task in accepting {
@@ -168,13 +159,12 @@ async fn all<S: Send + Sync + 'static>(
         Timer::after(limits.drain).await;
     };
     finished.or(impatient).await;
-    Ok(())
 }
 
 async fn accept<S: Send + Sync + 'static>(
     executor: Arc<Executor<'static>>,
     service: Arc<Service<S>>,
-    socket: Async<std::net::TcpListener>,
+    listener: Listener,
     room: Arc<Semaphore>,
     stopped: Receiver<()>,
 ) {
@@ -184,20 +174,19 @@ async fn accept<S: Send + Sync + 'static>(
     let accepting = async {
         loop {
             let permit = room.acquire_arc().await;
-            match socket.accept().await {
-                Ok((stream, address)) => {
+            match listener.accept().await {
+                Ok((knock, peer)) => {
                     let (service, stopped) = (Arc::clone(&service), stopped.clone());
+                    let needs_key = listener.needs_key;
                     let serving = async move {
-                        // Without it, small answers wait for the other side's delayed acknowledgement.
-                        let _ = stream.get_ref().set_nodelay(true);
-                        service.connection(stream, Peer::Tcp(address), stopped).await;
+                        service.receive(knock, Door { peer, needs_key }, stopped).await;
                         drop(permit);
                     };
                     executor.spawn(serving).detach();
                 }
                 // Out of files, or the other side is gone already: others may do better in a moment.
                 Err(_) => {
-                    Timer::after(Duration::from_millis(50)).await;
+                    Timer::after(Duration::from_millis(20)).await;
                 }
             }
         }

@@ -6,72 +6,87 @@ use std::{
     io,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::{Pin, pin},
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use smol::{
     Timer,
     channel::Receiver,
     future::{FutureExt, poll_fn},
-    io::{AsyncRead, AsyncWrite},
-    stream::Stream,
 };
 use smol_hyper::rt::FuturesIo;
 
 use super::{
-    Limits,
+    Limits, Server,
     gate::{Answered, Gate, Verdict},
     head::{HEAD_MAX, Refusal},
+    listener::{Knock, Stream},
 };
 use crate::http::{
-    Answer, Body, Fault, Peer, Request, Router, Scope,
+    Answer, Body, Counters, Fault, Method, Peer, Request, Scope,
+    access::{Access, Log},
     feed::Outgoing,
+    origins,
     trace::{self, Trace},
 };
 
 /// What all connections share.
 pub(super) struct Service<S> {
-    pub router: Router<S>,
+    server: Server<S>,
     pub limits: Limits,
-    /// Connections that are open.
-    pub open: AtomicUsize,
+    watch: Arc<Watch>,
+}
+
+/// What is told of every request after its end.
+struct Watch {
+    counters: Arc<Counters>,
+    log: Option<Log>,
+}
+
+/// How somebody came in.
+#[derive(Clone, Copy)]
+pub(super) struct Door {
+    pub peer: Peer,
+    pub needs_key: bool,
 }
 
 impl<S: Send + Sync + 'static> Service<S> {
+    pub fn new(server: Server<S>) -> Self {
+        let watch = Arc::new(Watch { counters: Arc::clone(&server.counters), log: server.log.clone() });
+        Self { limits: server.limits, server, watch }
+    }
+
     /// Serves a connection until it ends.
-    pub async fn connection<T>(self: Arc<Self>, stream: T, peer: Peer, stopped: Receiver<()>)
-    where
-        T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    {
-        self.open.fetch_add(1, Ordering::Relaxed);
+    pub async fn receive(self: Arc<Self>, knock: Knock, door: Door, stopped: Receiver<()>) {
+        let shake = async { knock.open().await.ok() };
+        let impatient = async {
+            Timer::after(self.limits.head).await;
+            None
+        };
+        let Some(stream) = shake.or(impatient).await else { return };
+        self.watch.counters.connections.fetch_add(1, Ordering::Relaxed);
         let gate = Gate::new(stream, self.limits);
-        if self.converse(&gate, peer, stopped).await {
+        if self.converse(&gate, door, stopped).await {
             part(&gate).or(after(PARTING)).await;
         }
-        self.open.fetch_sub(1, Ordering::Relaxed);
+        if let Some(refusal) = gate.refusal() {
+            self.watch.counters.refused(refusal.status);
+        }
+        self.watch.counters.connections.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Lets hyper serve what comes through the gate. Whether the other side may still listen afterwards.
-    async fn converse<T>(self: &Arc<Self>, gate: &Gate<T>, peer: Peer, stopped: Receiver<()>) -> bool
-    where
-        T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    {
+    async fn converse(self: &Arc<Self>, gate: &Gate<Stream>, door: Door, stopped: Receiver<()>) -> bool {
         let answered = gate.answered();
         let answering = service_fn(|request: http::Request<Incoming>| {
             let (service, answered) = (Arc::clone(self), Arc::clone(&answered));
-            async move {
-                let answer = service.answer(request, peer).await;
-                Ok::<_, Infallible>(outgoing(answer, answered))
-            }
+            async move { Ok::<_, Infallible>(service.answer(request, door, answered).await) }
         });
         let connection = http1::Builder::new()
             .header_read_timeout(None)
@@ -82,7 +97,7 @@ impl<S: Send + Sync + 'static> Service<S> {
         let mut stop = pin!(Some(async move { stopped.recv().await.is_err() }));
         let mut clock = Timer::interval(self.limits.tick());
         poll_fn(|cx| {
-            while Pin::new(&mut clock).poll_next(cx).is_ready() {
+            while smol::prelude::Stream::poll_next(Pin::new(&mut clock), cx).is_ready() {
                 if gate.check(Instant::now(), self.idle()) == Verdict::Dead {
                     return Poll::Ready(false);
                 }
@@ -98,13 +113,36 @@ impl<S: Send + Sync + 'static> Service<S> {
 
     /// How long a connection may be idle: less when many wait for one.
     fn idle(&self) -> Duration {
-        let is_crowded = self.open.load(Ordering::Relaxed) > self.limits.connections_max / 4 * 3;
+        let open = self.watch.counters.connections.load(Ordering::Relaxed);
+        let is_crowded = open > self.limits.connections_max as u64 / 4 * 3;
         if is_crowded { self.limits.idle.min(CROWDED) } else { self.limits.idle }
     }
 
-    async fn answer(&self, request: http::Request<Incoming>, peer: Peer) -> Answer {
-        let (answer, _route) = self.router.answer(incoming(request, peer)).await;
-        answer
+    async fn answer(&self, request: http::Request<Incoming>, door: Door, answered: Answered) -> http::Response<Sent> {
+        let start = Instant::now();
+        let mut request = incoming(request, door.peer);
+        let mut sent = Sent::new(Arc::clone(&self.watch), answered, &request, start);
+        let id = Arc::clone(&request.id);
+        let (mut answer, route) = match self.server.guard.admit(&mut request, door.needs_key) {
+            Err(answer) => (answer, None),
+            Ok(reader) => {
+                sent.key = request.key.clone();
+                let (mut answer, route) = self.server.router.answer(request).await;
+                if let Some(reader) = reader {
+                    origins::let_read(&mut answer, &reader);
+                }
+                (answer, route)
+            }
+        };
+        if let Ok(id) = HeaderValue::from_str(&id) {
+            answer.headers.insert("x-request-id", id);
+        }
+        sent.begin(&answer, route);
+        sent.body = Some(answer.body);
+        let mut response = http::Response::new(sent);
+        *response.status_mut() = answer.status;
+        *response.headers_mut() = answer.headers;
+        response
     }
 }
 
@@ -125,7 +163,7 @@ async fn after(time: Duration) {
 ///
 /// What the other side had sent is read for a moment: else the system would answer it with a reset, which may reach
 /// the other side before our last words do.
-async fn part<T: AsyncRead + AsyncWrite + Unpin>(gate: &Gate<T>) {
+async fn part(gate: &Gate<Stream>) {
     if let Some(refusal) = gate.refusal().filter(|refusal| !refusal.why.is_empty()) {
         let text = last_words(refusal);
         let mut left = text.as_bytes();
@@ -158,7 +196,11 @@ fn last_words(refusal: Refusal) -> String {
 }
 
 fn incoming(request: http::Request<Incoming>, peer: Peer) -> Request {
-    let (head, body) = request.into_parts();
+    let (mut head, body) = request.into_parts();
+    // A whole URL in the first line says better than Host whom it is for (RFC 9112 §3.2.2).
+    if let Some(host) = head.uri.authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok()) {
+        head.headers.insert(header::HOST, host);
+    }
     let field = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
     let trace = Trace::of(field("traceparent"), field("tracestate"));
     let id = id(&head.headers);
@@ -171,8 +213,9 @@ fn incoming(request: http::Request<Incoming>, peer: Peer) -> Request {
         peer,
         id,
         trace,
-        scope: Scope::Manage,
+        scope: Scope::Open,
         key: None,
+        quota: None,
         body: if length == Some(0) { Body::empty() } else { Body::new(Pieces(body), length) },
         parameters: Vec::new(),
     }
@@ -189,7 +232,7 @@ fn id(headers: &HeaderMap) -> Arc<str> {
 
 struct Pieces(Incoming);
 
-impl Stream for Pieces {
+impl smol::prelude::Stream for Pieces {
     type Item = Result<Bytes, Fault>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -218,21 +261,68 @@ fn fault(error: &hyper::Error) -> Fault {
     Fault::Broken
 }
 
-fn outgoing(answer: Answer, answered: Answered) -> http::Response<Sent> {
-    let mut response = http::Response::new(Sent { body: Some(answer.body), answered });
-    *response.status_mut() = answer.status;
-    *response.headers_mut() = answer.headers;
-    response
-}
-
-/// A body on its way; a producer that panicked is gone from it.
+/// An answer on its way; whatever becomes of it, its end is counted.
 pub(super) struct Sent {
     body: Option<Outgoing>,
     answered: Answered,
+    watch: Arc<Watch>,
+    start: Instant,
+    method: Method,
+    /// Everything else that the log wants, if there is one.
+    access: Option<Box<Access>>,
+    key: Option<Arc<str>>,
+    route: Option<&'static str>,
+    /// 0 until there is an answer.
+    status: u16,
+    bytes: u64,
+    head: Duration,
+    finished: bool,
 }
+
+impl Sent {
+    fn new(watch: Arc<Watch>, answered: Answered, request: &Request, start: Instant) -> Self {
+        watch.counters.in_flight.fetch_add(1, Ordering::Relaxed);
+        let access = watch.log.is_some().then(|| Box::new(Access::of(request)));
+        Self {
+            body: None,
+            answered,
+            start,
+            method: request.method.clone(),
+            access,
+            key: None,
+            route: None,
+            status: 0,
+            bytes: 0,
+            head: Duration::ZERO,
+            finished: false,
+            watch,
+        }
+    }
+
+    fn begin(&mut self, answer: &Answer, route: Option<&'static str>) {
+        self.head = self.start.elapsed();
+        self.route = route;
+        self.status = answer.status.as_u16();
+        // Hyper asks nothing of a body that it need not send.
+        self.finished = answer.body.length() == Some(0) || self.method == Method::HEAD;
+    }
+}
+
+/// Of a request whose client left before there was an answer: nginx's number for it.
+const LEFT: u16 = 499;
 
 impl Drop for Sent {
     fn drop(&mut self) {
+        let counters = &self.watch.counters;
+        let (whole, status) = (self.start.elapsed(), if self.status == 0 { LEFT } else { self.status });
+        counters.in_flight.fetch_sub(1, Ordering::Relaxed);
+        counters.sent_bytes.fetch_add(self.bytes, Ordering::Relaxed);
+        counters.answered(&self.method, self.route, status, whole);
+        if let (Some(log), Some(mut access)) = (&self.watch.log, self.access.take()) {
+            (access.key, access.route, access.status) = (self.key.take(), self.route, status);
+            (access.bytes, access.head, access.whole, access.finished) = (self.bytes, self.head, whole, self.finished);
+            log(&access);
+        }
         self.answered.fetch_add(1, Ordering::Release);
     }
 }
@@ -242,14 +332,16 @@ impl http_body::Body for Sent {
     type Error = Broken;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        let Some(body) = &mut self.body else { return Poll::Ready(None) };
-        match catch_unwind(AssertUnwindSafe(|| body.poll_piece(cx))) {
-            Ok(piece) => piece.map(|piece| piece.map(|bytes| Ok(Frame::data(bytes)))),
-            Err(_) => {
-                self.body = None;
-                Poll::Ready(Some(Err(Broken)))
-            }
-        }
+        let sent = &mut *self;
+        let Some(body) = &mut sent.body else { return Poll::Ready(None) };
+        let Ok(piece) = catch_unwind(AssertUnwindSafe(|| body.poll_piece(cx))) else {
+            sent.body = None;
+            return Poll::Ready(Some(Err(Broken)));
+        };
+        let piece = ready!(piece);
+        sent.bytes += piece.as_ref().map_or(0, |bytes| bytes.len() as u64);
+        sent.finished = piece.is_none() || body.length() == Some(0);
+        Poll::Ready(piece.map(|bytes| Ok(Frame::data(bytes))))
     }
 
     fn is_end_stream(&self) -> bool {
