@@ -190,7 +190,10 @@ pub fn template(bytes: &[u8]) -> bool {
     let messages = [
         Message::new("system", NAME),
         Message::new("user", NAME),
-        Message { tool_calls: vec![ToolCall { function: call }], ..Message::new("assistant", "") },
+        Message {
+            tool_calls: vec![ToolCall { function: call, ..ToolCall::default() }],
+            ..Message::new("assistant", "")
+        },
         Message::new("tool", NAME),
         Message::new(NAME, NAME),
     ];

@@ -8,6 +8,7 @@
 //! | [`http`] | who asks over HTTP is let in, understood and answered |
 //! | [`perform`] | fetches what the core decides to fetch |
 //! | [`store`] | models on disk, their records in LMDB |
+//! | [`talk`] | what an API asks of a model and what comes back, whichever the API |
 
 pub mod cli;
 pub mod config;
@@ -15,3 +16,4 @@ pub mod engine;
 pub mod http;
 pub mod perform;
 pub mod store;
+pub mod talk;

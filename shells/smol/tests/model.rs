@@ -84,7 +84,7 @@ fn a_template_in_gos_language_makes_the_same_prompt() {
          <|im_end|>\n<|im_start|>assistant\n{{ .Response }}<|im_end|>\n",
         "{{ range .Messages }}<|im_start|>{{ .Role }}\n{{ .Content }}<|im_end|>\n{{ end }}<|im_start|>assistant\n",
     ] {
-        engine.template_mut().set(source).unwrap();
+        engine.set_template(source).unwrap();
         assert_eq!(engine.prompt(&messages).unwrap(), jinja, "{source}");
     }
 }

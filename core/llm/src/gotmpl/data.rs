@@ -101,7 +101,7 @@ fn message(message: &Message) -> Value {
             optional("Images", "images", Value::list(Vec::new())),
             optional("ToolCalls", "tool_calls", Value::list(message.tool_calls.iter().enumerate().map(call).collect())),
             optional("ToolName", "tool_name", Value::data(&message.tool_name)),
-            optional("ToolCallID", "tool_call_id", Value::data("")),
+            optional("ToolCallID", "tool_call_id", Value::data(&message.tool_call_id)),
         ],
     )
 }
@@ -115,7 +115,7 @@ fn call((index, call): (usize, &ToolCall)) -> Value {
             field("Arguments", "arguments", Value::of_json(&call.function.arguments)),
         ],
     );
-    record("a tool call", vec![optional("ID", "id", Value::data("")), field("Function", "function", function)])
+    record("a tool call", vec![optional("ID", "id", Value::data(&call.id)), field("Function", "function", function)])
 }
 
 fn text(json: &Json, key: &str) -> Value {

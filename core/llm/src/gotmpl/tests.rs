@@ -127,7 +127,7 @@ fn what_a_user_writes_never_becomes_a_control_token() {
         {"type": evil, "required": [evil], "properties": {evil: {"type": evil, "description": evil, "enum": [evil]}}}}});
     let conversation = |text: &str, call: Option<Call>| {
         let mut answer = Message::new("assistant", if call.is_some() { "" } else { text });
-        answer.tool_calls = call.into_iter().map(|function| ToolCall { function }).collect();
+        answer.tool_calls = call.into_iter().map(|function| ToolCall { function, ..ToolCall::default() }).collect();
         answer.thinking = text.into();
         let messages = [
             Message::new("system", text),

@@ -8,8 +8,8 @@ use alloc::{string::String, vec::Vec};
 pub struct Step {
     /// Text that may be shown; often empty.
     pub text: String,
-    /// Whether a stop text came. What follows it is dropped.
-    pub stopped: bool,
+    /// The stop text that came, if one did. What follows it is dropped.
+    pub stopped: Option<String>,
 }
 
 /// Holds back what is not certain.
@@ -25,17 +25,29 @@ impl Stream {
         Self { stops: stops.iter().filter(|stop| !stop.is_empty()).cloned().collect(), held: Vec::new() }
     }
 
+    /// Bytes that came and may not be shown yet.
+    pub fn held(&self) -> usize {
+        self.held.len()
+    }
+
+    /// The stop text that is the name of a control token.
+    pub fn stop_in(&self, name: &str) -> Option<&str> {
+        self.stops.iter().map(String::as_str).find(|stop| *stop == name)
+    }
+
     /// Takes the bytes of one token.
     pub fn push(&mut self, bytes: &[u8]) -> Step {
         self.held.extend_from_slice(bytes);
-        if let Some(at) = self.stops.iter().filter_map(|stop| find(&self.held, stop.as_bytes())).min() {
+        let found = self.stops.iter().filter_map(|stop| Some((find(&self.held, stop.as_bytes())?, stop)));
+        if let Some((at, stop)) = found.min_by_key(|&(at, stop)| (at, stop.len())) {
+            let stopped = Some(stop.clone());
             self.held.truncate(at);
-            return Step { text: self.finish(), stopped: true };
+            return Step { text: self.finish(), stopped };
         }
         let certain = self.held.len() - self.open_stop().max(open_char(&self.held));
         let text = String::from_utf8_lossy(&self.held[..certain]).into_owned();
         self.held.drain(..certain);
-        Step { text, stopped: false }
+        Step { text, stopped: None }
     }
 
     /// The rest; an unfinished character becomes U+FFFD.
@@ -103,12 +115,12 @@ mod tests {
         assert_eq!(stream.push(b"go ST").text, "go ");
         assert_eq!(stream.push(b"OR").text, "STOR");
         assert_eq!(stream.push(b"!S").text, "!");
-        assert_eq!(stream.push(b"TOP and more"), Step { text: String::new(), stopped: true });
+        assert_eq!(stream.push(b"TOP and more"), Step { text: String::new(), stopped: Some("STOP".into()) });
     }
 
     #[test]
     fn the_first_of_several_stops_wins() {
         let mut stream = Stream::new(&["bb".to_string(), "ab".to_string()]);
-        assert_eq!(stream.push(b"xabb"), Step { text: "x".into(), stopped: true });
+        assert_eq!(stream.push(b"xabb"), Step { text: "x".into(), stopped: Some("ab".into()) });
     }
 }

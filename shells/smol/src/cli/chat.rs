@@ -180,7 +180,7 @@ impl Talk {
                 eprintln!("Set system message.");
             }
             "template" => {
-                self.engine.template_mut().set(value).map_err(Error::failed)?;
+                self.engine.set_template(value).map_err(Error::failed)?;
                 self.model.sources.template = Some(value.into());
                 eprintln!("Set prompt template.");
             }

@@ -8,9 +8,12 @@ use std::{
 
 use tutu_llm::{
     batch::{Choice, Choose, Id, Stepped},
-    grammar::{Grammar, Guide, Vocabulary},
+    grammar::{Grammar, Guide},
     sample::{self, Sampler},
-    token::{Tokenizer, stream::Stream},
+    token::{
+        Tokenizer,
+        stream::{Step, Stream},
+    },
 };
 
 use super::{Engine, Error, draft::Draft};
@@ -50,9 +53,13 @@ pub enum Event {
 /// One more token of an answer.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Piece {
+    /// Its id; `None` for what was held back until the end.
+    pub id: Option<u32>,
     /// The text that became certain by it; empty while it may yet turn out otherwise.
     pub text: String,
-    /// The token's own bytes and probabilities, where they were asked for.
+    /// Its name, where it is a control token: it stands after the text, and is no part of it.
+    pub control: Option<String>,
+    /// Its own bytes and probabilities, where they were asked for.
     pub scored: Option<Scored>,
 }
 
@@ -137,7 +144,7 @@ pub(super) struct Live {
     counts: Counts,
     start: Instant,
     /// When the first token came.
-    read: Option<Instant>,
+    begun: Option<Instant>,
     load: Duration,
     /// The whole text, also what a shift took out of the context.
     tokens: Vec<u32>,
@@ -153,8 +160,9 @@ impl Engine {
         let start = Instant::now();
         let mut sampler = Sampler::new(request.sampling.clone()).map_err(Error::Sampling)?;
         let prompt = std::mem::take(&mut request.prompt);
-        if prompt.len() >= self.context {
-            return Err(Error::TooLong { tokens: prompt.len(), context: self.context });
+        let context = self.context();
+        if prompt.len() >= context {
+            return Err(Error::TooLong { tokens: prompt.len(), context });
         }
         if prompt.is_empty() {
             return Err(Error::Use("there is nothing to go on from; give it a prompt"));
@@ -162,9 +170,9 @@ impl Engine {
         prompt.iter().for_each(|&id| sampler.accept(id));
         let guide = match request.grammar.clone() {
             Some(grammar) => {
-                let left = self.context - prompt.len();
+                let left = context - prompt.len();
                 request.predict = Some(request.predict.map_or(left, |most| most.min(left)));
-                Some(Guide::new(grammar, self.vocabulary()))
+                Some(Guide::new(grammar, self.card.vocabulary()))
             }
             None => None,
         };
@@ -178,11 +186,11 @@ impl Engine {
             sink,
             counts,
             start,
-            read: None,
+            begun: None,
             // Opening counts for the first answer only.
             load: std::mem::take(&mut self.unreported_load),
             tokens: prompt,
-            context: self.context,
+            context,
         };
         self.live.insert(id, live);
         Ok(id)
@@ -204,7 +212,8 @@ impl Engine {
     /// # Errors
     /// A model file that changed, a device that failed: all answers have then ended, and their sinks were told.
     pub fn step(&mut self) -> Result<Stepped, Error> {
-        let mut chooser = Chooser { live: &mut self.live, tokenizer: &self.tokenizer, draft: self.draft.as_mut() };
+        let mut chooser =
+            Chooser { live: &mut self.live, tokenizer: self.card.tokenizer(), draft: self.draft.as_mut() };
         let stepped = self.batcher.step(&mut *self.backend, &mut chooser).map_err(Error::Fault);
         // A file that was cut while it was read gives zeros, not a crash: what was computed is worth nothing.
         let stepped = if self.files.iter().all(|file| file.is_intact()) { stepped } else { Err(Error::Changed) };
@@ -254,17 +263,12 @@ impl Engine {
             stepped?;
         }
     }
-
-    /// The tokens as a grammar needs them, made when they are first needed.
-    fn vocabulary(&mut self) -> Arc<Vocabulary> {
-        self.vocabulary.get_or_insert_with(|| Arc::new(Vocabulary::of(&self.tokenizer))).clone()
-    }
 }
 
 impl Live {
     fn finished(&mut self, reason: Reason) -> Finished {
         let now = Instant::now();
-        let (total, prompt) = (now - self.start, self.read.unwrap_or(now) - self.start);
+        let (total, prompt) = (now - self.start, self.begun.unwrap_or(now) - self.start);
         let durations = Durations { total, load: self.load, prompt, generate: total - prompt };
         Finished { tokens: std::mem::take(&mut self.tokens), reason, counts: self.counts, durations }
     }
@@ -273,16 +277,25 @@ impl Live {
     fn end(&mut self, reason: Reason) -> Choice {
         let text = self.stream.finish();
         if !text.is_empty() {
-            (self.sink)(Event::Piece(Piece { text, scored: None }));
+            (self.sink)(Event::Piece(Piece { text, ..Piece::default() }));
         }
         let finished = self.finished(reason);
         (self.sink)(Event::Done(finished));
         Choice::End
     }
 
+    /// Takes a token into the text. A control token is none of it, and what stands before it is certain.
+    fn read(&mut self, tokenizer: &Tokenizer, id: u32) -> Step {
+        if !tokenizer.is_control(id) {
+            return self.stream.push(&tokenizer.piece(id));
+        }
+        let stopped = self.stream.stop_in(tokenizer.text(id)).map(String::from);
+        Step { text: self.stream.finish(), stopped }
+    }
+
     /// What follows `now`, the tokens that are in the context.
     fn choose(&mut self, tokenizer: &Tokenizer, now: &[u32], logits: &mut [f32]) -> Choice {
-        self.read.get_or_insert_with(Instant::now);
+        self.begun.get_or_insert_with(Instant::now);
         let most = self.request.predict.unwrap_or(usize::MAX);
         if self.counts.generated >= most {
             return self.end(Reason::Length);
@@ -295,15 +308,11 @@ impl Live {
         }
         self.sampler.accept(id);
         self.tokens.push(id);
-        let piece = tokenizer.piece(id);
         let scored = plain.map(|logits| scored(tokenizer, &logits, id, self.request.logprobs.unwrap_or(0)));
-        let step = self.stream.push(&piece);
-        let flow = if step.text.is_empty() && scored.is_none() {
-            Flow::Continue
-        } else {
-            (self.sink)(Event::Piece(Piece { text: step.text, scored }))
-        };
-        if step.stopped || self.guide.as_ref().is_some_and(Guide::is_done) {
+        let step = self.read(tokenizer, id);
+        let control = tokenizer.is_control(id).then(|| tokenizer.text(id).to_owned());
+        let flow = (self.sink)(Event::Piece(Piece { id: Some(id), text: step.text, control, scored }));
+        if step.stopped.is_some() || self.guide.as_ref().is_some_and(Guide::is_done) {
             self.end(Reason::Stop)
         } else if flow == Flow::Stop {
             self.end(Reason::Cancelled)

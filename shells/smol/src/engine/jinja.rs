@@ -95,15 +95,22 @@ fn message(message: &Message, guard: &Guard) -> serde_json::Value {
     }
     if !message.tool_calls.is_empty() {
         let call = |call: &tutu_llm::chat::ToolCall| {
-            json!({ "type": "function", "function": {
+            let mut value = json!({ "type": "function", "function": {
                 "name": guard.hide(&call.function.name),
                 "arguments": guard.hide_value(&call.function.arguments),
-            }})
+            }});
+            if !call.id.is_empty() {
+                value["id"] = guard.hide(&call.id).into();
+            }
+            value
         };
         value["tool_calls"] = message.tool_calls.iter().map(call).collect();
     }
     if !message.tool_name.is_empty() {
         value["name"] = guard.hide(&message.tool_name).into();
+    }
+    if !message.tool_call_id.is_empty() {
+        value["tool_call_id"] = guard.hide(&message.tool_call_id).into();
     }
     value
 }

@@ -3,6 +3,7 @@
 //! The engine owns the backend, the tokenizer, the template and the batcher, which remembers what was computed, so that
 //! the next turn of a conversation computes only what is new.
 
+mod card;
 mod clock;
 mod draft;
 mod generate;
@@ -10,6 +11,7 @@ mod jinja;
 mod open;
 pub mod template;
 
+pub use card::Card;
 pub use generate::{Counts, Durations, Event, Finished, Flow, Piece, Reason, Request, Scored, Sink};
 pub use open::{Device, Options, Sources, tokenizer};
 
@@ -20,52 +22,51 @@ use tutu_llm::{
     backend::{Backend, PAGE},
     batch::{Batcher, Id},
     chat::{Message, Segment},
-    grammar::Vocabulary,
     sample,
     token::{self, Special, Tokenizer},
 };
 use tutu_os::Mapped;
 
-use template::{Ask, Template};
+use template::Template;
 
 /// A model in memory, ready to compute.
 pub struct Engine {
-    facts: arch::Facts,
-    tokenizer: Tokenizer,
-    template: Template,
+    card: Card,
     backend: Box<dyn Backend + Send>,
     files: Vec<Arc<Mapped>>,
-    /// Positions that one conversation may use.
-    context: usize,
     batcher: Batcher,
     /// Answers that are being written.
     live: BTreeMap<Id, generate::Live>,
     draft: Option<draft::Draft>,
-    vocabulary: Option<Arc<Vocabulary>>,
     load: Duration,
     /// The same, until an answer has told it.
     unreported_load: Duration,
 }
 
 impl Engine {
-    /// What is known of the model.
+    /// What is known of the model apart from its weights, to make prompts in any thread.
+    pub fn card(&self) -> &Card {
+        &self.card
+    }
+
+    /// What the file says of the model.
     pub fn facts(&self) -> &arch::Facts {
-        &self.facts
+        self.card.facts()
     }
 
     /// Its tokenizer.
     pub fn tokenizer(&self) -> &Tokenizer {
-        &self.tokenizer
+        self.card.tokenizer()
     }
 
     /// Its template.
     pub fn template(&self) -> &Template {
-        &self.template
+        self.card.template()
     }
 
     /// Positions that one conversation may use.
     pub fn context(&self) -> usize {
-        self.context
+        self.card.context()
     }
 
     /// How long it took to open.
@@ -79,9 +80,13 @@ impl Engine {
         &mut *self.backend
     }
 
-    /// Its template, to set another.
-    pub fn template_mut(&mut self) -> &mut Template {
-        &mut self.template
+    /// Sets another template, in Go's language or in Jinja.
+    ///
+    /// # Errors
+    /// [`template::Error::Broken`], and the old one stays.
+    pub fn set_template(&mut self, source: &str) -> Result<(), template::Error> {
+        self.card = self.card.with_template(source)?;
+        Ok(())
     }
 
     /// The token ids of a prompt for `messages`, up to where the model answers.
@@ -89,25 +94,12 @@ impl Engine {
     /// # Errors
     /// [`Error::Template`].
     pub fn prompt(&self, messages: &[Message]) -> Result<Vec<u32>, Error> {
-        let ask = Ask { messages, answer: true, ..Ask::default() };
-        let segments = self.template.render(&ask).map_err(Error::Template)?;
-        Ok(self.ids(&segments))
+        self.card.prompt(messages)
     }
 
     /// The token ids of a rendered prompt.
     pub fn ids(&self, segments: &[Segment]) -> Vec<u32> {
-        let mut ids = Vec::new();
-        for segment in segments {
-            match segment {
-                Segment::Control(name) => ids.extend(self.tokenizer.id_of(name)),
-                Segment::Text(text) => self.tokenizer.encode(text, Special::Text, &mut ids),
-            }
-        }
-        // Templates of some families write the mark of the beginning, others leave it to the tokenizer.
-        if let Some(mark) = self.tokenizer.leading().filter(|mark| ids.first() != Some(mark)) {
-            ids.insert(0, mark);
-        }
-        ids
+        self.card.ids(segments)
     }
 
     /// The vector of a text, of unit length: the mean of its hidden states, or what the file asks for.
@@ -115,12 +107,12 @@ impl Engine {
     /// # Errors
     /// [`Error::Use`] for a model that does not make embeddings; [`Error::TooLong`].
     pub fn embed(&mut self, text: &str) -> Result<Vec<f32>, Error> {
-        let Some(pooling) = self.facts.pooling else {
+        let Some(pooling) = self.facts().pooling else {
             return Err(Error::Use("it does not make embeddings; use it with a prompt"));
         };
         let mut ids = Vec::new();
-        self.tokenizer.encode(text, Special::Text, &mut ids);
-        self.tokenizer.add_special(&mut ids);
+        self.tokenizer().encode(text, Special::Text, &mut ids);
+        self.tokenizer().add_special(&mut ids);
         if ids.len() > self.backend.tokens_max() {
             return Err(Error::TooLong { tokens: ids.len(), context: self.backend.tokens_max() });
         }
@@ -134,7 +126,7 @@ impl Engine {
         let table: Vec<u32> = (0..pages as u32).collect();
         let batch = backend::Batch { tokens: &tokens, tables: &[&table] };
         self.backend.step(&batch, &mut states).map_err(Error::Fault)?;
-        Ok(tutu_llm::embed::pool(pooling, &states, self.facts.embedding))
+        Ok(tutu_llm::embed::pool(pooling, &states, self.facts().embedding))
     }
 }
 

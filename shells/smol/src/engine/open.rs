@@ -19,7 +19,7 @@ use tutu_llm::{
 };
 use tutu_os::Mapped;
 
-use super::{Engine, Error, draft::Draft, template::Template};
+use super::{Card, Engine, Error, draft::Draft, template::Template};
 
 /// Where the parts of a model lie.
 #[derive(Clone, Debug, Default)]
@@ -120,16 +120,12 @@ impl Engine {
         };
         let load = start.elapsed();
         Ok(Self {
-            facts,
-            tokenizer,
-            template,
+            card: Card::new(facts, tokenizer, template, context),
             backend,
             files,
-            context,
             batcher: Batcher::new(pages, width, batch::Options { lookup: options.lookup, ..batch::Options::default() }),
             live: BTreeMap::new(),
             draft,
-            vocabulary: None,
             load,
             unreported_load: load,
         })

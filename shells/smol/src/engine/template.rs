@@ -175,10 +175,10 @@ impl Template {
     /// Another template for the same model, in either language.
     ///
     /// # Errors
-    /// [`Error::Broken`], and the old one stays.
-    pub fn set(&mut self, source: &str) -> Result<(), Error> {
-        self.dialect = Dialect::given(source)?;
-        Ok(())
+    /// [`Error::Broken`].
+    pub fn with(&self, source: &str) -> Result<Self, Error> {
+        let dialect = Dialect::given(source)?;
+        Ok(Self { dialect, guard: self.guard.clone(), bos: self.bos.clone(), eos: self.eos.clone() })
     }
 
     /// The template's text.
@@ -192,6 +192,24 @@ impl Template {
     /// Whether the template knows of it.
     pub fn can(&self, capability: Capability) -> bool {
         self.dialect.can(capability)
+    }
+
+    /// Whether it is told whether to think, and does something about it.
+    pub fn steers_thoughts(&self) -> bool {
+        match &self.dialect {
+            Dialect::Go(template) => {
+                ["think", "thinklevel", "isthinkset"].iter().any(|name| template.names().contains(*name))
+            }
+            Dialect::Jinja(template) => {
+                let variables = template.variables();
+                ["enable_thinking", "thinking", "reasoning_effort"].iter().any(|name| variables.contains(*name))
+            }
+        }
+    }
+
+    /// Whether it knows itself what to do with a last message that is an answer: Go's templates do.
+    pub fn ends_answers(&self) -> bool {
+        matches!(self.dialect, Dialect::Go(_))
     }
 
     /// The prompt, cut where control tokens stand.
@@ -285,10 +303,8 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_template_says_where_and_leaves_the_old_one() {
+    fn a_broken_template_says_where() {
         assert!(check("a\n{{ nope }}").unwrap_err().to_string().contains("line 2, column 4"));
-        let mut template = template("{{ .Prompt }}");
-        assert!(template.set("{{ if }}").is_err());
-        assert_eq!(template.source(), "{{ .Prompt }}");
+        assert!(template("{{ .Prompt }}").with("{{ if }}").is_err());
     }
 }
