@@ -2,12 +2,13 @@
 //!
 //! Needs real models: `TUTU_TEST_MODELS` names their folder (`ci/models`).
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use serde_json::Value;
 use tutu::engine::{Engine, Event, Flow, Options, Request, Sources, template::Ask};
 use tutu_llm::{
     chat::{Message, Segment},
+    grammar::{self, Course},
     perplexity::perplexity,
     sample,
     token::Special,
@@ -106,14 +107,14 @@ fn the_fast_path_is_as_near_the_truth_as_the_peer() {
 }
 
 fn generate(engine: &mut Engine, prompt: &str, sampling: sample::Config, json: bool, predict: usize) -> String {
-    let grammar = json.then(|| std::sync::Arc::new(tutu_llm::grammar::json::object()));
+    let course = json.then(|| Arc::new(Course::within(Arc::new(grammar::json::object()))));
     let prompt = engine.prompt(&[Message::new("user", prompt)]).unwrap();
     let request = Request {
         prompt,
         sampling,
         predict: Some(predict),
         stop: vec![],
-        grammar,
+        course,
         shift: true,
         keep: 4,
         logprobs: None,
@@ -151,7 +152,7 @@ fn a_conversation_goes_on_when_the_context_is_full() {
         sampling,
         predict: Some(150),
         stop: vec![],
-        grammar: None,
+        course: None,
         shift: true,
         keep: 4,
         logprobs: None,
@@ -209,7 +210,7 @@ fn answers_that_are_written_at_once_are_those_that_come_alone() {
     let expected: Vec<String> =
         prompts.iter().enumerate().map(|(i, prompt)| generate(&mut alone, prompt, sampling(i), false, 40)).collect();
     let Some(mut engine) = open(SMOLLM2, Options { texts: 4, ..small() }) else { return };
-    let texts: Vec<_> = prompts.iter().map(|_| std::sync::Arc::new(std::sync::Mutex::new(String::new()))).collect();
+    let texts: Vec<_> = prompts.iter().map(|_| Arc::new(std::sync::Mutex::new(String::new()))).collect();
     for (i, prompt) in prompts.iter().enumerate() {
         let prompt = engine.prompt(&[Message::new("user", prompt)]).unwrap();
         let request = Request {
@@ -217,12 +218,12 @@ fn answers_that_are_written_at_once_are_those_that_come_alone() {
             sampling: sampling(i),
             predict: Some(40),
             stop: vec![],
-            grammar: None,
+            course: None,
             shift: true,
             keep: 4,
             logprobs: None,
         };
-        let text = std::sync::Arc::clone(&texts[i]);
+        let text = Arc::clone(&texts[i]);
         let sink = move |event| {
             if let Event::Piece(piece) = event {
                 text.lock().unwrap().push_str(&piece.text);

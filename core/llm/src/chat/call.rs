@@ -23,8 +23,10 @@ const UNDECIDED_MAX: usize = 64 << 10;
 pub struct Tool {
     /// Its name.
     pub name: String,
-    /// The JSON schema of its arguments.
+    /// The JSON schema of its arguments; null for no arguments.
     pub parameters: Value,
+    /// Whether a schema that cannot be kept to is an error.
+    pub strict: bool,
 }
 
 /// What to do after a step.

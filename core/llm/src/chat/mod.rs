@@ -3,9 +3,11 @@
 mod call;
 mod channel;
 mod family;
+pub mod form;
 mod guard;
 mod parse;
 mod scan;
+mod tags;
 mod template;
 #[cfg(test)]
 mod tests;

@@ -180,6 +180,9 @@ impl Parser {
             }
         }
         if rest.is_empty() {
+            if matches!(self.state, State::Blank) {
+                self.held.clear();
+            }
             return false;
         }
         let bare = self.calls.filter(|calls| calls.open.is_empty() && rest.starts_with(['{', '[']));

@@ -10,7 +10,7 @@ fn tools() -> Arc<[Tool]> {
     let weather = json!({"type": "object", "properties": {"city": {"type": "string"}, "days": {"type": "integer"},
         "units": {"type": ["string", "null"]}, "at": {"type": "object"}}});
     [("get_weather", weather), ("now", json!({"type": "object", "properties": {}}))]
-        .map(|(name, parameters)| Tool { name: name.into(), parameters })
+        .map(|(name, parameters)| Tool { name: name.into(), parameters, strict: false })
         .into()
 }
 

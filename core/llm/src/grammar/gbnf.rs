@@ -88,6 +88,16 @@ impl From<super::Error> for Error {
 /// # Errors
 /// A text that is no grammar, by the line or the rule that is wrong.
 pub fn parse(text: &str) -> Result<Grammar, Error> {
+    let (rules, root) = rules(text)?;
+    let grammar = rules.compile(root)?;
+    if grammar.bytes_min() > BYTES_MAX { Err(Error::Large) } else { Ok(grammar) }
+}
+
+/// The rules of a grammar, and which of them is its root.
+///
+/// # Errors
+/// As [`parse`], but for what is wrong with the rules as a whole.
+pub fn rules(text: &str) -> Result<(Rules, usize), Error> {
     if text.len() > TEXT_MAX {
         return Err(Error::Large);
     }
@@ -98,8 +108,7 @@ pub fn parse(text: &str) -> Result<Grammar, Error> {
         reader.skip(true);
     }
     let root = reader.names.get("root").copied().filter(|&rule| reader.defined[rule]).ok_or(Error::Rootless)?;
-    let grammar = reader.rules.compile(root)?;
-    if grammar.bytes_min() > BYTES_MAX { Err(Error::Large) } else { Ok(grammar) }
+    Ok((reader.rules, root))
 }
 
 struct Reader<'a> {

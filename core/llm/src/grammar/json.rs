@@ -16,12 +16,18 @@ const DIGITS_MAX: u32 = 16;
 /// # Panics
 /// Never; a test compiles it.
 pub fn object() -> Grammar {
+    let (rules, root) = object_rules();
+    rules.compile(root).expect("a test compiles it")
+}
+
+/// The rules of [`object`], and which of them it begins with.
+pub fn object_rules() -> (Rules, usize) {
     let mut rules = Rules::new();
     let space = Expr::one_of(" \t\n\r").repeated(0, Some(SPACES_MAX));
     let space = rules.add("space", space);
     let json = Json::new(&mut rules, space);
     let root = rules.add("root", Expr::Seq(vec![Expr::Rule(space), Expr::Rule(json.object)]));
-    rules.compile(root).expect("a test compiles it")
+    (rules, root)
 }
 
 /// The rules of JSON that others are made of.

@@ -5,6 +5,7 @@
 //! [`Machine`] follows it byte by byte and says which tokens of a [`Vocabulary`] may come next.
 
 mod chars;
+mod course;
 pub mod gbnf;
 mod guide;
 pub mod json;
@@ -18,11 +19,12 @@ use alloc::string::String;
 use core::fmt;
 
 pub use chars::Chars;
+pub use course::{Course, Stage, Trigger};
 pub use guide::Guide;
 pub use machine::{BYTES_MAX, Machine, Mark};
 pub use program::Grammar;
 pub use rules::{Expr, Rules, words};
-pub use vocabulary::{Mask, Vocabulary};
+pub use vocabulary::{Mask, Vocabulary, control};
 
 /// Why rules are no grammar.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -60,6 +60,19 @@ impl Expr {
         Self::Repeat(Box::new(self), min, max)
     }
 
+    /// The same, where all rules have moved so far.
+    fn moved(self, by: usize) -> Self {
+        let all = |list: Vec<Self>| list.into_iter().map(|expr| expr.moved(by)).collect();
+        match self {
+            Self::Bytes(_) | Self::Chars(_) => self,
+            Self::Seq(list) => Self::Seq(all(list)),
+            Self::Alt(list) => Self::Alt(all(list)),
+            Self::Repeat(inner, min, max) => Self::Repeat(Box::new(inner.moved(by)), min, max),
+            Self::Rule(rule) => Self::Rule(rule + by),
+            Self::Level(inner) => Self::Level(Box::new(inner.moved(by))),
+        }
+    }
+
     /// How many parts it has.
     pub(super) fn size(&self) -> usize {
         match self {
@@ -161,6 +174,14 @@ impl Rules {
     /// Gives a declared rule its body.
     pub fn set(&mut self, rule: usize, body: Expr) {
         self.bodies[rule] = Some(body);
+    }
+
+    /// Takes in the rules of another grammar; what its rule `root` is called here.
+    pub fn include(&mut self, other: Self, root: usize) -> usize {
+        let by = self.names.len();
+        self.names.extend(other.names);
+        self.bodies.extend(other.bodies.into_iter().map(|body| body.map(|body| body.moved(by))));
+        root + by
     }
 
     /// How many there are.

@@ -9,6 +9,12 @@ use crate::token::Tokenizer;
 /// looked at count as refused.
 const NEW_STATES_MAX: usize = 1 << 14;
 
+/// What a token that controls the model stands for in a grammar: a byte that no text contains, and its name. So only a
+/// grammar that asks for the token itself takes it.
+pub fn control(name: &str) -> Vec<u8> {
+    [&[0xff], name.as_bytes()].concat()
+}
+
 /// A set of tokens.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Mask(Vec<u64>);
@@ -87,11 +93,12 @@ struct Node {
 }
 
 impl Vocabulary {
-    /// The vocabulary of a tokenizer. Tokens that control the model stand for no text.
+    /// The vocabulary of a tokenizer. Tokens that control the model stand for what [`control`] makes of their names.
     pub fn of(tokenizer: &Tokenizer) -> Self {
         let count = tokenizer.len() as u32;
-        let text = (0..count).filter(|&id| !tokenizer.is_control(id) && !tokenizer.is_end(id));
-        let pieces = text.map(|id| (id, tokenizer.piece(id)));
+        let pieces = (0..count).filter(|&id| !tokenizer.is_end(id)).map(|id| {
+            if tokenizer.is_control(id) { (id, control(tokenizer.text(id)).into()) } else { (id, tokenizer.piece(id)) }
+        });
         Self::new(count as usize, pieces, (0..count).filter(|&id| tokenizer.is_end(id)))
     }
 

@@ -23,9 +23,6 @@ pub(super) const ENDS: [&str; 17] = [
     "<\u{ff5c}end\u{2581}of\u{2581}sentence\u{ff5c}>",
 ];
 
-/// Tokens of gpt-oss that are marked as control in files and must be shown all the same.
-pub(super) const SHOWN: [&str; 4] = ["<|channel|>", "<|message|>", "<|start|>", "<|constrain|>"];
-
 /// Whether a beginning mark is added where the file does not say.
 pub(super) fn begins(pre: &str) -> bool {
     matches!(

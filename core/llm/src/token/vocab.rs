@@ -70,11 +70,6 @@ impl Vocab {
         for id in names::ENDS.iter().filter_map(|name| self.find(name)) {
             roles[id as usize] = Role::Control;
         }
-        if self.find("<|channel|>").is_some() && self.find("<|return|>").is_some() {
-            for id in names::SHOWN.iter().filter_map(|name| self.find(name)) {
-                roles[id as usize] = Role::UserDefined;
-            }
-        }
     }
 
     fn index_specials(&mut self) {

@@ -10,7 +10,11 @@ use std::{
 
 use lexopt::{Arg, Parser, ValueExt};
 use serde_json::{Map, Value};
-use tutu_llm::{chat::Message, grammar::Grammar, sample};
+use tutu_llm::{
+    chat::Message,
+    grammar::{Course, Grammar},
+    sample,
+};
 
 use super::{Error, args, chat, format, human};
 use crate::engine::{Engine, Finished, Flow, Request};
@@ -257,7 +261,7 @@ pub fn answer(engine: &mut Engine, settings: &Settings, messages: &mut Vec<Messa
         sampling,
         predict: settings.predict,
         stop: settings.stop.clone(),
-        grammar: settings.grammar.clone(),
+        course: settings.grammar.clone().map(|grammar| Arc::new(Course::within(grammar))),
         shift: true,
         keep: settings.keep,
         logprobs: None,

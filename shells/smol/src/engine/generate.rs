@@ -8,7 +8,7 @@ use std::{
 
 use tutu_llm::{
     batch::{Choice, Choose, Id, Stepped},
-    grammar::{Grammar, Guide},
+    grammar::{Course, Guide},
     sample::{self, Sampler},
     token::{
         Tokenizer,
@@ -29,8 +29,8 @@ pub struct Request {
     pub predict: Option<usize>,
     /// Texts that end the answer and are not part of it.
     pub stop: Vec<String>,
-    /// What the answer must look like; it then ends within the context.
-    pub grammar: Option<Arc<Grammar>>,
+    /// What the answer is held to; it then ends within the context.
+    pub course: Option<Arc<Course>>,
     /// Whether the oldest tokens give way when the context is full.
     pub shift: bool,
     /// Tokens at the start that stay when the context shifts.
@@ -168,11 +168,11 @@ impl Engine {
             return Err(Error::Use("there is nothing to go on from; give it a prompt"));
         }
         prompt.iter().for_each(|&id| sampler.accept(id));
-        let guide = match request.grammar.clone() {
-            Some(grammar) => {
+        let guide = match request.course.clone() {
+            Some(course) => {
                 let left = context - prompt.len();
                 request.predict = Some(request.predict.map_or(left, |most| most.min(left)));
-                Some(Guide::new(grammar, self.card.vocabulary()))
+                Some(Guide::follow(course, self.card.vocabulary()))
             }
             None => None,
         };

@@ -194,6 +194,11 @@ impl Template {
         self.dialect.can(capability)
     }
 
+    /// What it knows of control tokens.
+    pub fn guard(&self) -> &Guard {
+        &self.guard
+    }
+
     /// Whether it is told whether to think, and does something about it.
     pub fn steers_thoughts(&self) -> bool {
         match &self.dialect {

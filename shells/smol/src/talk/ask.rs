@@ -22,7 +22,7 @@ pub struct Ask {
     pub thinking_max: Option<usize>,
     /// A template in place of the model's, in Go's language or in Jinja.
     pub template: Option<String>,
-    /// How tokens are chosen. Its `logit_bias` counts for the answer; a bias of -100 or less forbids a token.
+    /// How tokens are chosen, `logit_bias` among it.
     pub sampling: sample::Config,
     /// Most tokens of the answer, thoughts included; `None` until the model ends it.
     pub predict: Option<usize>,

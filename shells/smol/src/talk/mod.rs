@@ -9,7 +9,9 @@
 //! ```
 
 mod ask;
+mod course;
 mod fit;
+mod history;
 mod prepare;
 mod reader;
 

@@ -5,13 +5,15 @@ use std::{fmt, sync::Arc};
 use serde_json::Value;
 use tutu_llm::{
     chat::{Family, Message, Segment, Start, Thoughts, Tool},
-    gotmpl,
-    grammar::{Grammar, gbnf, json, schema},
-    sample,
+    gotmpl, sample,
     token::Special,
 };
 
-use super::{Ask, Choice, Dropped, Form, Heard, Input, Overflow, Reader, Think, fit};
+use super::{
+    Ask, Choice, Dropped, Heard, Input, Overflow, Reader, Think,
+    course::{Plan, is_bound},
+    fit, history,
+};
 use crate::engine::{
     Card, Event, Flow, Request, Sink,
     template::{self, Capability},
@@ -56,6 +58,8 @@ pub enum Error {
     Empty,
     /// The form of the answer cannot be kept to.
     Form(String),
+    /// The parameters of a strict tool cannot be kept to.
+    Tool { name: String, why: String },
     /// A tool is chosen that is not among the tools.
     Choice(String),
     /// A sampling option is out of range.
@@ -71,6 +75,7 @@ impl fmt::Display for Error {
             }
             Self::Empty => f.write_str("there is nothing to go on from; give it a prompt"),
             Self::Form(why) => f.write_str(why),
+            Self::Tool { name, why } => write!(f, "the parameters of the tool {name:?} cannot be kept to: {why}"),
             Self::Choice(name) => write!(f, "the tool {name:?} is chosen and is not among the tools"),
             Self::Sampling(error) => error.fmt(f),
         }
@@ -115,13 +120,15 @@ pub fn prepare(card: &Card, ask: &Ask) -> Result<Prepared, Error> {
     ask.sampling.check().map_err(Error::Sampling)?;
     check_choice(ask)?;
     let rendered = rendered(card, ask, &family)?;
-    let reader = Reader::new(&family, callable(ask), rendered.start, &ask.stop);
+    let tools = callable(ask);
+    let course = Plan { card, family: &family, ask, tools: &tools, start: rendered.start }.course()?;
+    let reader = Reader::new(&family, tools, rendered.start, &ask.stop);
     let request = Request {
         prompt: rendered.tokens,
         sampling: ask.sampling.clone(),
         predict: ask.predict,
         stop: Vec::new(),
-        grammar: grammar(&ask.form)?,
+        course: course.map(Arc::new),
         shift: ask.shift,
         keep: ask.keep,
         logprobs: ask.logprobs,
@@ -158,7 +165,9 @@ fn callable(ask: &Ask) -> Arc<[Tool]> {
         Choice::Allowed { names, .. } => names.contains(name),
     };
     let tools = ask.tools.iter().filter(|tool| is_callable(&tool.name));
-    tools.map(|tool| Tool { name: tool.name.clone(), parameters: tool.parameters.clone() }).collect()
+    tools
+        .map(|tool| Tool { name: tool.name.clone(), parameters: tool.parameters.clone(), strict: tool.strict })
+        .collect()
 }
 
 fn check_choice(ask: &Ask) -> Result<(), Error> {
@@ -174,7 +183,7 @@ fn check_choice(ask: &Ask) -> Result<(), Error> {
 
 /// The prompt, and what was done so that it fits.
 fn rendered(card: &Card, ask: &Ask, family: &Family) -> Result<Rendered, Error> {
-    let prompt = Prompt { card, ask, family };
+    let prompt = Prompt { card, ask, family, bound: is_bound(ask, &callable(ask)) };
     let mut rendered = match &ask.input {
         Input::Chat(messages) if ask.overflow == Overflow::Fit => {
             fit::messages(card, messages, &|messages| prompt.chat(messages))?
@@ -206,13 +215,14 @@ struct Prompt<'p> {
     card: &'p Card,
     ask: &'p Ask,
     family: &'p Family,
+    /// Whether the answer is held to something from its first token on.
+    bound: bool,
 }
 
 impl Prompt<'_> {
     fn think(&self) -> gotmpl::Think<'_> {
         match &self.ask.think {
-            // What the answer must look like says nothing of thoughts.
-            Think::Unset if self.ask.form != Form::Free => gotmpl::Think::Off,
+            _ if self.ask.thinking_max == Some(0) => gotmpl::Think::Off,
             Think::Unset => gotmpl::Think::Unset,
             Think::Off => gotmpl::Think::Off,
             Think::On => gotmpl::Think::On,
@@ -223,31 +233,61 @@ impl Prompt<'_> {
     fn chat(&self, messages: &[Message]) -> Result<Rendered, Error> {
         let none = self.ask.choice == Choice::None;
         let tools: Vec<Value> = self.ask.tools.iter().filter(|_| !none).map(super::Tool::to_value).collect();
-        let (template, think) = (self.card.template(), self.think());
+        let template = self.card.template();
         // An answer that was begun is gone on with.
         let begun = messages.last().filter(|last| last.role == "assistant" && last.tool_calls.is_empty());
         let begun = begun.filter(|_| !template.ends_answers());
         let messages = &messages[..messages.len() - usize::from(begun.is_some())];
-        let ask = template::Ask { messages, tools: &tools, think, answer: true };
-        let mut segments = template.render(&ask).map_err(Error::Template)?;
+        let nine = self.family.calls.is_some_and(|calls| calls.open == "[TOOL_CALLS]");
+        let mut messages = history::complete(messages, nine);
+        let mut tools = &tools[..];
+        if self.family.calls.is_none() {
+            messages = history::in_words(&messages, tools);
+            tools = &[];
+        }
+        let mut segments = self.render(&messages, tools)?;
         self.settle(&mut segments, begun.is_some());
         segments.extend(begun.map(|message| Segment::Text(message.content.clone())));
         Ok(self.of(segments))
     }
 
-    /// Where nothing may be thought and the template does not see to that, thoughts are closed before they begin.
+    /// What the template makes of the messages, said in another way where it refuses them.
+    fn render(&self, messages: &[Message], tools: &[Value]) -> Result<Vec<Segment>, Error> {
+        let (template, think) = (self.card.template(), self.think());
+        match template.render(&template::Ask { messages, tools, think, answer: true }) {
+            Ok(segments) => Ok(segments),
+            Err(refusal) => {
+                let other = history::other_ways(messages).into_iter().find_map(|messages| {
+                    template.render(&template::Ask { messages: &messages, tools, think, answer: true }).ok()
+                });
+                other.ok_or(Error::Template(refusal))
+            }
+        }
+    }
+
+    /// Where nothing may be thought and the template does not see to that, thoughts are closed before they begin. Where
+    /// the answer is bound from its first token on, it is settled here that they come first.
     fn settle(&self, segments: &mut Vec<Segment>, begun: bool) {
-        let Some(Thoughts { open, close, .. }) = self.family.thoughts else { return };
-        let is_open = text(segments).trim_end().ends_with(open);
-        if !begun && self.think() != gotmpl::Think::Off {
+        let Some(Thoughts { open, close, after }) = self.family.thoughts else { return };
+        let text = text(segments);
+        let (is_open, is_closed) = (text.trim_end().ends_with(open), text.trim_end().ends_with(close));
+        let template = self.card.template();
+        if self.think() == gotmpl::Think::Off || begun {
+            let mut shut = |texts: &[&str]| segments.extend(texts.iter().map(|text| self.mark(text)));
+            match () {
+                () if is_open => shut(&["\n\n", close, after]),
+                () if begun || is_closed || template.steers_thoughts() => {}
+                () if self.family.channels => {}
+                () => shut(&[open, "\n\n", close, after]),
+            }
             return;
         }
-        let steered = self.card.template().steers_thoughts();
-        if is_open {
-            segments.extend([Segment::Text("\n\n".into()), self.mark(close), Segment::Text("\n\n".into())]);
-        } else if !steered && !begun {
-            segments.extend([self.mark(open), Segment::Text("\n\n".into()), self.mark(close)]);
-            segments.push(Segment::Text("\n\n".into()));
+        let wants = self.think() != gotmpl::Think::Unset || template.can(Capability::Thinking);
+        if self.bound && wants && !is_open && !is_closed {
+            segments.extend(self.card.template().guard().segments(open));
+            if !self.family.channels {
+                segments.push(Segment::Text("\n".into()));
+            }
         }
     }
 
@@ -293,16 +333,6 @@ fn text(segments: &[Segment]) -> String {
         Segment::Control(text) | Segment::Text(text) => text.as_str(),
     });
     texts.collect()
-}
-
-fn grammar(form: &Form) -> Result<Option<Arc<Grammar>>, Error> {
-    let grammar = match form {
-        Form::Free => return Ok(None),
-        Form::Json => json::object(),
-        Form::Schema(schema) => schema::compile(schema).map_err(|error| Error::Form(error.to_string()))?,
-        Form::Gbnf(text) => gbnf::parse(text).map_err(|error| Error::Form(error.to_string()))?,
-    };
-    Ok(Some(Arc::new(grammar)))
 }
 
 /// What the model has no use for.

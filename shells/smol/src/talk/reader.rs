@@ -306,7 +306,7 @@ mod tests {
             lines(&heard),
             ["thinking \"a\" of a", "thinking \" b\" of  b", "content \"one\" of one", "content \" \" of "]
         );
-        assert_eq!((end.reason, end.thinking), (Reason::StopText("END".into()), 5));
+        assert_eq!((end.reason, end.thinking), (Reason::StopText("END".into()), 4));
     }
 
     #[test]
@@ -317,7 +317,7 @@ mod tests {
         for text in ["a\nb", "</think>", "c\nd", "e"] {
             heard.extend(reader.push(piece(text)));
         }
-        assert_eq!(lines(&heard), ["thinking \"a\\nb\" of a\nb", "content \"c\" of "]);
+        assert_eq!(lines(&heard), ["thinking \"a\\nb\" of a\nb", "content \"c\" of c\nd"]);
         assert_eq!(reader.stopped(), Some("\n"));
     }
 

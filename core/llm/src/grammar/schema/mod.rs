@@ -135,6 +135,19 @@ impl From<super::Error> for Error {
 /// # Errors
 /// A schema that cannot be followed, by the name of what is in the way.
 pub fn compile(schema: &Value) -> Result<Grammar, Error> {
+    let (rules, root) = rules(schema)?;
+    let grammar = rules.compile(root)?;
+    if grammar.bytes_min() > BYTES_MAX {
+        return Err(Error::Large);
+    }
+    Ok(grammar)
+}
+
+/// The rules of a schema, and which of them its values are.
+///
+/// # Errors
+/// As [`compile`], but for what is wrong with the rules as a whole.
+pub fn rules(schema: &Value) -> Result<(Rules, usize), Error> {
     if is_deep(schema, 2 * DEPTH_MAX) {
         return Err(Error::Deep);
     }
@@ -153,11 +166,7 @@ pub fn compile(schema: &Value) -> Result<Grammar, Error> {
     let value = compiler.value(schema, "", 0)?;
     let body = Expr::Seq(vec![Expr::Rule(space), Expr::Rule(value)]);
     let root = compiler.rules.add("root", body);
-    let grammar = compiler.rules.compile(root)?;
-    if grammar.bytes_min() > BYTES_MAX {
-        return Err(Error::Large);
-    }
-    Ok(grammar)
+    Ok((compiler.rules, root))
 }
 
 fn is_deep(value: &Value, left: usize) -> bool {
