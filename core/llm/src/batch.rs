@@ -104,6 +104,8 @@ struct Text {
     put: usize,
     place: Place,
     lookup: Lookup,
+    /// Takes no part in steps, but keeps its pages as long as nobody needs them more.
+    paused: bool,
 }
 
 /// What one text brings into a step.
@@ -147,6 +149,7 @@ impl Batcher {
             put: 0,
             place: Place::ROOT,
             lookup: Lookup::default(),
+            paused: false,
         };
         self.recall(&mut text);
         text.known = text.computed;
@@ -158,6 +161,13 @@ impl Batcher {
     pub fn leave(&mut self, id: Id) {
         if let Some(text) = self.texts.remove(&id) {
             text.pages.into_iter().for_each(|page| self.pages.give_back(page));
+        }
+    }
+
+    /// Lets a text rest: it takes no part in steps until it may go on.
+    pub fn pause(&mut self, id: Id, paused: bool) {
+        if let Some(text) = self.texts.get_mut(&id) {
+            text.paused = paused;
         }
     }
 
@@ -230,7 +240,7 @@ impl Batcher {
         let mut parts: Vec<Part> = Vec::new();
         let writing = |text: &Text| text.tokens.len() - text.computed == 1 && text.tokens.len() > text.prompt;
         let ids = |texts: &BTreeMap<Id, Text>, wanted: bool| -> Vec<Id> {
-            texts.iter().filter(|(_, text)| writing(text) == wanted).map(|(id, _)| *id).collect()
+            texts.iter().filter(|(_, text)| !text.paused && writing(text) == wanted).map(|(id, _)| *id).collect()
         };
         let (writers, readers) = (ids(&self.texts, true), ids(&self.texts, false));
         let mut room = most;
@@ -530,6 +540,24 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_text_that_rests_takes_no_part_and_goes_on_as_it_was() {
+        let (mut backend, mut batcher) = (Memory::new(20, 48), Batcher::new(20, WORDS, Options::default()));
+        let prompts = [vec![1, 2, 3], vec![4, 5]];
+        let ids = prompts.clone().map(|prompt| batcher.join(prompt));
+        let mut until = Until(ids.iter().zip(&prompts).map(|(id, prompt)| (*id, (30, prompt.clone()))).collect());
+        batcher.pause(ids[0], true);
+        for _ in 0..100 {
+            batcher.step(&mut backend, &mut until).unwrap();
+        }
+        assert_eq!((until.0[&ids[0]].1.len(), until.0[&ids[1]].1.len()), (3, 30));
+        batcher.pause(ids[0], false);
+        while !batcher.is_empty() {
+            batcher.step(&mut backend, &mut until).unwrap();
+        }
+        assert_eq!(until.0[&ids[0]].1, alone(&prompts[0], 30));
     }
 
     #[test]

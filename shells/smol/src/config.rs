@@ -70,7 +70,7 @@ pub fn write(home: &Path, name: &str, text: &str) -> Result<(), Error> {
         config::Value::Count(count) => Value::from(i64::try_from(count).unwrap_or(i64::MAX)),
         config::Value::Flag(flag) => Value::from(flag),
         config::Value::Text(text) => Value::from(text),
-        config::Value::Bytes(_) => Value::from(text),
+        config::Value::Bytes(_) | config::Value::Time(..) => Value::from(text),
     };
     let path = path(home);
     let mut document = document(&path)?;

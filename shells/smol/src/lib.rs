@@ -4,16 +4,20 @@
 //! |---|---|
 //! | [`cli`] | one file a command |
 //! | [`config`] | settings: flags over environment over file over defaults |
+//! | [`daemon`] | what stays while the server runs: store, models in memory, settings |
 //! | [`engine`] | a loaded model that answers |
 //! | [`http`] | who asks over HTTP is let in, understood and answered |
+//! | [`model`] | a model that was named |
 //! | [`perform`] | fetches what the core decides to fetch |
 //! | [`store`] | models on disk, their records in LMDB |
 //! | [`talk`] | what an API asks of a model and what comes back, whichever the API |
 
 pub mod cli;
 pub mod config;
+pub mod daemon;
 pub mod engine;
 pub mod http;
+pub mod model;
 pub mod perform;
 pub mod store;
 pub mod talk;

@@ -117,6 +117,7 @@ fn generate(engine: &mut Engine, prompt: &str, sampling: sample::Config, json: b
         course,
         shift: true,
         keep: 4,
+        context: None,
         logprobs: None,
     };
     let mut text = String::new();
@@ -155,6 +156,7 @@ fn a_conversation_goes_on_when_the_context_is_full() {
         course: None,
         shift: true,
         keep: 4,
+        context: None,
         logprobs: None,
     };
     let finished = engine.generate(&request, &mut |_| Flow::Continue).unwrap();
@@ -221,6 +223,7 @@ fn answers_that_are_written_at_once_are_those_that_come_alone() {
             course: None,
             shift: true,
             keep: 4,
+            context: None,
             logprobs: None,
         };
         let text = Arc::clone(&texts[i]);

@@ -16,7 +16,7 @@ use alloc::{
 };
 use core::fmt;
 
-use crate::kit::{Bytes, near};
+use crate::kit::{Bytes, Keep, near};
 
 /// Something that can be set.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -46,6 +46,8 @@ pub enum Kind {
     Flag,
     /// One of these words.
     Choice(&'static [&'static str]),
+    /// A time, `5m` or `1.5h`; a number alone counts seconds, a negative one means for ever.
+    Time,
 }
 
 /// A value that was checked.
@@ -59,6 +61,8 @@ pub enum Value {
     Count(u64),
     /// Yes or no.
     Flag(bool),
+    /// A time, and how it was written.
+    Time(Keep, String),
 }
 
 /// A value as a file has it, which knows types.
@@ -156,6 +160,41 @@ pub const KEYS: &[Key] = &[
         ollama: Some("OLLAMA_KV_CACHE_TYPE"),
         about: "how keys and values are kept: f16, or q8_0 in half of the memory",
     },
+    Key {
+        name: "inference.keep_alive",
+        kind: Kind::Time,
+        default: "5m",
+        ollama: Some("OLLAMA_KEEP_ALIVE"),
+        about: "how long the server keeps a model in memory that nobody uses; -1: until room is needed",
+    },
+    Key {
+        name: "inference.max_memory",
+        kind: Kind::Bytes,
+        default: "",
+        ollama: None,
+        about: "what models in memory may take together; four fifths of what this process may use",
+    },
+    Key {
+        name: "inference.max_models",
+        kind: Kind::Count(0, 1 << 16),
+        default: "0",
+        ollama: Some("OLLAMA_MAX_LOADED_MODELS"),
+        about: "models in memory at once; 0: as many as fit",
+    },
+    Key {
+        name: "inference.parallel",
+        kind: Kind::Count(1, 1 << 12),
+        default: "64",
+        ollama: Some("OLLAMA_NUM_PARALLEL"),
+        about: "answers that one model writes at once",
+    },
+    Key {
+        name: "inference.max_queue",
+        kind: Kind::Count(1, 1 << 20),
+        default: "512",
+        ollama: Some("OLLAMA_MAX_QUEUE"),
+        about: "requests that wait for their turn before others are refused",
+    },
 ];
 
 /// The key of that name.
@@ -194,6 +233,7 @@ impl Key {
                 "false" | "0" | "no" | "off" => Some(Value::Flag(false)),
                 _ => None,
             },
+            Kind::Time => Keep::parse(text).map(|keep| Value::Time(keep, text.into())),
             Kind::Choice(words) => {
                 let text = text.to_ascii_lowercase();
                 words.iter().find(|word| **word == text).map(|word| Value::Text((*word).into()))
@@ -208,8 +248,12 @@ impl Key {
     /// [`Error::Value`].
     pub fn take(&self, given: &Given) -> Result<Value, Error> {
         match (self.kind, given) {
-            (Kind::Folder | Kind::Bytes | Kind::Choice(_), Given::Text(text)) => self.read(text, Origin::File),
-            (Kind::Bytes | Kind::Count(..), Given::Number(number)) => self.read(&number.to_string(), Origin::File),
+            (Kind::Folder | Kind::Bytes | Kind::Choice(_) | Kind::Time, Given::Text(text)) => {
+                self.read(text, Origin::File)
+            }
+            (Kind::Bytes | Kind::Count(..) | Kind::Time, Given::Number(number)) => {
+                self.read(&number.to_string(), Origin::File)
+            }
             (Kind::Flag, Given::Flag(flag)) => Ok(Value::Flag(*flag)),
             (_, Given::Text(text)) => Err(self.refuse(format!("the text {text:?}"), Origin::File)),
             (_, Given::Number(number)) => Err(self.refuse(format!("the number {number}"), Origin::File)),
@@ -317,6 +361,14 @@ impl Settings {
         }
     }
 
+    /// A time.
+    pub fn keep(&self, name: &str) -> Option<Keep> {
+        match self.get(name) {
+            Some((Value::Time(keep, _), _)) => Some(*keep),
+            _ => None,
+        }
+    }
+
     /// Yes or no.
     pub fn flag(&self, name: &str) -> Option<bool> {
         match self.get(name) {
@@ -341,6 +393,7 @@ impl fmt::Display for Kind {
             Self::Count(least, most) => write!(f, "a whole number from {least} to {most}"),
             Self::Choice(words) => write!(f, "one of {}", words.join(", ")),
             Self::Flag => f.write_str("true or false"),
+            Self::Time => f.write_str("a time such as 5m or 1.5h, or a number of seconds; -1 for ever"),
         }
     }
 }
@@ -353,6 +406,7 @@ impl fmt::Display for Value {
             Self::Bytes(bytes) => bytes.0.fmt(f),
             Self::Count(count) => count.fmt(f),
             Self::Flag(flag) => flag.fmt(f),
+            Self::Time(_, text) => f.write_str(text),
         }
     }
 }

@@ -22,4 +22,4 @@ pub use machine::Machine;
 pub use rng::Rng;
 pub use sign::{Certificate, Domain, Signature, Signer, Verifier};
 pub use time::{Instant, UnixTime};
-pub use units::{Bytes, Credits, Ppm};
+pub use units::{Bytes, Credits, Keep, Ppm};

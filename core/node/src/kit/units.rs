@@ -1,6 +1,6 @@
 //! Amounts that say what they are amounts of.
 
-use core::fmt;
+use core::{fmt, time::Duration};
 
 /// A number of bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
@@ -57,6 +57,62 @@ impl fmt::Display for Bytes {
             write!(f, "{whole} {}", UNITS[unit])
         }
     }
+}
+
+/// How long something stays that nobody uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// So long; not at all for nothing.
+    For(Duration),
+    /// Until room is needed.
+    Forever,
+}
+
+impl Keep {
+    /// Reads a time as Go writes it: `5m`, `1.5h`, `2h45m`, `300ms`; a number alone counts seconds. What is negative is
+    /// for ever, and so is what no clock can count. `None` for anything else.
+    pub fn parse(text: &str) -> Option<Self> {
+        let text = text.trim();
+        let negative = text.starts_with('-');
+        let mut rest = text.strip_prefix(['-', '+']).unwrap_or(text);
+        let (mut nanos, mut parts) = (0u128, 0);
+        while !rest.is_empty() {
+            let unit = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+            let next = rest[unit..].find(|c: char| c.is_ascii_digit()).map_or(rest.len(), |at| unit + at);
+            let scale: u128 = match &rest[unit..next] {
+                "ns" => 1,
+                "us" | "µs" | "μs" => 1_000,
+                "ms" => 1_000_000,
+                "s" => 1_000_000_000,
+                "m" => 60_000_000_000,
+                "h" => 3_600_000_000_000,
+                "" if parts == 0 && next == rest.len() => 1_000_000_000,
+                _ => return None,
+            };
+            nanos = nanos.saturating_add(amount(&rest[..unit], scale)?);
+            (rest, parts) = (&rest[next..], parts + 1);
+        }
+        match (parts, u64::try_from(nanos)) {
+            (0, _) => None,
+            (_, Ok(0)) => Some(Self::For(Duration::ZERO)),
+            (_, Ok(nanos)) if !negative => Some(Self::For(Duration::from_nanos(nanos))),
+            _ => Some(Self::Forever),
+        }
+    }
+}
+
+/// `1.5` of something that has `scale` parts; saturates.
+fn amount(number: &str, scale: u128) -> Option<u128> {
+    let (whole, part) = number.split_once('.').unwrap_or((number, ""));
+    let is_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if !is_digits(whole) || !is_digits(part) || (whole.is_empty() && part.is_empty()) {
+        return None;
+    }
+    let digits = &part[..part.len().min(18)];
+    let below = digits.parse::<u128>().unwrap_or(0).saturating_mul(scale) / 10u128.pow(digits.len() as u32);
+    // More digits than a number has room for are as good as all of them.
+    let whole = if whole.is_empty() { 0 } else { whole.parse::<u128>().unwrap_or(u128::MAX) };
+    Some(whole.saturating_mul(scale).saturating_add(below))
 }
 
 /// Millionths of a credit. Sums are checked: money is neither made nor lost by rounding.
@@ -134,6 +190,29 @@ mod tests {
         }
         for text in ["", "GB", "-1", "1.2.3", "5 XB", "1 Gi", "99999999999999999999", "9999999TB9"] {
             assert_eq!(Bytes::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn times_are_read_as_go_writes_them() {
+        for (text, millis) in [
+            ("5m", 300_000),
+            ("300ms", 300),
+            ("1.5h", 5_400_000),
+            ("2h45m", 9_900_000),
+            ("10", 10_000),
+            ("0.25", 250),
+            ("0", 0),
+            ("-0s", 0),
+            ("+1s", 1000),
+        ] {
+            assert_eq!(Keep::parse(text), Some(Keep::For(Duration::from_millis(millis))), "{text}");
+        }
+        for text in ["-1", "-5m", "99999999999999999999999999999999999999999h"] {
+            assert_eq!(Keep::parse(text), Some(Keep::Forever), "{text}");
+        }
+        for text in ["", "-", "m", "5x", "1m5", "1.2.3s", ".", "NaN", "5 m"] {
+            assert_eq!(Keep::parse(text), None, "{text}");
         }
     }
 

@@ -18,6 +18,7 @@
 use alloc::{collections::BTreeMap, vec::Vec};
 use core::{fmt, time::Duration};
 
+pub use crate::kit::Keep;
 use crate::kit::{Bytes, Instant, Machine};
 
 /// How much there is of everything.
@@ -35,15 +36,6 @@ pub struct Config {
     pub keep: Keep,
     /// How long an ask waits for room before a model that is in use is asked to make it.
     pub patience: Duration,
-}
-
-/// How long a model stays when nobody uses it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Keep {
-    /// So long; not at all for nothing.
-    For(Duration),
-    /// Until room is needed.
-    Forever,
 }
 
 /// A model, as the shell numbers them: the same files and adapters are the same model.

@@ -1,24 +1,16 @@
 //! What several commands read from the command line and from the home.
 
-use std::{
-    path::{Path, PathBuf},
-    str::FromStr,
-};
+use std::{path::PathBuf, str::FromStr};
 
 use lexopt::{Arg, Parser, ValueExt};
 use tutu_cpu::KvKind;
-use tutu_llm::chat::Message;
 use tutu_node::{
     edge::config::Settings,
     work::models::{Name, Reference},
 };
 
 use super::{Error, models};
-use crate::{
-    config,
-    engine::{Options, Sources},
-    store::{Kind, Store},
-};
+use crate::{config, engine::Options, store::Store};
 
 /// The value of a flag, as a number or whatever it must be.
 pub fn value<T: FromStr>(parser: &mut Parser) -> Result<T, Error>
@@ -85,21 +77,7 @@ fn expand(text: &str) -> PathBuf {
     }
 }
 
-/// A model that was named: its files, and what was stored with it.
-pub struct Model {
-    /// Its files.
-    pub sources: Sources,
-    /// A text for the system role.
-    pub system: Option<String>,
-    /// Parameters, a JSON object.
-    pub parameters: Option<serde_json::Map<String, serde_json::Value>>,
-    /// What was said already.
-    pub messages: Vec<Message>,
-    /// What may be done with it.
-    pub licences: Vec<String>,
-    /// Under which name it is shown.
-    pub name: String,
-}
+pub use crate::model::Model;
 
 /// Finds the model that somebody named; with `pull`, fetches it where it is not here.
 pub fn model(text: &str, pull: bool) -> Result<Model, Error> {
@@ -121,20 +99,7 @@ fn of_file(text: &str) -> Result<Model, Error> {
     if !path.is_file() {
         return Err(Error::failed(format!("{text} is no file; `tutu list` shows the models that are here")));
     }
-    let sources = Sources { files: parts(&path), ..Sources::default() };
-    Ok(Model { sources, system: None, parameters: None, messages: Vec::new(), licences: Vec::new(), name: text.into() })
-}
-
-/// All parts of a split model whose first part is named `x-00001-of-00003.gguf`.
-fn parts(path: &Path) -> Vec<PathBuf> {
-    let split = || {
-        let name = path.file_name()?.to_str()?;
-        let (head, count) = name.strip_suffix(".gguf")?.rsplit_once("-of-")?;
-        let base = head.strip_suffix("-00001")?;
-        let number: u32 = count.parse().ok().filter(|n| count.len() == 5 && (2..1000).contains(n))?;
-        Some((1..=number).map(|i| path.with_file_name(format!("{base}-{i:05}-of-{count}.gguf"))).collect())
-    };
-    split().unwrap_or_else(|| vec![path.into()])
+    Ok(Model::of_file(&path, text))
 }
 
 fn of_name(name: &Name, pull: bool) -> Result<Model, Error> {
@@ -145,21 +110,5 @@ fn of_name(name: &Name, pull: bool) -> Result<Model, Error> {
     };
     // Being used last matters to what is removed first, not to this answer.
     let _ = store.touch(name);
-    let files = |kind: Kind| -> Vec<PathBuf> {
-        record.layers.iter().filter(|layer| layer.kind == kind).map(|layer| store.layer(&record, layer)).collect()
-    };
-    let json = |kind: Kind| store.text(&record, kind).and_then(|text| serde_json::from_str(&text).ok());
-    Ok(Model {
-        sources: Sources {
-            files: files(Kind::Model),
-            adapters: files(Kind::Adapter),
-            template: store.text(&record, Kind::Template),
-            draft: Vec::new(),
-        },
-        system: store.text(&record, Kind::System),
-        parameters: json(Kind::Parameters).and_then(|value: serde_json::Value| value.as_object().cloned()),
-        licences: files(Kind::License).iter().filter_map(|path| std::fs::read_to_string(path).ok()).collect(),
-        messages: json(Kind::Messages).and_then(|value| serde_json::from_value(value).ok()).unwrap_or_default(),
-        name: record.name,
-    })
+    Ok(Model::of_record(&store, &record))
 }

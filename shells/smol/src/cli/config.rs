@@ -36,5 +36,6 @@ fn text(value: &Value) -> String {
         Value::Bytes(bytes) => bytes.to_string(),
         Value::Count(count) => count.to_string(),
         Value::Flag(flag) => flag.to_string(),
+        Value::Time(..) => value.to_string(),
     }
 }

@@ -264,6 +264,7 @@ pub fn answer(engine: &mut Engine, settings: &Settings, messages: &mut Vec<Messa
         course: settings.grammar.clone().map(|grammar| Arc::new(Course::within(grammar))),
         shift: true,
         keep: settings.keep,
+        context: None,
         logprobs: None,
     };
     let mut text = String::new();

@@ -7,7 +7,10 @@ use lexopt::{Arg, Parser, ValueExt};
 use smol::stream::StreamExt;
 
 use super::{Error, args};
-use crate::http::{Listener, Router, Server, address::Address, basics};
+use crate::{
+    daemon::Daemon,
+    http::{Listener, Router, Server, address::Address, basics, ollama},
+};
 
 pub const FLAGS: &[(&str, &str)] = &[
     ("--host HOST", "where to listen: an address or a name, with a port or without (OLLAMA_HOST, or 127.0.0.1)"),
@@ -26,8 +29,10 @@ pub fn run(mut parser: Parser) -> Result<(), Error> {
     }
     address.port = port.unwrap_or(address.port);
     let listeners = listeners(&address)?;
-    let mut router = Router::new(Arc::new(()));
+    let daemon = Daemon::new(&args::home()?, args::store()?, args::settings()?, args::options()?);
+    let mut router = Router::new(Arc::new(daemon));
     basics::routes(&mut router, None);
+    ollama::routes(&mut router);
     for listener in &listeners {
         if let Some(place) = listener.address() {
             println!("listening on http://{place}");

@@ -56,6 +56,12 @@ impl Card {
         self.context
     }
 
+    /// The same model for conversations that use at most `context` positions.
+    #[must_use]
+    pub fn within(&self, context: usize) -> Self {
+        Self { context: self.context.min(context), ..self.clone() }
+    }
+
     /// The tokens as a grammar needs them, made when they are first needed.
     pub fn vocabulary(&self) -> Arc<Vocabulary> {
         self.vocabulary.get_or_init(|| Arc::new(Vocabulary::of(&self.tokenizer))).clone()

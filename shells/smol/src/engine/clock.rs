@@ -1,8 +1,10 @@
-//! Dates for templates that ask for them.
+//! Dates, for templates that ask for them and for APIs.
+
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Seconds since 1970.
 fn now() -> u64 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// So many days before today, `2026-01-31`.
@@ -42,6 +44,15 @@ pub fn today(format: &str) -> String {
         .replace("%S", &format!("{:02}", time % 60))
 }
 
+/// A moment as RFC 3339 has it, in UTC with nanoseconds.
+pub fn rfc3339(at: SystemTime) -> String {
+    let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let (seconds, nanos) = (since.as_secs(), since.subsec_nanos());
+    let (year, month, day) = civil((seconds / 86_400) as i64);
+    let (hour, minute, second) = (seconds % 86_400 / 3600, seconds / 60 % 60, seconds % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{nanos:09}Z")
+}
+
 /// Days since 1970 to year, month, day.
 ///
 /// Source: Hinnant, "chrono-Compatible Low-Level Date Algorithms" (2013), `civil_from_days`.
@@ -60,6 +71,12 @@ fn civil(days: i64) -> (i64, i64, i64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_moment_has_its_date_and_nanoseconds() {
+        let at = UNIX_EPOCH + std::time::Duration::new(1_785_501_296, 7);
+        assert_eq!(rfc3339(at), "2026-07-31T12:34:56.000000007Z");
+    }
 
     #[test]
     fn days_become_dates() {

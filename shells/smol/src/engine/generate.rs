@@ -35,6 +35,8 @@ pub struct Request {
     pub shift: bool,
     /// Tokens at the start that stay when the context shifts.
     pub keep: usize,
+    /// Positions that it may use, if that is less than all that the model is open for.
+    pub context: Option<usize>,
     /// Whether logarithms of probabilities are wanted, and for how many of the best tokens besides.
     pub logprobs: Option<usize>,
 }
@@ -160,7 +162,7 @@ impl Engine {
         let start = Instant::now();
         let mut sampler = Sampler::new(request.sampling.clone()).map_err(Error::Sampling)?;
         let prompt = std::mem::take(&mut request.prompt);
-        let context = self.context();
+        let context = request.context.unwrap_or(usize::MAX).min(self.context());
         if prompt.len() >= context {
             return Err(Error::TooLong { tokens: prompt.len(), context });
         }
@@ -200,6 +202,16 @@ impl Engine {
     pub fn cancel(&mut self, id: Id) {
         self.batcher.leave(id);
         self.live.remove(&id);
+    }
+
+    /// Lets an answer rest, or go on.
+    pub fn pause(&mut self, id: Id, paused: bool) {
+        self.batcher.pause(id, paused);
+    }
+
+    /// Whether an answer is being written.
+    pub fn is_writing(&self, id: Id) -> bool {
+        self.live.contains_key(&id)
     }
 
     /// Answers that are being written.

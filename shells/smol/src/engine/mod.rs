@@ -4,16 +4,18 @@
 //! the next turn of a conversation computes only what is new.
 
 mod card;
-mod clock;
+pub mod clock;
 mod draft;
 mod generate;
 mod jinja;
 mod open;
+pub mod runner;
 pub mod template;
 
 pub use card::Card;
 pub use generate::{Counts, Durations, Event, Finished, Flow, Piece, Reason, Request, Scored, Sink};
-pub use open::{Device, Options, Sources, tokenizer};
+pub use open::{Device, Estimate, Options, Sources, estimate, tokenizer};
+pub use runner::{Answer, Handle, Runner};
 
 use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc, time::Duration};
 
@@ -39,7 +41,9 @@ pub struct Engine {
     live: BTreeMap<Id, generate::Live>,
     draft: Option<draft::Draft>,
     load: Duration,
-    /// The same, until an answer has told it.
+    /// What it takes in memory, in bytes.
+    memory: u64,
+    /// The same as `load`, until an answer has told it.
     unreported_load: Duration,
 }
 
@@ -72,6 +76,16 @@ impl Engine {
     /// How long it took to open.
     pub fn load(&self) -> Duration {
         self.load
+    }
+
+    /// What it takes in memory, in bytes: weights, and all keys and values that it may keep.
+    pub fn memory(&self) -> u64 {
+        self.memory
+    }
+
+    /// Pages of keys and values: in use or remembered, and all.
+    pub fn pages(&self) -> (usize, usize) {
+        self.batcher.pages()
     }
 
     /// The backend, for measuring.

@@ -53,6 +53,8 @@ pub struct Options {
     pub context: usize,
     /// Conversations that are held at once; each may use the whole context.
     pub texts: usize,
+    /// Bytes that keys and values may take, if that is less than what all conversations could need; one always fits.
+    pub kv_memory: Option<u64>,
     /// Tokens of a step at most.
     pub batch: usize,
     /// Whether texts are guessed to repeat themselves; the answer is the same either way.
@@ -71,6 +73,7 @@ impl Default for Options {
             device: Device::Cpu,
             context: 4096,
             texts: 1,
+            kv_memory: None,
             batch: 128,
             lookup: true,
             threads: 0,
@@ -103,11 +106,9 @@ impl Engine {
         let (given, own) = (sources.template.as_deref(), gguf.str("tokenizer.chat_template"));
         let template = Template::new(given, own, &model.facts, &tokenizer).map_err(Error::Template)?;
 
-        let context = match options.context {
-            0 => model.facts.context,
-            wanted => wanted.min(model.facts.context),
-        };
-        let pages = context.div_ceil(PAGE) * options.texts.max(1);
+        let context = context(options, &model);
+        let estimate = Estimate::of(&model, &files, context, options);
+        let pages = estimate.pages;
         // An encoder sees a text in one step or not at all.
         let batch = if model.plan.caches.is_empty() { context } else { options.batch };
         let tokens_max = batch.clamp(1, context);
@@ -127,8 +128,64 @@ impl Engine {
             live: BTreeMap::new(),
             draft,
             load,
+            memory: estimate.bytes(),
             unreported_load: load,
         })
+    }
+}
+
+/// What a model will take in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Estimate {
+    /// Bytes of its weights.
+    pub weights: u64,
+    /// Bytes of one page of keys and values.
+    pub page: u64,
+    /// Pages of keys and values.
+    pub pages: usize,
+    /// Positions of one conversation.
+    pub context: usize,
+}
+
+impl Estimate {
+    fn of(model: &Model, files: &[Arc<Mapped>], context: usize, options: Options) -> Self {
+        let caches = model.plan.caches.iter();
+        // Eight bits and a scale of 16 for each 32 of them, or 16 bits.
+        let bits = if options.kv == tutu_cpu::KvKind::Q8_0 { 17 } else { 32 };
+        let elements: usize = caches.map(|cache| cache.heads * (cache.key + cache.value)).sum();
+        let page = (elements * PAGE * bits / 16) as u64;
+        let one = context.div_ceil(PAGE);
+        let all = one * options.texts.max(1);
+        let room = options.kv_memory.map_or(all, |bytes| usize::try_from(bytes / page.max(1)).unwrap_or(usize::MAX));
+        let weights = files.iter().map(|file| AsRef::<[u8]>::as_ref(&**file).len() as u64).sum();
+        Self { weights, page, pages: all.min(room.max(one)), context }
+    }
+
+    /// All of it, with some room to compute in.
+    pub fn bytes(&self) -> u64 {
+        const SCRATCH: u64 = 32 << 20;
+        self.weights + self.page * self.pages as u64 + SCRATCH
+    }
+}
+
+/// What a model would take in memory if it were opened.
+///
+/// # Errors
+/// As [`Engine::open`].
+pub fn estimate(sources: &Sources, options: Options) -> Result<Estimate, Error> {
+    let files = sources.files.iter().map(|path| map(path)).collect::<Result<Vec<_>, _>>()?;
+    let bytes: Vec<Bytes> = files.iter().map(|file| Arc::clone(file) as Bytes).collect();
+    let path = sources.files.first().cloned().unwrap_or_default();
+    let model = Model::load(&bytes, options.context).map_err(|source| Error::Model { path, source })?;
+    let context = context(options, &model);
+    Ok(Estimate::of(&model, &files, context, options))
+}
+
+/// Positions of one conversation.
+fn context(options: Options, model: &Model) -> usize {
+    match options.context {
+        0 => model.facts.context,
+        wanted => wanted.min(model.facts.context),
     }
 }
 

@@ -10,6 +10,7 @@
 //! | [`guard`], [`origins`], [`keys`], [`quota`] | who is let in, from which pages, with which keys, how often |
 //! | [`access`], [`counters`] | what was asked, for the log and for `/metrics` |
 //! | [`address`] | where to listen |
+//! | [`ollama`] | Ollama's API |
 //! | [`basics`] | routes that need no engine |
 //! | [`refusal`], [`trace`] | refusals in the shape that clients know; W3C traces |
 
@@ -23,6 +24,7 @@ pub mod feed;
 pub mod guard;
 pub mod json;
 pub mod keys;
+pub mod ollama;
 pub mod origins;
 pub mod quota;
 pub mod refusal;

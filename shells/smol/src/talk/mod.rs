@@ -12,10 +12,12 @@ mod ask;
 mod course;
 mod fit;
 mod history;
+pub mod options;
 mod prepare;
 mod reader;
 
 pub use ask::{Ask, Choice, Form, Input, Overflow, Think, Tool};
 pub use fit::Dropped;
+pub use options::Options;
 pub use prepare::{Error, Prepared, Rendered, prepare, render};
 pub use reader::{Delta, End, Heard, Reader, Reason, Text};

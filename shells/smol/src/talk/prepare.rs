@@ -131,6 +131,7 @@ pub fn prepare(card: &Card, ask: &Ask) -> Result<Prepared, Error> {
         course: course.map(Arc::new),
         shift: ask.shift,
         keep: ask.keep,
+        context: Some(card.context()),
         logprobs: ask.logprobs,
     };
     Ok(Prepared { request, reader, dropped: rendered.dropped, unused: unused(card, ask, &family) })

@@ -1,0 +1,130 @@
+//! One question and its answers, whichever the API.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use tutu_node::work::pool::Keep;
+
+use super::{Daemon, Lease, Named, Refusal, Wanted};
+use crate::{
+    engine::Answer,
+    talk::{self, Ask, Dropped, Heard},
+};
+
+/// Who asks, and how long the model shall stay.
+#[derive(Clone, Debug, Default)]
+pub struct Hearing {
+    /// Who: those who say the same take turns with each other.
+    pub client: String,
+    /// Tokens of context; `None` for what was stored or set.
+    pub context: Option<usize>,
+    /// How long the model stays afterwards.
+    pub keep: Option<Keep>,
+}
+
+/// A question that is being answered.
+pub struct Conversation {
+    /// The answers, as many as were asked for.
+    pub answers: Vec<Answer>,
+    /// What of the prompt was left out.
+    pub dropped: Dropped,
+    /// What was asked and the model has no use for.
+    pub unused: Vec<&'static str>,
+    /// Tokens of the prompt.
+    pub prompt: usize,
+    /// How long the model took to open, where it was opened for this.
+    pub load: Duration,
+    lease: Lease,
+}
+
+impl Conversation {
+    /// The model that answers.
+    pub fn lease(&self) -> &Lease {
+        &self.lease
+    }
+
+    /// The next piece of the only answer.
+    pub async fn next(&mut self) -> Option<Heard> {
+        self.answers.first_mut()?.next().await
+    }
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// What was asked cannot be had of this model.
+    Talk(talk::Error),
+    /// The model cannot be had.
+    Refusal(Refusal),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Talk(error) => error.fmt(f),
+            Self::Refusal(refusal) => refusal.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refusal(refusal)
+    }
+}
+
+impl Daemon {
+    /// Opens a model, or waits for its turn.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub async fn lease(&self, named: &Arc<Named>, hearing: &Hearing) -> Result<Lease, Refusal> {
+        let wanted = Wanted {
+            sources: named.model.sources.clone(),
+            name: named.record.name.clone(),
+            context: self.context(named, hearing.context),
+            keep: hearing.keep,
+            client: hearing.client.clone(),
+        };
+        let lease = self.pool.lease(wanted).await?;
+        let (lookup, store, named) = (Arc::clone(&self.lookup), Arc::clone(&self.store), Arc::clone(named));
+        smol::unblock(move || lookup.note_use(&store, &named)).detach();
+        Ok(lease)
+    }
+
+    /// Asks a model for `count` answers, which differ by their seeds.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn converse(
+        &self,
+        named: &Arc<Named>,
+        hearing: &Hearing,
+        mut ask: Ask,
+        count: usize,
+    ) -> Result<Conversation, Error> {
+        let lease = self.lease(named, hearing).await?;
+        if ask.template.is_none() {
+            ask.template.clone_from(&named.model.sources.template);
+        }
+        let card = lease.card().within(self.context(named, hearing.context));
+        // A long prompt takes a while, and nobody else's connection shall wait for that.
+        let prepared = smol::unblock(move || talk::prepare(&card, &ask)).await.map_err(Error::Talk)?;
+        let answers = (0..count.max(1) as u64).map(|number| {
+            let mut prepared = prepared.clone();
+            let seed = &mut prepared.request.sampling.seed;
+            *seed = seed.wrapping_add(number);
+            lease.handle().answer(prepared)
+        });
+        Ok(Conversation {
+            answers: answers.collect(),
+            dropped: prepared.dropped,
+            unused: prepared.unused,
+            prompt: prepared.request.prompt.len(),
+            load: lease.load(),
+            lease,
+        })
+    }
+}

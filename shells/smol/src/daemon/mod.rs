@@ -1,0 +1,96 @@
+//! What stays while `tutu serve` runs: the store, the models in memory, the settings.
+//!
+//! Every API asks the same way: it finds a model by its name ([`Daemon::find`]), says what it wants ([`crate::talk::Ask`]),
+//! and gets a [`Conversation`] of one or several answers ([`Daemon::converse`]).
+
+mod converse;
+pub mod named;
+pub mod pool;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tutu_node::{
+    edge::config::Settings,
+    kit::Bytes,
+    work::pool::{Config, Keep},
+};
+
+pub use converse::{Conversation, Error, Hearing};
+pub use named::Named;
+pub use pool::{Lease, Pool, Refusal, Resident, Wanted};
+
+use crate::{engine::Options, store::Store};
+
+/// See the module.
+pub struct Daemon {
+    /// Where everything lies.
+    pub home: PathBuf,
+    /// Models on disk.
+    pub store: Arc<Store>,
+    /// What holds here.
+    pub settings: Settings,
+    /// Models in memory.
+    pub pool: Pool,
+    /// When it began.
+    pub started: Instant,
+    lookup: Arc<named::Lookup>,
+    /// Tokens of context where nobody says otherwise.
+    context: usize,
+}
+
+/// Of the memory for models, what keys and values of one may take: the rest is for weights.
+const KV_SHARE: u64 = 4;
+/// How long an ask waits for room before a model in use must make it.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Tokens of a step: those that are written, and as many of prompts besides.
+const STEP: usize = 256;
+
+impl Daemon {
+    /// With nothing in memory yet.
+    pub fn new(home: &Path, store: Store, settings: Settings, options: Options) -> Self {
+        let count = |name: &str| settings.count(name);
+        let total = tutu_os::memory_total().unwrap_or(8 << 30);
+        // Some is left for the system and for computing.
+        let memory = settings.bytes("inference.max_memory").map_or(total / 5 * 4, |bytes| bytes.0);
+        let parallel = count("inference.parallel").unwrap_or(1) as usize;
+        let config = Config {
+            memory: Bytes(memory),
+            models_max: count("inference.max_models").filter(|n| *n > 0).unwrap_or(u64::from(u32::MAX)) as usize,
+            running_max: parallel,
+            waiting_max: count("inference.max_queue").unwrap_or(1) as usize,
+            keep: settings.keep("inference.keep_alive").unwrap_or(Keep::Forever),
+            patience: PATIENCE,
+        };
+        let context = options.context;
+        let batch = options.batch.max(STEP);
+        let options = Options { texts: parallel, kv_memory: Some(memory / KV_SHARE), batch, ..options };
+        Self {
+            home: home.into(),
+            store: Arc::new(store),
+            pool: Pool::start(config, options),
+            settings,
+            started: Instant::now(),
+            lookup: Arc::default(),
+            context,
+        }
+    }
+
+    /// The model of that name.
+    ///
+    /// # Errors
+    /// [`named::Error`].
+    pub async fn find(&self, name: &str) -> Result<Arc<Named>, named::Error> {
+        let (lookup, store, name) = (Arc::clone(&self.lookup), Arc::clone(&self.store), name.to_owned());
+        smol::unblock(move || lookup.find(&store, &name)).await
+    }
+
+    /// Tokens of context for a model, if whoever asks wants `wanted`.
+    pub fn context(&self, named: &Named, wanted: Option<usize>) -> usize {
+        let wanted = wanted.or(named.options.context).unwrap_or(self.context);
+        if wanted == 0 { named.facts.context } else { wanted.clamp(4, named.facts.context.max(4)) }
+    }
+}

@@ -1,0 +1,210 @@
+//! Drives the core's `pool` machine: opens and closes models on threads of their own, and tells whoever waits.
+
+mod driver;
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use smol::channel;
+use tutu_node::{
+    kit::Bytes,
+    work::pool::{self, Ask, Config, Input, Keep, Model, Why},
+};
+
+use crate::engine::{self, Card, Handle, Options, Sources};
+use driver::{Driver, Message};
+
+/// What somebody wants of the pool.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// The model's files. Its template is the asker's matter: models that differ only in that are one.
+    pub sources: Sources,
+    /// The name under which `ps` lists it.
+    pub name: String,
+    /// Tokens of context; 0 for all that the model was trained for.
+    pub context: usize,
+    /// How long it stays afterwards; `None` leaves that as it is.
+    pub keep: Option<Keep>,
+    /// Who asks, in whatever words; those who say the same take turns with each other.
+    pub client: String,
+}
+
+/// Why nobody's turn came.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The pool said no.
+    Pool(Why),
+    /// The model could not be opened.
+    Open(Arc<engine::Error>),
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pool(why) => why.fmt(f),
+            Self::Open(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+/// A model that is open, as long as this is held.
+pub struct Lease {
+    ask: Ask,
+    handle: Handle,
+    inbox: channel::Sender<Message>,
+    /// Whether it had to be opened for this ask.
+    fresh: bool,
+}
+
+impl Lease {
+    /// To ask it.
+    pub fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// What is known of the model apart from its weights.
+    pub fn card(&self) -> &Card {
+        &self.handle.shared().card
+    }
+
+    /// How long it took to open, where it was opened for this ask.
+    pub fn load(&self) -> Duration {
+        if self.fresh { self.handle.shared().load } else { Duration::ZERO }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let _ = self.inbox.try_send(Message::Happened(Input::Left(self.ask)));
+    }
+}
+
+/// A model that is in memory or on its way.
+#[derive(Clone)]
+pub struct Resident {
+    /// Under which name it was asked for last.
+    pub name: String,
+    /// Its files.
+    pub sources: Sources,
+    /// What the machine knows.
+    pub status: pool::Status,
+    /// In how long it goes, if nobody uses it.
+    pub expires_in: Option<Duration>,
+    /// To ask it, once it is open.
+    pub handle: Option<Handle>,
+}
+
+/// The models of this process.
+pub struct Pool {
+    inbox: channel::Sender<Message>,
+    asks: AtomicU64,
+    options: Options,
+    known: Mutex<Known>,
+}
+
+/// Files, adapters and draft.
+type Files = [Vec<PathBuf>; 3];
+
+/// Numbers of models, and what they were seen to need.
+#[derive(Default)]
+struct Known {
+    numbers: BTreeMap<Files, Model>,
+    needs: BTreeMap<(Model, usize), engine::Estimate>,
+}
+
+/// An ask that waits; dropped, it waits no more.
+struct Waiting<'p> {
+    inbox: &'p channel::Sender<Message>,
+    ask: Option<Ask>,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if let Some(ask) = self.ask {
+            let _ = self.inbox.try_send(Message::Happened(Input::Left(ask)));
+        }
+    }
+}
+
+impl Pool {
+    /// Starts with nothing in memory. `options` say how models are opened, but for their context.
+    ///
+    /// # Panics
+    /// If the system has no thread left.
+    pub fn start(config: Config, options: Options) -> Self {
+        let (sender, inbox) = channel::unbounded();
+        let driver = Driver::new(config, options, sender.clone());
+        let work = move || smol::block_on(driver.run(&inbox));
+        thread::Builder::new().name("tutu-pool".into()).spawn(work).expect("the system has threads");
+        Self { inbox: sender, asks: AtomicU64::new(0), options, known: Mutex::default() }
+    }
+
+    /// Waits until it is this ask's turn with a model, which is opened where it is not.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub async fn lease(&self, mut wanted: Wanted) -> Result<Lease, Refusal> {
+        let (model, estimate) = self.look(&wanted.sources, wanted.context).await?;
+        wanted.context = estimate.context;
+        let ask = Ask(self.asks.fetch_add(1, Ordering::Relaxed));
+        let (reply, answer) = channel::bounded(1);
+        let mut waiting = Waiting { inbox: &self.inbox, ask: Some(ask) };
+        let shut = |_| Refusal::Pool(Why::Shut);
+        let want = Message::Want { ask, wanted, model, needs: Bytes(estimate.bytes()), reply };
+        self.inbox.try_send(want).map_err(|_| Refusal::Pool(Why::Shut))?;
+        let lease = answer.recv().await.map_err(shut)?;
+        // From here on the lease tells that the ask is done.
+        waiting.ask = None;
+        lease
+    }
+
+    /// Lets a model go as soon as nobody uses it; answers whether it was there.
+    pub async fn unload(&self, sources: &Sources) -> bool {
+        let (reply, answer) = channel::bounded(1);
+        let _ = self.inbox.try_send(Message::Unload(sources.clone(), reply));
+        answer.recv().await.unwrap_or(false)
+    }
+
+    /// All models that are in memory or on their way.
+    pub async fn status(&self) -> Vec<Resident> {
+        let (reply, answer) = channel::bounded(1);
+        let _ = self.inbox.try_send(Message::Status(reply));
+        answer.recv().await.unwrap_or_default()
+    }
+
+    /// Refuses whoever waits from now on; what runs may end.
+    pub fn shut(&self) {
+        let _ = self.inbox.try_send(Message::Happened(Input::Shut));
+    }
+
+    /// The number of a model, and what it needs in memory. Looked up in its files the first time.
+    async fn look(&self, sources: &Sources, context: usize) -> Result<(Model, engine::Estimate), Refusal> {
+        let key = [sources.files.clone(), sources.adapters.clone(), sources.draft.clone()];
+        let (model, known) = {
+            let mut all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            let next = Model(all.numbers.len() as u64);
+            let model = *all.numbers.entry(key).or_insert(next);
+            (model, all.needs.get(&(model, context)).copied())
+        };
+        if let Some(needs) = known {
+            return Ok((model, needs));
+        }
+        let (sources, options) = (sources.clone(), Options { context, ..self.options });
+        let estimate = smol::unblock(move || engine::estimate(&sources, options)).await;
+        let estimate = estimate.map_err(|error| Refusal::Open(error.into()))?;
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).needs.insert((model, context), estimate);
+        Ok((model, estimate))
+    }
+}

@@ -1,0 +1,213 @@
+//! The thread that owns the machine and does what it says.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    hash::{DefaultHasher, Hash, Hasher},
+    panic::{self, AssertUnwindSafe},
+    sync::Arc,
+    thread,
+    time::Instant as Clock,
+};
+
+use smol::{Timer, channel, future};
+use tutu_node::{
+    kit::{Bytes, Instant, Machine},
+    work::pool::{self, Ask, Client, Config, Effect, Input, Model, Want, Why},
+};
+
+use super::{Lease, Refusal, Resident, Wanted};
+use crate::engine::{self, Engine, Options, Runner, Sources};
+
+type Reply = channel::Sender<Result<Lease, Refusal>>;
+
+/// What the thread is told.
+pub(super) enum Message {
+    Want { ask: Ask, wanted: Wanted, model: Model, needs: Bytes, reply: Reply },
+    Happened(Input),
+    Opened(Model, Result<Box<Runner>, engine::Error>),
+    Unload(Sources, channel::Sender<bool>),
+    Status(channel::Sender<Vec<Resident>>),
+}
+
+/// See the module.
+pub(super) struct Driver {
+    machine: pool::Pool,
+    start: Clock,
+    inbox: channel::Sender<Message>,
+    options: Options,
+    replies: BTreeMap<Ask, (Model, Reply)>,
+    wanted: BTreeMap<Model, Wanted>,
+    open: BTreeMap<Model, Box<Runner>>,
+    /// Models that were opened and not used yet.
+    fresh: BTreeSet<Model>,
+    failures: BTreeMap<Model, Arc<engine::Error>>,
+}
+
+impl Driver {
+    pub(super) fn new(config: Config, options: Options, inbox: channel::Sender<Message>) -> Self {
+        Self {
+            machine: pool::Pool::new(config),
+            start: Clock::now(),
+            inbox,
+            options,
+            replies: BTreeMap::new(),
+            wanted: BTreeMap::new(),
+            open: BTreeMap::new(),
+            fresh: BTreeSet::new(),
+            failures: BTreeMap::new(),
+        }
+    }
+
+    /// Takes messages until the end of the process.
+    pub(super) async fn run(mut self, inbox: &channel::Receiver<Message>) {
+        let mut out = Vec::new();
+        loop {
+            let message = self.next(inbox).await;
+            if self.machine.deadline().is_some_and(|due| due <= self.now()) {
+                self.machine.tick(self.now(), &mut out);
+            }
+            if let Some(message) = message {
+                self.take(message, &mut out);
+            }
+            self.perform(&mut out);
+        }
+    }
+
+    /// The next message; nothing when the machine's time has come.
+    async fn next(&self, inbox: &channel::Receiver<Message>) -> Option<Message> {
+        // The driver holds a sender itself: the channel is never closed.
+        let message = async { inbox.recv().await.ok() };
+        match self.machine.deadline() {
+            None => message.await,
+            Some(due) => {
+                let timer = async {
+                    Timer::at(self.start + due.since(Instant::default())).await;
+                    None
+                };
+                future::or(message, timer).await
+            }
+        }
+    }
+
+    fn now(&self) -> Instant {
+        Instant::from_micros(u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX))
+    }
+
+    fn take(&mut self, message: Message, out: &mut Vec<Effect>) {
+        let input = match message {
+            Message::Want { ask, wanted, model, needs, reply } => {
+                let mut hasher = DefaultHasher::new();
+                wanted.client.hash(&mut hasher);
+                let client = Client(hasher.finish());
+                let context = u32::try_from(wanted.context).unwrap_or(u32::MAX);
+                let want = Want { client, model, context, needs, keep: wanted.keep };
+                self.wanted.insert(model, wanted);
+                self.replies.insert(ask, (model, reply));
+                Input::Wanted(ask, want)
+            }
+            Message::Happened(input) => {
+                if let Input::Left(ask) = input {
+                    self.replies.remove(&ask);
+                }
+                input
+            }
+            Message::Opened(model, Ok(runner)) => {
+                let memory = Bytes(runner.handle().shared().memory);
+                self.open.insert(model, runner);
+                self.fresh.insert(model);
+                Input::Opened(model, memory)
+            }
+            Message::Opened(model, Err(error)) => {
+                self.failures.insert(model, error.into());
+                Input::Failed(model)
+            }
+            Message::Unload(sources, reply) => {
+                let here = self.find(&sources);
+                let _ = reply.try_send(here.is_some());
+                let Some(model) = here else { return };
+                Input::Unload(model)
+            }
+            Message::Status(reply) => {
+                let _ = reply.try_send(self.status());
+                return;
+            }
+        };
+        self.machine.handle(self.now(), input, out);
+    }
+
+    /// The model of these files, if it is in memory or on its way.
+    fn find(&self, sources: &Sources) -> Option<Model> {
+        let mut here = self.machine.status().map(|status| status.model);
+        here.find(|model| {
+            let known = &self.wanted[model].sources;
+            known.files == sources.files && known.adapters == sources.adapters
+        })
+    }
+
+    fn status(&self) -> Vec<Resident> {
+        let now = self.now();
+        let resident = |status: pool::Status| {
+            let wanted = &self.wanted[&status.model];
+            Resident {
+                name: wanted.name.clone(),
+                sources: wanted.sources.clone(),
+                status,
+                expires_in: status.until.map(|until| until.since(now)),
+                handle: self.open.get(&status.model).map(|runner| runner.handle().clone()),
+            }
+        };
+        self.machine.status().map(resident).collect()
+    }
+
+    fn perform(&mut self, out: &mut Vec<Effect>) {
+        for effect in out.drain(..) {
+            match effect {
+                Effect::Open(model, context) => self.open(model, context as usize),
+                Effect::Close(model) => self.close(model),
+                Effect::Grant(ask) => self.grant(ask),
+                Effect::Refuse(ask, why) => self.refuse(ask, why),
+            }
+        }
+    }
+
+    fn grant(&mut self, ask: Ask) {
+        let Some((model, reply)) = self.replies.remove(&ask) else { return };
+        let runner = self.open.get(&model).expect("the machine grants what was opened and not closed");
+        let fresh = self.fresh.remove(&model);
+        let lease = Lease { ask, handle: runner.handle().clone(), inbox: self.inbox.clone(), fresh };
+        // Whoever does not wait any more drops the lease, and that is all it needs.
+        let _ = reply.try_send(Ok(lease));
+    }
+
+    fn refuse(&mut self, ask: Ask, why: Why) {
+        let Some((model, reply)) = self.replies.remove(&ask) else { return };
+        let failure = self.failures.get(&model).filter(|_| why == Why::Failed);
+        let refusal = failure.map_or(Refusal::Pool(why), |error| Refusal::Open(Arc::clone(error)));
+        let _ = reply.try_send(Err(refusal));
+    }
+
+    fn open(&mut self, model: Model, context: usize) {
+        self.failures.remove(&model);
+        let sources = Sources { template: None, ..self.wanted[&model].sources.clone() };
+        let (inbox, options) = (self.inbox.clone(), Options { context, ..self.options });
+        thread::spawn(move || {
+            let opened = panic::catch_unwind(AssertUnwindSafe(|| Engine::open(&sources, options)));
+            let mistake =
+                |_| Err(engine::Error::Backend("a mistake of this program was met while it was opened".into()));
+            let opened = opened.unwrap_or_else(mistake).map(|engine| Box::new(Runner::start(engine)));
+            let _ = inbox.try_send(Message::Opened(model, opened));
+        });
+    }
+
+    fn close(&mut self, model: Model) {
+        let runner = self.open.remove(&model);
+        self.fresh.remove(&model);
+        let inbox = self.inbox.clone();
+        thread::spawn(move || {
+            if let Some(runner) = runner {
+                runner.join();
+            }
+            let _ = inbox.try_send(Message::Happened(Input::Closed(model)));
+        });
+    }
+}

@@ -1,0 +1,287 @@
+//! A thread of its own for each open model: it takes in asks between two steps and tells each asker its tokens.
+//!
+//! Whoever waits for an answer holds an [`Answer`]. Dropped, it ends the answer before the next token. When it is not
+//! read, the answer pauses after [`UNREAD_MAX`] tokens until it is: a slow reader costs neither memory nor
+//! the others' time.
+
+use std::{
+    collections::BTreeMap,
+    panic::AssertUnwindSafe,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        mpsc::{self, Receiver, Sender, TryRecvError},
+    },
+    thread,
+    time::Duration,
+};
+
+use smol::channel;
+use tutu_llm::batch::Id;
+
+use super::{Card, Engine, Error, Flow};
+use crate::talk::{Heard, Prepared};
+
+/// Tokens that an answer is ahead of its reader before it pauses.
+pub const UNREAD_MAX: usize = 512;
+
+/// What is asked of the thread.
+enum Command {
+    Answer(u64, Box<Prepared>, Outlet),
+    /// The answer of that number is not wanted any more.
+    Drop(u64),
+    /// Its reader has caught up.
+    Read,
+    /// Something between two steps.
+    Call(Box<dyn FnOnce(&mut Engine) + Send>),
+}
+
+/// What askers may look at without asking.
+pub struct Shared {
+    /// What is known of the model apart from its weights.
+    pub card: Card,
+    /// How long opening took.
+    pub load: Duration,
+    /// What it takes in memory.
+    pub memory: u64,
+    /// What it is doing.
+    pub gauges: Gauges,
+}
+
+/// Counts of one model, since it was opened.
+#[derive(Debug, Default)]
+pub struct Gauges {
+    /// Answers that are being written.
+    pub busy: AtomicUsize,
+    /// Pages of keys and values in use, and all.
+    pub pages: (AtomicUsize, AtomicUsize),
+    /// Steps.
+    pub steps: AtomicU64,
+    /// Answers that took part in all steps together.
+    pub texts: AtomicU64,
+    /// Tokens of prompts that were computed, and tokens that were chosen.
+    pub tokens: (AtomicU64, AtomicU64),
+    /// Of those chosen, how many had been guessed.
+    pub guessed: AtomicU64,
+}
+
+/// Asks an open model.
+#[derive(Clone)]
+pub struct Handle {
+    commands: Sender<Command>,
+    numbers: Arc<AtomicU64>,
+    shared: Arc<Shared>,
+}
+
+/// The thread of an open model.
+pub struct Runner {
+    handle: Handle,
+    thread: thread::JoinHandle<()>,
+}
+
+impl Runner {
+    /// Gives an engine a thread.
+    ///
+    /// # Panics
+    /// If the system has no thread left.
+    pub fn start(engine: Engine) -> Self {
+        let (commands, inbox) = mpsc::channel();
+        let shared = Arc::new(Shared {
+            card: engine.card().clone(),
+            load: engine.load(),
+            memory: engine.memory(),
+            gauges: Gauges::default(),
+        });
+        let handle = Handle { commands, numbers: Arc::default(), shared: Arc::clone(&shared) };
+        let work = move || Loop { engine, shared, answers: BTreeMap::new() }.run(&inbox);
+        let thread = thread::Builder::new().name("tutu-model".into()).spawn(work).expect("the system has threads");
+        Self { handle, thread }
+    }
+
+    /// To ask it.
+    pub fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// Ends when the last handle is gone and all answers are written. Blocks until then.
+    pub fn join(self) {
+        drop(self.handle);
+        // A thread that panicked has told its askers by dropping their ends.
+        drop(self.thread.join());
+    }
+}
+
+impl Handle {
+    /// What can be seen without asking.
+    pub fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    /// Begins an answer.
+    pub fn answer(&self, prepared: Prepared) -> Answer {
+        let number = self.numbers.fetch_add(1, Ordering::Relaxed);
+        let (sender, events) = channel::unbounded();
+        let outlet = Outlet { events: sender, paused: Arc::default() };
+        let paused = Arc::clone(&outlet.paused);
+        // If the thread is gone its end of the channel goes with the command, and the answer says so.
+        let _ = self.commands.send(Command::Answer(number, Box::new(prepared), outlet));
+        Answer { number, events, paused, commands: self.commands.clone() }
+    }
+
+    /// Has the engine do something between two steps. `None` if its thread is gone.
+    pub async fn call<T: Send + 'static>(&self, work: impl FnOnce(&mut Engine) -> T + Send + 'static) -> Option<T> {
+        let (sender, receiver) = channel::bounded(1);
+        let call = Box::new(move |engine: &mut Engine| {
+            let _ = sender.try_send(work(engine));
+        });
+        self.commands.send(Command::Call(call)).ok()?;
+        receiver.recv().await.ok()
+    }
+}
+
+/// Where an answer's events come out.
+pub struct Answer {
+    number: u64,
+    events: channel::Receiver<Heard>,
+    paused: Arc<AtomicBool>,
+    commands: Sender<Command>,
+}
+
+impl Answer {
+    /// What comes next; the last is [`Heard::End`] or [`Heard::Failed`], and then nothing.
+    pub async fn next(&mut self) -> Option<Heard> {
+        let event = self.events.recv().await.ok()?;
+        self.tell_read();
+        Some(event)
+    }
+
+    /// As [`Self::next`], if it is there already.
+    pub fn try_next(&mut self) -> Option<Heard> {
+        let event = self.events.try_recv().ok()?;
+        self.tell_read();
+        Some(event)
+    }
+
+    fn tell_read(&self) {
+        if self.events.len() < UNREAD_MAX / 2 && self.paused.swap(false, Ordering::AcqRel) {
+            let _ = self.commands.send(Command::Read);
+        }
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        let _ = self.commands.send(Command::Drop(self.number));
+    }
+}
+
+/// Where the thread puts an answer's events.
+struct Outlet {
+    events: channel::Sender<Heard>,
+    paused: Arc<AtomicBool>,
+}
+
+struct Loop {
+    engine: Engine,
+    shared: Arc<Shared>,
+    answers: BTreeMap<u64, Writing>,
+}
+
+/// An answer that is being written.
+struct Writing {
+    id: Id,
+    events: channel::Sender<Heard>,
+    paused: Arc<AtomicBool>,
+}
+
+impl Loop {
+    fn run(mut self, inbox: &Receiver<Command>) {
+        loop {
+            let busy = self.may_step();
+            let next = if busy { inbox.try_recv() } else { inbox.recv().map_err(|_| TryRecvError::Disconnected) };
+            match next {
+                Ok(command) => {
+                    self.take(command);
+                    continue;
+                }
+                Err(TryRecvError::Empty) => {}
+                // Nobody can ask any more; those who read on get the rest.
+                Err(TryRecvError::Disconnected) if !busy => return,
+                Err(TryRecvError::Disconnected) => {}
+            }
+            self.step();
+        }
+    }
+
+    /// Whether a step would do something.
+    fn may_step(&mut self) -> bool {
+        let mut awake = false;
+        for writing in self.answers.values() {
+            let full = writing.events.len() >= UNREAD_MAX;
+            if full {
+                writing.paused.store(true, Ordering::Release);
+            }
+            // The reader may have read all of it before it could see that it is waited for.
+            let paused = full && writing.events.len() >= UNREAD_MAX / 2;
+            self.engine.pause(writing.id, paused);
+            awake |= !paused;
+        }
+        awake
+    }
+
+    fn take(&mut self, command: Command) {
+        match command {
+            Command::Answer(number, prepared, outlet) => self.begin(number, *prepared, outlet),
+            Command::Drop(number) => {
+                if let Some(writing) = self.answers.remove(&number) {
+                    self.engine.cancel(writing.id);
+                }
+            }
+            Command::Read => {}
+            Command::Call(call) => call(&mut self.engine),
+        }
+        self.shared.gauges.busy.store(self.answers.len(), Ordering::Relaxed);
+    }
+
+    fn begin(&mut self, number: u64, prepared: Prepared, outlet: Outlet) {
+        let Outlet { events, paused } = outlet;
+        let sender = events.clone();
+        let hear = move |heard| if sender.try_send(heard).is_ok() { Flow::Continue } else { Flow::Stop };
+        let sink = prepared.sink(hear);
+        match self.engine.submit(prepared.request, sink) {
+            Ok(id) => drop(self.answers.insert(number, Writing { id, events, paused })),
+            Err(error) => drop(events.try_send(Heard::Failed(error))),
+        }
+    }
+
+    fn step(&mut self) {
+        let gauges = &self.shared.gauges;
+        // A mistake of ours must not take the others' models with it: it ends this one's answers.
+        let stepped = std::panic::catch_unwind(AssertUnwindSafe(|| self.engine.step()));
+        match stepped {
+            Ok(Ok(stepped)) => {
+                let add = |counter: &AtomicU64, n: usize| counter.fetch_add(n as u64, Ordering::Relaxed);
+                add(&gauges.steps, 1);
+                add(&gauges.texts, stepped.texts);
+                add(&gauges.tokens.0, stepped.prompt);
+                add(&gauges.tokens.1, stepped.chosen);
+                add(&gauges.guessed, stepped.guessed);
+            }
+            // The sinks were told.
+            Ok(Err(_)) => {}
+            Err(_) => {
+                for writing in self.answers.values() {
+                    self.engine.cancel(writing.id);
+                    let reason = "a mistake of this program ended the answer; its log has more".into();
+                    let _ = writing.events.try_send(Heard::Failed(Error::Backend(reason)));
+                }
+            }
+        }
+        let engine = &self.engine;
+        self.answers.retain(|_, writing| engine.is_writing(writing.id));
+        let (used, all) = self.engine.pages();
+        gauges.pages.0.store(used, Ordering::Relaxed);
+        gauges.pages.1.store(all, Ordering::Relaxed);
+        gauges.busy.store(self.answers.len(), Ordering::Relaxed);
+    }
+}
