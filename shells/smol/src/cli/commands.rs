@@ -3,7 +3,7 @@
 
 use lexopt::Parser;
 
-use super::{Error, bench, config, create, help, models, perplexity, run, serve, show, tokenize, uninstall};
+use super::{Error, bench, config, create, help, key, models, perplexity, run, serve, show, tokenize, uninstall};
 use tutu_node::kit::near::nearest;
 
 /// One command.
@@ -135,6 +135,14 @@ pub const ALL: &[Command] = &[
         about: "Read and change the settings of this machine",
         flags: &[],
         run: config::run,
+    },
+    Command {
+        name: "key",
+        alias: None,
+        takes: "add NAME | list | rm NAME",
+        about: "Keys for those who use this machine's server from elsewhere",
+        flags: key::FLAGS,
+        run: key::run,
     },
     Command {
         name: "uninstall",

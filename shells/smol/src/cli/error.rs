@@ -63,3 +63,15 @@ impl From<crate::config::Error> for Error {
         Self::failed(error)
     }
 }
+
+impl From<crate::http::keys::Error> for Error {
+    fn from(error: crate::http::keys::Error) -> Self {
+        Self::failed(error)
+    }
+}
+
+impl From<crate::http::wire::TlsError> for Error {
+    fn from(error: crate::http::wire::TlsError) -> Self {
+        Self::failed(error)
+    }
+}

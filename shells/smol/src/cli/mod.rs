@@ -11,6 +11,7 @@ mod error;
 mod format;
 mod help;
 mod human;
+mod key;
 mod modelfile;
 mod models;
 mod perplexity;

@@ -206,11 +206,13 @@ fn poll_stream(
     cx: &mut Context<'_>,
 ) -> Poll<Option<Bytes>> {
     loop {
-        if let Poll::Ready(piece) = pieces.as_mut().poll_next(cx) {
-            return Poll::Ready(piece);
+        let piece = pieces.as_mut().poll_next(cx);
+        let Some(running) = producer else { return piece };
+        if let Poll::Ready(Some(piece)) = piece {
+            return Poll::Ready(Some(piece));
         }
-        let Some(running) = producer else { return Poll::Pending };
         match running.as_mut().poll(cx) {
+            // Feeds that it gave away may still be written to.
             Poll::Ready(()) => *producer = None,
             // It may have written while it ran, and then waits for nothing but us.
             Poll::Pending if pieces.is_empty() => return Poll::Pending,

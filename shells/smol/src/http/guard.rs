@@ -161,7 +161,7 @@ mod tests {
         assert_eq!(status(&guard, &mut request, false), 200);
         assert_eq!(request.scope, Scope::Read);
         let answer = guard.admit(&mut ask(Method::GET, &[("x-api-key", &secret)]), true).unwrap_err();
-        assert_eq!((answer.status.as_u16(), &answer.headers["retry-after"]), (429, &HeaderValue::from_static("31")));
+        assert_eq!((answer.status.as_u16(), &answer.headers["retry-after"]), (429, &HeaderValue::from_static("30")));
     }
 
     #[test]

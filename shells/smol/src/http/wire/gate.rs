@@ -15,7 +15,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
     time::{Duration, Instant},
 };
 
@@ -28,7 +28,22 @@ use super::{
 };
 
 /// How many requests of a connection were answered: told by whoever drops an answer.
-pub type Answered = Arc<AtomicU64>;
+#[derive(Debug, Default)]
+pub struct Answered {
+    count: AtomicU64,
+    /// Who waits to pass the next request on.
+    waiting: Mutex<Option<Waker>>,
+}
+
+impl Answered {
+    /// One more was answered.
+    pub fn tell(&self) {
+        self.count.fetch_add(1, Ordering::Release);
+        if let Some(waker) = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            waker.wake();
+        }
+    }
+}
 
 /// One end is hyper's, the other whoever watches the connection.
 pub struct Gate<T>(Arc<Mutex<Inner<T>>>);
@@ -46,7 +61,7 @@ struct Inner<T> {
     buffer: Vec<u8>,
     state: State,
     passed: u64,
-    answered: Answered,
+    answered: Arc<Answered>,
     refusal: Option<Refusal>,
     /// Whether an empty line before the next head was passed over.
     skipped: bool,
@@ -114,7 +129,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Gate<T> {
             buffer: Vec::new(),
             state: State::Head(Scan::default()),
             passed: 0,
-            answered: Answered::default(),
+            answered: Arc::default(),
             refusal: None,
             skipped: false,
             reading,
@@ -127,7 +142,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Gate<T> {
     }
 
     /// The count of answers, for whoever drops one.
-    pub fn answered(&self) -> Answered {
+    pub fn answered(&self) -> Arc<Answered> {
         Arc::clone(&self.inner().answered)
     }
 
@@ -159,7 +174,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Gate<T> {
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Inner<T> {
     fn is_busy(&self) -> bool {
-        self.passed > self.answered.load(Ordering::Acquire)
+        self.passed > self.answered.count.load(Ordering::Acquire)
     }
 
     fn check(&mut self, now: Instant, idle: Duration) -> Verdict {
@@ -251,9 +266,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Inner<T> {
     /// While a request is being answered: is the other side still there? What it sends meanwhile waits.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         while self.buffer.len() < HEAD_MAX {
-            if ready!(self.fill(cx))? == 0 {
-                return Poll::Ready(Ok(0));
+            match self.fill(cx)? {
+                Poll::Ready(0) => return Poll::Ready(Ok(0)),
+                Poll::Ready(_) => {}
+                Poll::Pending => break,
             }
+        }
+        if !self.buffer.is_empty() {
+            *self.answered.waiting.lock().unwrap_or_else(PoisonError::into_inner) = Some(cx.waker().clone());
         }
         Poll::Pending
     }
@@ -397,7 +417,7 @@ mod tests {
         block_on(client.write_all(format!("{GET}{GET}").as_bytes())).unwrap();
         assert_eq!(next(&mut gate), GET);
         assert!(read(&mut gate).is_none());
-        gate.answered().fetch_add(1, Ordering::Release);
+        gate.answered().tell();
         assert_eq!(next(&mut gate), GET);
     }
 
@@ -422,7 +442,7 @@ mod tests {
         }
         assert_eq!(body, "3\r\nabc\r\n0\r\n\r\n");
         assert!(read(&mut gate).is_none());
-        gate.answered().fetch_add(1, Ordering::Release);
+        gate.answered().tell();
         assert_eq!(next(&mut gate), GET);
     }
 
@@ -433,7 +453,7 @@ mod tests {
         assert_eq!(next(&mut gate), GET);
         assert!(read(&mut gate).is_none());
         assert_eq!(gate.refusal(), None);
-        gate.answered().fetch_add(1, Ordering::Release);
+        gate.answered().tell();
         assert_eq!(next(&mut gate), "");
         assert_eq!(gate.refusal().unwrap().status, 400);
     }

@@ -2,11 +2,11 @@
 
 use std::{
     fmt, fs, io,
-    net::SocketAddr,
+    net::{Shutdown, SocketAddr},
     path::{Path, PathBuf},
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use futures_rustls::{
@@ -213,8 +213,17 @@ impl AsyncWrite for Stream {
         each!(self, stream => Pin::new(stream).poll_flush(cx))
     }
 
+    /// Says to the other side that nothing more comes; it may still send.
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        each!(self, stream => Pin::new(stream).poll_close(cx))
+        Poll::Ready(match self.get_mut() {
+            Stream::Tcp(stream) => stream.get_ref().shutdown(Shutdown::Write),
+            Stream::Tls(stream) => {
+                ready!(Pin::new(&mut *stream).poll_close(cx))?;
+                stream.get_ref().0.get_ref().shutdown(Shutdown::Write)
+            }
+            #[cfg(unix)]
+            Stream::Unix(stream) => stream.get_ref().shutdown(Shutdown::Write),
+        })
     }
 }
 

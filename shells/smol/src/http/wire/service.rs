@@ -118,7 +118,12 @@ impl<S: Send + Sync + 'static> Service<S> {
         if is_crowded { self.limits.idle.min(CROWDED) } else { self.limits.idle }
     }
 
-    async fn answer(&self, request: http::Request<Incoming>, door: Door, answered: Answered) -> http::Response<Sent> {
+    async fn answer(
+        &self,
+        request: http::Request<Incoming>,
+        door: Door,
+        answered: Arc<Answered>,
+    ) -> http::Response<Sent> {
         let start = Instant::now();
         let mut request = incoming(request, door.peer);
         let mut sent = Sent::new(Arc::clone(&self.watch), answered, &request, start);
@@ -264,7 +269,7 @@ fn fault(error: &hyper::Error) -> Fault {
 /// An answer on its way; whatever becomes of it, its end is counted.
 pub(super) struct Sent {
     body: Option<Outgoing>,
-    answered: Answered,
+    answered: Arc<Answered>,
     watch: Arc<Watch>,
     start: Instant,
     method: Method,
@@ -280,7 +285,7 @@ pub(super) struct Sent {
 }
 
 impl Sent {
-    fn new(watch: Arc<Watch>, answered: Answered, request: &Request, start: Instant) -> Self {
+    fn new(watch: Arc<Watch>, answered: Arc<Answered>, request: &Request, start: Instant) -> Self {
         watch.counters.in_flight.fetch_add(1, Ordering::Relaxed);
         let access = watch.log.is_some().then(|| Box::new(Access::of(request)));
         Self {
@@ -323,7 +328,7 @@ impl Drop for Sent {
             (access.bytes, access.head, access.whole, access.finished) = (self.bytes, self.head, whole, self.finished);
             log(&access);
         }
-        self.answered.fetch_add(1, Ordering::Release);
+        self.answered.tell();
     }
 }
 
