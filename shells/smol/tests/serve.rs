@@ -10,14 +10,23 @@ use std::{
 struct Server {
     child: Child,
     address: SocketAddr,
+    key: String,
     _home: tempfile::TempDir,
 }
 
 impl Server {
     fn start() -> Self {
+        Self::with(&[], &["key", "list"])
+    }
+
+    /// With these flags, after this command.
+    fn with(flags: &[&str], before: &[&str]) -> Self {
         let home = tempfile::tempdir().expect("a folder for a home");
+        let out = Command::new(env!("CARGO_BIN_EXE_tutu")).args(before).env("TUTU_HOME", home.path()).output();
+        let key = String::from_utf8(out.expect("the program starts").stdout).expect("a key is text").trim().to_owned();
         let mut child = Command::new(env!("CARGO_BIN_EXE_tutu"))
             .args(["serve", "--port", "0"])
+            .args(flags)
             .env("TUTU_HOME", home.path())
             .env("OLLAMA_MODELS", home.path().join("none"))
             .env_remove("OLLAMA_HOST")
@@ -27,7 +36,7 @@ impl Server {
         let mut line = String::new();
         BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("it says where it listens");
         let address = line.trim().strip_prefix("listening on http://").expect("it says where it listens");
-        Self { child, address: address.parse().expect("an address"), _home: home }
+        Self { child, address: address.parse().expect("an address"), key, _home: home }
     }
 
     fn ask(&self, request: &str) -> String {
@@ -48,6 +57,29 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Exit code and what went to standard error.
+fn fails(home: &std::path::Path, args: &[&str]) -> (Option<i32>, String) {
+    let out = Command::new(env!("CARGO_BIN_EXE_tutu")).args(args).env("TUTU_HOME", home).output().expect("it starts");
+    (out.status.code(), String::from_utf8_lossy(&out.stderr).into_owned())
+}
+
+#[test]
+fn others_need_a_key_unless_anyone_may_use_it() {
+    let home = tempfile::tempdir().expect("a folder for a home");
+    let (code, error) = fails(home.path(), &["serve", "--host", "0.0.0.0:0"]);
+    assert_eq!(code, Some(1));
+    assert!(error.contains("tutu key add") && error.contains("--anyone-may-use-it"), "{error}");
+
+    let server = Server::with(&["--need-keys"], &["key", "add", "phone", "--scope", "read"]);
+    let ask = |method: &str, path: &str, key: &str| {
+        server.ask(&format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 0\r\nAuthorization: Bearer {key}\r\n\r\n"))
+    };
+    assert!(ask("GET", "/api/version", "x").starts_with("HTTP/1.1 200 "));
+    assert!(ask("GET", "/api/tags", "x").starts_with("HTTP/1.1 401 "));
+    assert!(ask("GET", "/api/tags", &server.key).starts_with("HTTP/1.1 200 "));
+    assert!(ask("POST", "/api/chat", &server.key).starts_with("HTTP/1.1 403 "));
 }
 
 #[test]

@@ -75,13 +75,17 @@ impl Address {
         Ok(Self { host: host.to_owned(), port })
     }
 
+    /// The IP address that the host is; nothing where it is a name.
+    pub fn parse_ip(&self) -> Option<IpAddr> {
+        self.host.parse().ok()
+    }
+
     /// All socket addresses of it. Asks the system, which may ask others: waits.
     ///
     /// # Errors
     /// The name is not known.
     pub fn resolve(&self) -> std::io::Result<Vec<SocketAddr>> {
-        let host = if self.host == "*" { "0.0.0.0" } else { &self.host };
-        Ok((host, self.port).to_socket_addrs()?.collect())
+        Ok((self.host.as_str(), self.port).to_socket_addrs()?.collect())
     }
 }
 

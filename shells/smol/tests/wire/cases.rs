@@ -260,7 +260,7 @@ fn large() -> Vec<Case> {
         case(
             "chunks over the limit",
             with("POST /echo HTTP/1.1", "Transfer-Encoding: chunked\r\n")
-                + &"4000\r\n".to_owned()
+                + "4000\r\n"
                 + &"x".repeat(0x4000)
                 + "\r\n"
                 + &format!("c001\r\n{}\r\n0\r\n\r\n", "x".repeat(0xc001)),
