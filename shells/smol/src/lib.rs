@@ -7,6 +7,7 @@
 //! | [`daemon`] | what stays while the server runs: store, models in memory, settings |
 //! | [`engine`] | a loaded model that answers |
 //! | [`http`] | who asks over HTTP is let in, understood and answered |
+//! | [`make`] | models of one's own |
 //! | [`model`] | a model that was named |
 //! | [`perform`] | fetches what the core decides to fetch |
 //! | [`store`] | models on disk, their records in LMDB |
@@ -17,6 +18,7 @@ pub mod config;
 pub mod daemon;
 pub mod engine;
 pub mod http;
+pub mod make;
 pub mod model;
 pub mod perform;
 pub mod store;

@@ -12,7 +12,7 @@ mod format;
 mod help;
 mod human;
 mod key;
-mod modelfile;
+pub mod modelfile;
 mod models;
 mod perplexity;
 mod run;

@@ -23,7 +23,7 @@ pub use converse::{Conversation, Error, Hearing};
 pub use named::Named;
 pub use pool::{Lease, Pool, Refusal, Resident, Wanted};
 
-use crate::{engine::Options, store::Store};
+use crate::{engine::Options, perform::Limit, store::Store};
 
 /// See the module.
 pub struct Daemon {
@@ -37,6 +37,8 @@ pub struct Daemon {
     pub pool: Pool,
     /// When it began.
     pub started: Instant,
+    /// Held by whoever makes or removes models: what one needs another must not take away meanwhile.
+    pub changing: smol::lock::Mutex<()>,
     lookup: Arc<named::Lookup>,
     /// Tokens of context where nobody says otherwise.
     context: usize,
@@ -74,6 +76,7 @@ impl Daemon {
             pool: Pool::start(config, options),
             settings,
             started: Instant::now(),
+            changing: smol::lock::Mutex::new(()),
             lookup: Arc::default(),
             context,
         }
@@ -86,6 +89,13 @@ impl Daemon {
     pub async fn find(&self, name: &str) -> Result<Arc<Named>, named::Error> {
         let (lookup, store, name) = (Arc::clone(&self.lookup), Arc::clone(&self.store), name.to_owned());
         smol::unblock(move || lookup.find(&store, &name)).await
+    }
+
+    /// What models on disk may take together.
+    pub fn limit(&self) -> Limit {
+        let most = self.settings.bytes("models.max_storage").filter(|most| most.0 > 0);
+        let evicted = |name: &str| eprintln!("removed {name}, which was not used for the longest time, to make room");
+        Limit { most, evicted }
     }
 
     /// Tokens of context for a model, if whoever asks wants `wanted`.

@@ -114,13 +114,74 @@ impl Http {
         answer.into_body().into_with_config().limit(most).read_to_vec().map_err(failure)
     }
 
-    /// Asks; where the registry wants a token, gets one and asks again.
-    fn ask(&self, url: &str, range: Option<Range<u64>>, version: Option<&str>) -> Result<Response<Body>, Failure> {
-        let folder = url.rsplit_once("/blobs/").or(url.rsplit_once("/manifests/")).map_or(url, |(folder, _)| folder);
-        let known = self.tokens.lock().unwrap_or_else(PoisonError::into_inner).get(folder).cloned();
-        let answer = self.send(url, known.or_else(|| token(url)), &range, version)?;
+    /// Whether a registry has a blob.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub fn has(&self, url: &str) -> Result<bool, Failure> {
+        match self.tell(url, |agent, token| with(agent.head(url), token).call()) {
+            Ok(_) => Ok(true),
+            Err(Failure::Refused { status: 404 }) => Ok(false),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Opens a place for a blob; answers where it is.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub fn open_upload(&self, url: &str) -> Result<String, Failure> {
+        let answer = self.tell(url, |agent, token| with(agent.post(url), token).send_empty())?;
+        located(url, answer.headers()).ok_or_else(|| Failure::Broken("no place for the blob was given".into()))
+    }
+
+    /// Brings the bytes of a blob; answers where it is to be closed.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub fn upload(&self, url: &str, reader: &mut dyn std::io::Read, size: u64) -> Result<String, Failure> {
+        let token = self.known(url);
+        let request = self
+            .agent
+            .patch(url)
+            .header("Content-Type", "application/octet-stream")
+            .header("Content-Length", size.to_string())
+            .header("Content-Range", format!("0-{}", size.saturating_sub(1)));
+        let answer =
+            sound(with(request, token.as_deref()).send(ureq::SendBody::from_reader(reader)).map_err(failure)?)?;
+        Ok(located(url, answer.headers()).unwrap_or_else(|| url.into()))
+    }
+
+    /// Puts a small document, or closes an upload.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub fn put(&self, url: &str, media: &str, bytes: &[u8]) -> Result<(), Failure> {
+        self.tell(url, |agent, token| with(agent.put(url).header("Content-Type", media), token).send(bytes)).map(drop)
+    }
+
+    /// Sends something; where the registry wants a token, gets one and sends it again.
+    fn tell(
+        &self,
+        url: &str,
+        send: impl Fn(&Agent, Option<&str>) -> Result<Response<Body>, ureq::Error>,
+    ) -> Result<Response<Body>, Failure> {
+        let answer = send(&self.agent, self.known(url).as_deref()).map_err(failure)?;
+        let given = self.challenged(url, &answer)?;
+        match given {
+            Some(given) => sound(send(&self.agent, Some(&given)).map_err(failure)?),
+            None => sound(answer),
+        }
+    }
+
+    fn known(&self, url: &str) -> Option<String> {
+        self.tokens.lock().unwrap_or_else(PoisonError::into_inner).get(folder(url)).cloned().or_else(|| token(url))
+    }
+
+    /// A token, where an answer wants one.
+    fn challenged(&self, url: &str, answer: &Response<Body>) -> Result<Option<String>, Failure> {
         let wants = if answer.status().as_u16() == 401 { text(answer.headers(), "www-authenticate") } else { None };
-        let Some(challenge) = wants.and_then(|header| Challenge::parse(header).ok()) else { return sound(answer) };
+        let Some(challenge) = wants.and_then(|header| Challenge::parse(header).ok()) else { return Ok(None) };
         let place = challenge.token_url(url).map_err(|error| Failure::Program(error.to_string()))?;
         let body = sound(self.send(&place, token(&place), &None, None)?)?.into_body();
         let body = body.into_with_config().limit(TOKEN_MAX).read_to_vec().map_err(failure)?;
@@ -128,9 +189,18 @@ impl Http {
             serde_json::from_slice(&body).map_err(|error| Failure::Broken(format!("no token: {error}")))?;
         // Docker's name for it, and OAuth's.
         let given = ["token", "access_token"].iter().find_map(|name| fields[name].as_str());
-        let Some(given) = given else { return sound(answer) };
-        self.tokens.lock().unwrap_or_else(PoisonError::into_inner).insert(folder.into(), given.into());
-        sound(self.send(url, Some(given.into()), &range, version)?)
+        let Some(given) = given else { return Ok(None) };
+        self.tokens.lock().unwrap_or_else(PoisonError::into_inner).insert(folder(url).into(), given.into());
+        Ok(Some(given.into()))
+    }
+
+    /// Asks; where the registry wants a token, gets one and asks again.
+    fn ask(&self, url: &str, range: Option<Range<u64>>, version: Option<&str>) -> Result<Response<Body>, Failure> {
+        let answer = self.send(url, self.known(url), &range, version)?;
+        match self.challenged(url, &answer)? {
+            Some(given) => sound(self.send(url, Some(given), &range, version)?),
+            None => sound(answer),
+        }
     }
 
     fn send(
@@ -154,10 +224,32 @@ impl Http {
     }
 }
 
+/// What tokens are for: a name at a registry.
+fn folder(url: &str) -> &str {
+    url.rsplit_once("/blobs/").or(url.rsplit_once("/manifests/")).map_or(url, |(folder, _)| folder)
+}
+
+fn with<B>(request: ureq::RequestBuilder<B>, token: Option<&str>) -> ureq::RequestBuilder<B> {
+    match token {
+        Some(token) => request.header("Authorization", format!("Bearer {token}")),
+        None => request,
+    }
+}
+
+/// Where an answer says that one has to go on: an address, or a path on the same host.
+fn located(url: &str, headers: &HeaderMap) -> Option<String> {
+    let place = text(headers, "location")?;
+    if !place.starts_with('/') {
+        return Some(place.into());
+    }
+    let (scheme, rest) = url.split_once("://")?;
+    Some(format!("{scheme}://{}{place}", rest.split('/').next()?))
+}
+
 /// The answer, unless its status says that it is none.
 fn sound(answer: Response<Body>) -> Result<Response<Body>, Failure> {
     match answer.status().as_u16() {
-        200 | 206 => Ok(answer),
+        200..=299 => Ok(answer),
         status => {
             let wait = text(answer.headers(), "retry-after").and_then(|text| text.trim().parse().ok());
             Err(Failure::of_status(status, wait.map(Duration::from_secs)))

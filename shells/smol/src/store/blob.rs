@@ -44,6 +44,44 @@ pub(super) fn store(folder: &Path, from: &mut dyn Read) -> io::Result<(Digest, u
     Ok((digest, size))
 }
 
+/// Bytes that come in pieces, and become a blob if they are what they should be.
+#[derive(Debug)]
+pub struct Incoming {
+    file: tempfile::NamedTempFile,
+    hash: Sha256,
+    folder: PathBuf,
+}
+
+impl Incoming {
+    pub(super) fn new(folder: &Path) -> io::Result<Self> {
+        let file = tempfile::NamedTempFile::with_prefix_in("import-", folder)?;
+        Ok(Self { file, hash: Sha256::new(), folder: folder.into() })
+    }
+
+    /// Takes a piece.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn write(&mut self, piece: &[u8]) -> io::Result<()> {
+        self.hash.update(piece);
+        self.file.write_all(piece)
+    }
+
+    /// The digest of all that came. It becomes a blob if that is `wanted`, and is thrown away if not.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn publish(self, wanted: &Digest) -> io::Result<Digest> {
+        let digest = Digest(self.hash.finalize().into());
+        if digest == *wanted {
+            self.file.as_file().sync_all()?;
+            self.file.persist(self.folder.join(digest.file_name()))?;
+            sync_folder(&self.folder)?;
+        }
+        Ok(digest)
+    }
+}
+
 /// A name is on disk only when its folder is.
 fn sync_folder(folder: &Path) -> io::Result<()> {
     if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }

@@ -19,7 +19,7 @@ use std::{
     fs::{self, File},
     io,
     path::{Path, PathBuf},
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use heed::{
@@ -34,7 +34,7 @@ use tutu_node::{
     },
 };
 
-pub use blob::{Partial, hash_file};
+pub use blob::{Incoming, Partial, hash_file};
 pub use record::{Details, Kind, Layer, Record};
 
 /// The schema that this program writes.
@@ -357,6 +357,43 @@ impl Store {
     /// [`Error::File`].
     pub fn import_bytes(&self, bytes: &[u8]) -> Result<(Digest, u64), Error> {
         blob::store(&self.blobs, &mut &*bytes).map_err(at(&self.blobs))
+    }
+
+    /// A place for bytes that come in pieces.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn incoming(&self) -> io::Result<Incoming> {
+        Incoming::new(&self.blobs)
+    }
+
+    /// Removes what interrupted work left behind: blobs that no model refers to and files that were being put together, if
+    /// nobody touched them for `age`. What a pull can go on from stays.
+    ///
+    /// # Errors
+    /// [`Error::Database`], [`Error::Record`], [`Error::File`].
+    pub fn tidy(&self, age: Duration) -> Result<usize, Error> {
+        let now = SystemTime::now();
+        let old = |meta: &fs::Metadata| {
+            meta.modified().ok().and_then(|at| now.duration_since(at).ok()).is_some_and(|since| since >= age)
+        };
+        let (mut blobs, mut count) = (Vec::new(), 0);
+        for entry in fs::read_dir(&self.blobs).map_err(at(&self.blobs))?.flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let Some(meta) = entry.metadata().ok().filter(|meta| old(meta)) else { continue };
+            if let Some(digest) = name.strip_prefix("sha256-").and_then(Digest::parse) {
+                blobs.push(digest);
+            } else if ["import-", "note-", "quantise-", "folder-"].iter().any(|prefix| name.starts_with(prefix)) {
+                let path = entry.path();
+                let removed = if meta.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+                removed.map_err(at(&path))?;
+                count += 1;
+            }
+        }
+        let before = blobs.iter().filter(|digest| self.blob(digest).exists()).count();
+        self.sweep(blobs.iter().copied())?;
+        let after = blobs.iter().filter(|digest| self.blob(digest).exists()).count();
+        Ok(count + before - after)
     }
 
     /// The place where the blob is put together that `key` stands for.

@@ -44,6 +44,21 @@ impl Kind {
     }
 }
 
+impl Kind {
+    /// What it is called in a manifest.
+    pub fn of_manifest(self) -> manifest::Kind {
+        match self {
+            Self::Model => manifest::Kind::Model,
+            Self::Adapter => manifest::Kind::Adapter,
+            Self::Template => manifest::Kind::Template,
+            Self::System => manifest::Kind::System,
+            Self::Parameters => manifest::Kind::Params,
+            Self::Messages => manifest::Kind::Messages,
+            Self::License => manifest::Kind::License,
+        }
+    }
+}
+
 /// One blob of a model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Layer {

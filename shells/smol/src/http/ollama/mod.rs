@@ -3,11 +3,15 @@
 //! | room | routes |
 //! |---|---|
 //! | [`answer`] | `/api/generate`, `/api/chat` |
-//! | [`models`] | `/api/ps` |
+//! | [`models`] | `/api/tags`, `/api/ps`, `/api/show`, `/api/copy`, `/api/delete` |
+//! | [`create`] | `/api/create` |
+//! | [`transfer`] | `/api/pull`, `/api/push`, `/api/blobs` |
 
 mod answer;
 mod ask;
+mod create;
 mod models;
+mod transfer;
 
 use std::sync::Arc;
 
@@ -26,6 +30,16 @@ pub fn routes(router: &mut Router<Daemon>) {
     router.add(Method::POST, "/api/chat", Scope::Run, answer::chat);
     router.add(Method::GET, "/api/ps", Scope::Read, models::ps);
     router.add(Method::POST, "/api/ps", Scope::Read, models::ps);
+    router.add(Method::GET, "/api/tags", Scope::Read, models::tags);
+    router.add(Method::POST, "/api/show", Scope::Read, models::show);
+    router.add(Method::POST, "/api/copy", Scope::Manage, models::copy);
+    router.add(Method::DELETE, "/api/delete", Scope::Manage, models::delete);
+    router.add(Method::POST, "/api/delete", Scope::Manage, models::delete);
+    router.add(Method::POST, "/api/create", Scope::Manage, create::create);
+    router.add(Method::POST, "/api/pull", Scope::Manage, transfer::pull);
+    router.add(Method::POST, "/api/push", Scope::Manage, transfer::push);
+    router.add(Method::HEAD, "/api/blobs/:digest", Scope::Manage, transfer::has_blob);
+    router.add(Method::POST, "/api/blobs/:digest", Scope::Manage, transfer::put_blob);
 }
 
 /// A refusal: status and text, in Ollama's shape.
@@ -131,6 +145,12 @@ pub fn keep(value: Option<&Value>) -> Result<Option<Keep>, Refused> {
     };
     let wrong = || Refused::bad("keep_alive is a number of seconds or a text such as \"5m\", \"1.5h\" or \"-1\"");
     Keep::parse(&text).map(Some).ok_or_else(wrong)
+}
+
+/// The name that a request must give, under its new or its old field.
+fn required(model: Option<String>, name: Option<String>) -> Result<String, Refused> {
+    let given = model.filter(|text| !text.is_empty()).or(name).filter(|text| !text.is_empty());
+    given.ok_or_else(|| Refused::bad("model is required"))
 }
 
 /// The model that a request names.
