@@ -11,7 +11,7 @@ struct Server {
     child: Child,
     address: SocketAddr,
     key: String,
-    _home: tempfile::TempDir,
+    home: tempfile::TempDir,
 }
 
 impl Server {
@@ -36,7 +36,7 @@ impl Server {
         let mut line = String::new();
         BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("it says where it listens");
         let address = line.trim().strip_prefix("listening on http://").expect("it says where it listens");
-        Self { child, address: address.parse().expect("an address"), key, _home: home }
+        Self { child, address: address.parse().expect("an address"), key, home }
     }
 
     fn ask(&self, request: &str) -> String {
@@ -80,6 +80,20 @@ fn others_need_a_key_unless_anyone_may_use_it() {
     assert!(ask("GET", "/api/tags", "x").starts_with("HTTP/1.1 401 "));
     assert!(ask("GET", "/api/tags", &server.key).starts_with("HTTP/1.1 200 "));
     assert!(ask("POST", "/api/chat", &server.key).starts_with("HTTP/1.1 403 "));
+}
+
+#[cfg(unix)]
+#[test]
+fn commands_of_the_home_find_it_by_a_socket_and_there_is_one_a_home() {
+    let server = Server::start();
+    let mut stream = std::os::unix::net::UnixStream::connect(server.home.path().join("tutu.sock")).expect("it listens");
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: tutu\r\nConnection: close\r\n\r\n").expect("it reads");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("it answers");
+    assert!(answer.ends_with("Ollama is running"), "{answer}");
+    let (code, error) = fails(server.home.path(), &["serve", "--port", "0"]);
+    assert_eq!(code, Some(1));
+    assert!(error.contains("runs already"), "{error}");
 }
 
 #[test]

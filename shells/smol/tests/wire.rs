@@ -42,11 +42,11 @@ fn no_memory_is_kept_of_what_was_refused() {
         house.until_empty();
     };
     // The first rounds fill what is kept for good: buffers of threads, counters of routes.
-    (0..5).for_each(|_| round());
+    (0..3).for_each(|_| round());
     let before = resident();
-    (0..20).for_each(|_| round());
+    (0..10).for_each(|_| round());
     let grown = resident().saturating_sub(before);
-    assert!(grown < 4 << 20, "{grown} bytes more after {} requests", 20 * cases.len());
+    assert!(grown < 4 << 20, "{grown} bytes more after {} requests", 10 * cases.len());
 }
 
 /// Bytes of memory that this process holds now; 0 where the system does not tell.
@@ -213,4 +213,42 @@ fn a_trace_and_a_name_come_back() {
     let log = house.log();
     assert!(log.contains("path=/ status=200"), "{log}");
     assert!(log.contains("id=mine-7 trace=4bf92f3577b34da6a3ce929d0e0e4736"), "{log}");
+}
+
+#[test]
+fn it_speaks_tls_and_plain_talk_at_that_port_is_ended() {
+    use futures_rustls::{
+        TlsConnector,
+        rustls::{
+            ClientConfig, RootCertStore, crypto,
+            pki_types::{CertificateDer, pem::PemObject},
+        },
+    };
+    use smol::io::{AsyncReadExt, AsyncWriteExt};
+
+    let data = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
+    let (certificate, key) = (data.join("tls-cert.pem"), data.join("tls-key.pem"));
+    let house = House::open_with(|listener| listener.with_tls(&certificate, &key).unwrap());
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(&certificate).unwrap()).unwrap();
+    let config = ClientConfig::builder_with_provider(crypto::ring::default_provider().into())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let answer = smol::block_on(async {
+        let stream = smol::net::TcpStream::connect(house.address()).await.unwrap();
+        let connector = TlsConnector::from(std::sync::Arc::new(config));
+        let mut stream = connector.connect("localhost".try_into().unwrap(), stream).await.unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        // An end without the farewell of TLS would be an error here.
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    });
+    assert!(answer.ends_with("Ollama is running"), "{answer}");
+    assert_eq!(statuses(&house.get("/")), [0; 0]);
+    // A client that never shakes hands is sent away in the time for a head.
+    assert_eq!(house.ask(b""), b"");
+    house.until_empty();
 }

@@ -31,6 +31,10 @@ pub const FLAGS: &[(&str, &str)] = &[
     ("--log-requests", "write a line for each request to standard error (OLLAMA_DEBUG_LOG_REQUESTS)"),
 ];
 
+/// The socket in the home on which a server listens for commands.
+#[cfg(unix)]
+pub const SOCKET: &str = "tutu.sock";
+
 /// What the command line and the environment say.
 struct Asked {
     address: Address,
@@ -43,7 +47,8 @@ struct Asked {
 pub fn run(mut parser: Parser) -> Result<(), Error> {
     let home = args::home()?;
     let asked = asked(&mut parser, &home)?;
-    let listeners = listeners(&asked)?;
+    let mut listeners = listeners(&asked)?;
+    listeners.extend(in_home(&home)?);
     let daemon = Daemon::new(&home, args::store()?, args::settings()?, args::options()?);
     let mut router = Router::new(Arc::new(daemon));
     basics::routes(&mut router, None);
@@ -130,6 +135,31 @@ fn listeners(asked: &Asked) -> Result<Vec<Listener>, Error> {
         return Err(Error::failed(text));
     }
     Ok(listeners)
+}
+
+/// The socket by which commands of this home find the server, and only they.
+fn in_home(home: &Path) -> Result<Option<Listener>, Error> {
+    #[cfg(unix)]
+    {
+        let path = home.join(SOCKET);
+        std::fs::create_dir_all(home)?;
+        match Listener::unix(&path) {
+            Ok(listener) => Ok(Some(listener)),
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
+                Err(Error::failed(format!("a server of {} runs already; end it first", home.display())))
+            }
+            // A home on a file system without sockets, or with a long name: all others can still ask.
+            Err(error) => {
+                eprintln!("warning: cannot listen on {}: {error}", path.display());
+                Ok(None)
+            }
+        }
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = home;
+        Ok(None)
+    }
 }
 
 /// One listener for each address that a name has (`localhost` has two), at least one.

@@ -64,6 +64,11 @@ pub struct House {
 
 impl House {
     pub fn open() -> Self {
+        Self::open_with(|listener| listener)
+    }
+
+    /// With a listener of another kind.
+    pub fn open_with(kind: impl FnOnce(Listener) -> Listener) -> Self {
         let ((begin, begun), (drop, dropped), (gate, closed)) =
             (mpsc::channel(), mpsc::channel(), smol::channel::bounded(1));
         let state =
@@ -74,7 +79,7 @@ impl House {
         server.log = Some(Arc::new(move |access| lines.lock().unwrap().push_str(&format!("{access}\n"))));
         server.limits = LIMITS;
         let counters = Arc::clone(&server.counters);
-        let listener = Listener::tcp("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = kind(Listener::tcp("127.0.0.1:0".parse().unwrap()).unwrap());
         let address = listener.address().unwrap();
         let running = Some(server.start(vec![listener]).unwrap());
         Self { address, running, state, begun, dropped, gate, counters, log }

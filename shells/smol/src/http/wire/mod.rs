@@ -193,3 +193,6 @@ async fn accept<S: Send + Sync + 'static>(
     };
     accepting.or(stop).await;
 }
+
+#[cfg(test)]
+mod tests;
