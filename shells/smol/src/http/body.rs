@@ -1,6 +1,10 @@
 //! What comes with a request, piece by piece or whole, and never more than was allowed.
 
-use std::{fmt, pin::Pin};
+use std::{
+    fmt,
+    pin::Pin,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -8,6 +12,12 @@ use smol::stream::{Stream, StreamExt};
 
 /// Bytes of a body that is read whole, unless a handler says otherwise. A prompt of a million tokens has some 4 MB.
 pub const WHOLE_MAX: usize = 32 << 20;
+
+/// Bytes of all bodies together that are being read whole: many who send slowly must not fill the memory.
+const TOGETHER_MAX: usize = 512 << 20;
+
+/// How many of them there are.
+static TOGETHER: AtomicUsize = AtomicUsize::new(0);
 
 /// Why a body could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +30,8 @@ pub enum Fault {
     },
     /// It comes too slowly.
     Slow,
+    /// Too many bodies come at once; this one may come again.
+    Crowded,
     /// It is not framed as HTTP has it, or the sender went away within it.
     Broken,
 }
@@ -30,6 +42,7 @@ impl Fault {
         match self {
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Slow => StatusCode::REQUEST_TIMEOUT,
+            Self::Crowded => StatusCode::SERVICE_UNAVAILABLE,
             Self::Broken => StatusCode::BAD_REQUEST,
         }
     }
@@ -40,6 +53,7 @@ impl fmt::Display for Fault {
         match self {
             Self::TooLarge { limit } => write!(f, "the request body is longer than {limit} bytes"),
             Self::Slow => f.write_str("the request body came too slowly"),
+            Self::Crowded => f.write_str("too many large requests come at once; try again in a moment"),
             Self::Broken => f.write_str("the request body is broken or ended early"),
         }
     }
@@ -94,15 +108,36 @@ impl Body {
             return Err(large);
         }
         // Memory follows what came, not what was announced.
-        let mut whole = Vec::new();
+        let (mut whole, mut share) = (Vec::new(), Share { of: &TOGETHER, bytes: 0 });
         while let Some(piece) = self.chunk().await {
             let piece = piece?;
             if piece.len() > limit - whole.len() {
                 return Err(large);
             }
+            share.grow(piece.len(), TOGETHER_MAX)?;
             whole.extend_from_slice(&piece);
         }
         Ok(whole)
+    }
+}
+
+/// A part of what all may hold together; given back when it is dropped.
+struct Share<'a> {
+    of: &'a AtomicUsize,
+    bytes: usize,
+}
+
+impl Share<'_> {
+    fn grow(&mut self, bytes: usize, max: usize) -> Result<(), Fault> {
+        self.bytes += bytes;
+        let before = self.of.fetch_add(bytes, Ordering::Relaxed);
+        if before + bytes > max { Err(Fault::Crowded) } else { Ok(()) }
+    }
+}
+
+impl Drop for Share<'_> {
+    fn drop(&mut self) {
+        self.of.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
@@ -135,6 +170,20 @@ mod tests {
             assert_eq!(unknown(2).whole_within(4).await, Ok(b"abab".to_vec()));
             assert_eq!(unknown(usize::MAX).whole_within(4).await, Err(Fault::TooLarge { limit: 4 }));
         });
+    }
+
+    #[test]
+    fn all_bodies_together_have_a_limit_and_give_back_what_they_held() {
+        let together = AtomicUsize::new(0);
+        let mut first = Share { of: &together, bytes: 0 };
+        assert_eq!(first.grow(6, 10), Ok(()));
+        let mut second = Share { of: &together, bytes: 0 };
+        assert_eq!(second.grow(4, 10), Ok(()));
+        assert_eq!(second.grow(1, 10), Err(Fault::Crowded));
+        drop(first);
+        assert_eq!(second.grow(1, 10), Ok(()));
+        drop(second);
+        assert_eq!(together.into_inner(), 0);
     }
 
     #[test]
