@@ -15,6 +15,7 @@ mod key;
 pub mod modelfile;
 mod models;
 mod perplexity;
+mod ps;
 mod run;
 mod serve;
 mod show;
