@@ -82,6 +82,9 @@ impl<P: FnMut(usize, usize, &[f32; ROWS])> Multiply<'_, P> {
         let sums = match (layout.bits, layout.minimum, layout.table) {
             (4, true, _) => kernel::<L, T, 4, 4, 1, true>(l, layout, lines, scales, x),
             (4, false, None) => kernel::<L, T, 4, 4, 1, false>(l, layout, lines, scales, x),
+            (4, false, Some(table)) if table.iter().all(|entry| *entry < 32) => {
+                kernel::<L, T, SMALL_TABLE, 4, 1, false>(l, layout, lines, scales, x)
+            }
             (4, false, Some(_)) => kernel::<L, T, TABLE, 4, 1, false>(l, layout, lines, scales, x),
             (5, true, _) => kernel::<L, T, 5, 5, 1, true>(l, layout, lines, scales, x),
             (5, false, _) => kernel::<L, T, 5, 5, 1, false>(l, layout, lines, scales, x),
@@ -174,7 +177,20 @@ const AHEAD: usize = 6144;
 /// The form of four bits that stand for entries of a table.
 const TABLE: usize = 9;
 
-/// `FORM` is the number of bits or [`TABLE`], `LINES` of a block hold them; `GROUPS` of a block have a scale of their own.
+/// The same, where no entry is above 31.
+const SMALL_TABLE: usize = 10;
+
+/// The bits of what a form is unpacked to.
+const fn bits(form: usize) -> u32 {
+    match form {
+        TABLE => 8,
+        SMALL_TABLE => 5,
+        bits => bits as u32,
+    }
+}
+
+/// `FORM` is the number of bits or one of the tables, `LINES` of a block hold them; `GROUPS` of a block have a scale of
+/// their own.
 ///
 /// With quanta `q`, activations `a * x`, scale `d` and zero `z` (or minimum `m`), a group gives
 /// `d * a * sum(q * x) + m * sum(a * x)`, where `m = -z * d` if there are no minima. The loops over tokens are
@@ -188,7 +204,10 @@ fn kernel<L: Lanes, const T: usize, const FORM: usize, const LINES: usize, const
     x: &[Bytes<T>],
 ) -> [L::F; T] {
     let per_block = if MINIMUM { 2 * GROUPS } else { GROUPS };
-    let table = layout.table.unwrap_or([0; 16]);
+    // The zero of eight bits is the sign of the same bits turned over.
+    let signed = L::SIGNED && bits(FORM) == 8;
+    let turn = if signed { 0x80 } else { 0 };
+    let table = layout.table.unwrap_or([0; 16]).map(|entry| entry ^ turn);
     let zero = l.splat(-(layout.zero as f32));
     let mut sums = [l.splat(0.0); T];
     for ((lines, scales), x) in lines.as_chunks::<LINES>().0.iter().zip(scales.chunks_exact(per_block)).zip(x) {
@@ -198,27 +217,34 @@ fn kernel<L: Lanes, const T: usize, const FORM: usize, const LINES: usize, const
             }
             l.prefetch(scales.as_ptr().cast::<u8>().wrapping_add(AHEAD / 8));
         }
-        let w = unpack::<L, FORM>(l, lines, &table);
+        // Where there are few registers, the second half is unpacked only when it is needed.
+        let early = (L::TILE >= 8).then(|| unpack_all::<L, FORM>(l, lines, &table));
         let mut part = [l.splat(0.0); T];
         for half in 0..2 {
-            let mut dots = [l.whole(0); T];
-            for step in 4 * half..4 * half + 4 {
-                for t in 0..T {
-                    dots[t] = l.dot(dots[t], w[step], x.quanta[step][t]);
-                }
-            }
-            for t in 0..T {
-                part[t] = l.fma(l.float(dots[t]), l.splat(x.scales[half][t]), part[t]);
-            }
+            let w = match &early {
+                Some(w) => w[half],
+                None => unpack::<L, FORM>(l, lines, half, &table),
+            };
+            let steps = x.quanta[4 * half..].first_chunk().expect("eight steps are two halves");
+            part = match bits(FORM) {
+                ..=4 => l.dots::<4, T>(part, w, steps, &x.scales[half]),
+                5 => l.dots::<5, T>(part, w, steps, &x.scales[half]),
+                6 => l.dots::<6, T>(part, w, steps, &x.scales[half]),
+                _ => l.dots::<8, T>(part, w, steps, &x.scales[half]),
+            };
             // A group ends here: at the half, or at the whole.
             if GROUPS == 2 || half == 1 {
                 let (group, sum) = if GROUPS == 2 { (half, half) } else { (0, 2) };
                 let d = l.halves(&scales[group]);
-                let m = if MINIMUM { l.halves(&scales[GROUPS + group]) } else { l.mul(d, zero) };
                 for t in 0..T {
                     sums[t] = l.fma(d, part[t], sums[t]);
-                    sums[t] = l.fma(m, l.splat(x.sums[sum][t]), sums[t]);
                     part[t] = l.splat(0.0);
+                }
+                if !signed {
+                    let m = if MINIMUM { l.halves(&scales[GROUPS + group]) } else { l.mul(d, zero) };
+                    for t in 0..T {
+                        sums[t] = l.fma(m, l.splat(x.sums[sum][t]), sums[t]);
+                    }
                 }
             }
         }
@@ -226,74 +252,55 @@ fn kernel<L: Lanes, const T: usize, const FORM: usize, const LINES: usize, const
     sums
 }
 
-/// The eight steps of a block, one byte an element.
+#[inline(always)]
+fn unpack_all<L: Lanes, const FORM: usize>(l: L, lines: &[Line], table: &[u8; 16]) -> [[L::I; 4]; 2] {
+    [unpack::<L, FORM>(l, lines, 0, table), unpack::<L, FORM>(l, lines, 1, table)]
+}
+
+/// The four steps of one half of a block, one byte an element.
 ///
 /// Written without closures: the compiler does not always inline those, and an intrinsic that is not inlined
 /// costs a call.
 #[inline(always)]
-fn unpack<L: Lanes, const FORM: usize>(l: L, lines: &[Line], table: &[u8; 16]) -> [L::I; 8] {
+fn unpack<L: Lanes, const FORM: usize>(l: L, lines: &[Line], half: usize, table: &[u8; 16]) -> [L::I; 4] {
     match FORM {
-        8 => [
-            line(l, lines, 0),
-            line(l, lines, 1),
-            line(l, lines, 2),
-            line(l, lines, 3),
-            line(l, lines, 4),
-            line(l, lines, 5),
-            line(l, lines, 6),
-            line(l, lines, 7),
-        ],
-        4 => nibbles(l, lines),
-        9 => {
-            let mut w = nibbles(l, lines);
+        8 => {
+            let at = 4 * half;
+            let w = [line(l, lines, at), line(l, lines, at + 1), line(l, lines, at + 2), line(l, lines, at + 3)];
+            if L::SIGNED { turned(l, w) } else { w }
+        }
+        4 => nibbles(l, lines, half),
+        TABLE | SMALL_TABLE => {
+            let mut w = nibbles(l, lines, half);
             for w in &mut w {
                 *w = l.lookup(table, *w);
             }
             w
         }
         5 => {
-            let (h, bit) = (line(l, lines, 4), l.bytes(16));
-            let high = [
-                l.left::<4>(h),
-                l.left::<3>(h),
-                l.left::<2>(h),
-                l.left::<1>(h),
-                h,
-                l.right::<1>(h),
-                l.right::<2>(h),
-                l.right::<3>(h),
-            ];
-            join(l, nibbles(l, lines), high, bit)
+            let h = line(l, lines, 4);
+            let high = if half == 0 {
+                [l.left::<4>(h), l.left::<3>(h), l.left::<2>(h), l.left::<1>(h)]
+            } else {
+                [h, l.right::<1>(h), l.right::<2>(h), l.right::<3>(h)]
+            };
+            join(l, nibbles(l, lines, half), high, l.bytes(16))
         }
         6 => {
-            let (a, b) = (line(l, lines, 4), line(l, lines, 5));
-            let high = [
-                l.left::<4>(a),
-                l.left::<2>(a),
-                a,
-                l.right::<2>(a),
-                l.left::<4>(b),
-                l.left::<2>(b),
-                b,
-                l.right::<2>(b),
-            ];
-            join(l, nibbles(l, lines), high, l.bytes(48))
+            let h = line(l, lines, 4 + half);
+            let high = [l.left::<4>(h), l.left::<2>(h), h, l.right::<2>(h)];
+            join(l, nibbles(l, lines, half), high, l.bytes(48))
         }
         3 => {
             let h = line(l, lines, 2);
-            let high = [
-                l.left::<2>(h),
-                l.left::<1>(h),
-                h,
-                l.right::<1>(h),
-                l.right::<2>(h),
-                l.right::<3>(h),
-                l.right::<4>(h),
-                l.right::<5>(h),
-            ];
-            join(l, pairs(l, lines), high, l.bytes(4))
+            let high = if half == 0 {
+                [l.left::<2>(h), l.left::<1>(h), h, l.right::<1>(h)]
+            } else {
+                [l.right::<2>(h), l.right::<3>(h), l.right::<4>(h), l.right::<5>(h)]
+            };
+            join(l, pairs(l, lines, half), high, l.bytes(4))
         }
-        _ => pairs(l, lines),
+        _ => pairs(l, lines, half),
     }
 }
 
@@ -302,41 +309,43 @@ fn line<L: Lanes>(l: L, lines: &[Line], i: usize) -> L::I {
     l.load(&lines[i].0)
 }
 
+/// The sign bit of every byte turned over.
 #[inline(always)]
-fn nibbles<L: Lanes>(l: L, lines: &[Line]) -> [L::I; 8] {
-    let low = l.bytes(15);
-    let (a, b, c, d) = (line(l, lines, 0), line(l, lines, 1), line(l, lines, 2), line(l, lines, 3));
-    [
-        l.and(a, low),
-        l.and(b, low),
-        l.and(c, low),
-        l.and(d, low),
-        l.and(l.right::<4>(a), low),
-        l.and(l.right::<4>(b), low),
-        l.and(l.right::<4>(c), low),
-        l.and(l.right::<4>(d), low),
-    ]
+fn turned<L: Lanes>(l: L, w: [L::I; 4]) -> [L::I; 4] {
+    let sign = l.bytes(0x80);
+    [l.xor(w[0], sign), l.xor(w[1], sign), l.xor(w[2], sign), l.xor(w[3], sign)]
 }
 
 #[inline(always)]
-fn pairs<L: Lanes>(l: L, lines: &[Line]) -> [L::I; 8] {
-    let two = l.bytes(3);
-    let (a, b) = (line(l, lines, 0), line(l, lines, 1));
+fn nibbles<L: Lanes>(l: L, lines: &[Line], half: usize) -> [L::I; 4] {
+    let low = l.bytes(15);
+    let w = [line(l, lines, 0), line(l, lines, 1), line(l, lines, 2), line(l, lines, 3)];
+    if half == 0 {
+        [l.and(w[0], low), l.and(w[1], low), l.and(w[2], low), l.and(w[3], low)]
+    } else {
+        [
+            l.and(l.right::<4>(w[0]), low),
+            l.and(l.right::<4>(w[1]), low),
+            l.and(l.right::<4>(w[2]), low),
+            l.and(l.right::<4>(w[3]), low),
+        ]
+    }
+}
+
+#[inline(always)]
+fn pairs<L: Lanes>(l: L, lines: &[Line], half: usize) -> [L::I; 4] {
+    let (two, a) = (l.bytes(3), line(l, lines, half));
     [
         l.and(a, two),
         l.and(l.right::<2>(a), two),
         l.and(l.right::<4>(a), two),
         l.and(l.right::<6>(a), two),
-        l.and(b, two),
-        l.and(l.right::<2>(b), two),
-        l.and(l.right::<4>(b), two),
-        l.and(l.right::<6>(b), two),
     ]
 }
 
 /// Low bits, and those of the high ones that the mask names.
 #[inline(always)]
-fn join<L: Lanes>(l: L, mut low: [L::I; 8], high: [L::I; 8], mask: L::I) -> [L::I; 8] {
+fn join<L: Lanes>(l: L, mut low: [L::I; 4], high: [L::I; 4], mask: L::I) -> [L::I; 4] {
     for (low, high) in low.iter_mut().zip(high) {
         *low = l.or(*low, l.and(high, mask));
     }

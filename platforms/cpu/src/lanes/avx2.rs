@@ -50,8 +50,41 @@ macro_rules! both {
     };
 }
 
+/// Four signed bytes, eight times.
+#[inline(always)]
+fn eight_times(x: [i8; 4]) -> __m256i {
+    // SAFETY: the processor has AVX2 (see the types of this file).
+    unsafe { _mm256_set1_epi32(i32::from_le_bytes(x.map(|b| b as u8))) }
+}
+
+/// Four steps of eight rows: the products of weights below `2^BITS` without a sign, or of eight bits with one, and
+/// `x`, which holds no -128.
+///
+/// `maddubs` adds pairs of products in 16 bits. There is room in them for four steps of weights of five bits
+/// (31 * 127 * 2 * 4 = 31,496), for two of six (63 * 127 * 2 * 2 = 32,004), for one of eight: 128 * 127 * 2 = 32,512.
+#[inline(always)]
+fn four_steps<const BITS: u32>(w: [__m256i; 4], x: [__m256i; 4]) -> __m256i {
+    // SAFETY: the processor has AVX2 (see the types of this file).
+    unsafe {
+        let ones = _mm256_set1_epi16(1);
+        if BITS <= 6 {
+            let first = _mm256_add_epi16(_mm256_maddubs_epi16(w[0], x[0]), _mm256_maddubs_epi16(w[1], x[1]));
+            let last = _mm256_add_epi16(_mm256_maddubs_epi16(w[2], x[2]), _mm256_maddubs_epi16(w[3], x[3]));
+            if BITS <= 5 {
+                _mm256_madd_epi16(_mm256_add_epi16(first, last), ones)
+            } else {
+                _mm256_add_epi32(_mm256_madd_epi16(first, ones), _mm256_madd_epi16(last, ones))
+            }
+        } else {
+            let one = |w, x| _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w)), ones);
+            let first = _mm256_add_epi32(one(w[0], x[0]), one(w[1], x[1]));
+            _mm256_add_epi32(first, _mm256_add_epi32(one(w[2], x[2]), one(w[3], x[3])))
+        }
+    }
+}
+
 macro_rules! lanes_256 {
-    ($name:ident, $features:literal, $dot:item, $dot2:item) => {
+    ($name:ident, $features:literal, $($own:item),+) => {
 impl Lanes for $name {
     type I = I2;
     type F = F2;
@@ -87,6 +120,10 @@ impl Lanes for $name {
         both!(_mm256_or_si256, a, b)
     }
     #[inline(always)]
+    fn xor(self, a: I2, b: I2) -> I2 {
+        both!(_mm256_xor_si256, a, b)
+    }
+    #[inline(always)]
     fn right<const N: u32>(self, a: I2) -> I2 {
         // SAFETY: the processor has AVX2 (see the type).
         let count = unsafe { _mm_cvtsi32_si128(N as i32) };
@@ -114,9 +151,7 @@ impl Lanes for $name {
         // SAFETY: the processor has AVX2 (see the type).
         unsafe { [_mm256_set1_epi32(number); 2] }
     }
-    $dot
-
-            $dot2
+    $($own)+
 
     #[inline(always)]
     fn float(self, a: I2) -> F2 {
@@ -268,6 +303,24 @@ lanes_256!(
             let one = |sum, w| _mm256_add_epi32(sum, _mm256_madd_epi16(w, x));
             [one(sum[0], w[0]), one(sum[1], w[1])]
         }
+    },
+    const SIGNED: bool = true;,
+    #[inline(always)]
+    fn dots<const BITS: u32, const T: usize>(
+        self,
+        mut part: [F2; T],
+        w: [I2; 4],
+        x: &[[[i8; 4]; T]; 4],
+        scales: &[f32; T],
+    ) -> [F2; T] {
+        // Weights stay in registers, and each token is done with at once.
+        for t in 0..T {
+            let x = [eight_times(x[0][t]), eight_times(x[1][t]), eight_times(x[2][t]), eight_times(x[3][t])];
+            let low = four_steps::<BITS>([w[0][0], w[1][0], w[2][0], w[3][0]], x);
+            let high = four_steps::<BITS>([w[0][1], w[1][1], w[2][1], w[3][1]], x);
+            part[t] = self.fma(self.float([low, high]), self.splat(scales[t]), part[t]);
+        }
+        part
     }
 );
 

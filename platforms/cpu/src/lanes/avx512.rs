@@ -43,8 +43,15 @@ fn pair([a, b]: [i16; 2]) -> i32 {
     i32::from(a as u16) | i32::from(b) << 16
 }
 
+/// Four signed bytes, sixteen times.
+#[inline(always)]
+fn four(x: [i8; 4]) -> __m512i {
+    // SAFETY: the processor has AVX-512 (see the types of this file).
+    unsafe { _mm512_set1_epi32(i32::from_le_bytes(x.map(|b| b as u8))) }
+}
+
 macro_rules! lanes_512 {
-    ($name:ident, $features:literal, $dot:item, $dot2:item) => {
+    ($name:ident, $features:literal, $($own:item),+) => {
         impl Lanes for $name {
             type I = __m512i;
             type F = __m512;
@@ -60,9 +67,7 @@ macro_rules! lanes_512 {
                 unsafe { inner(self, task) }
             }
 
-            $dot
-
-            $dot2
+            $($own)+
 
             #[inline(always)]
     fn prefetch(self, at: *const u8) {
@@ -83,6 +88,11 @@ macro_rules! lanes_512 {
             fn or(self, a: __m512i, b: __m512i) -> __m512i {
                 // SAFETY: the processor has AVX-512 (see the type).
                 unsafe { _mm512_or_si512(a, b) }
+            }
+            #[inline(always)]
+            fn xor(self, a: __m512i, b: __m512i) -> __m512i {
+                // SAFETY: the processor has AVX-512 (see the type).
+                unsafe { _mm512_xor_si512(a, b) }
             }
             #[inline(always)]
             fn right<const N: u32>(self, a: __m512i) -> __m512i {
@@ -254,5 +264,40 @@ lanes_512!(
         let x = self.whole(pair(x));
         // SAFETY: the processor has AVX-512 BW (see the type).
         unsafe { _mm512_add_epi32(sum, _mm512_madd_epi16(w, x)) }
+    },
+    #[inline(always)]
+    fn dots<const BITS: u32, const T: usize>(
+        self,
+        mut part: [__m512; T],
+        w: [__m512i; 4],
+        x: &[[[i8; 4]; T]; 4],
+        scales: &[f32; T],
+    ) -> [__m512; T] {
+        for t in 0..T {
+            let dots = if BITS <= 6 {
+                let x = [four(x[0][t]), four(x[1][t]), four(x[2][t]), four(x[3][t])];
+                // `maddubs` adds pairs of products in 16 bits, with room for four steps of five bits
+                // (31 * 127 * 2 * 4 = 31,496) and for two of six (63 * 127 * 2 * 2 = 32,004).
+                // SAFETY: the processor has AVX-512 BW (see the type).
+                unsafe {
+                    let ones = _mm512_set1_epi16(1);
+                    let first = _mm512_add_epi16(_mm512_maddubs_epi16(w[0], x[0]), _mm512_maddubs_epi16(w[1], x[1]));
+                    let last = _mm512_add_epi16(_mm512_maddubs_epi16(w[2], x[2]), _mm512_maddubs_epi16(w[3], x[3]));
+                    if BITS <= 5 {
+                        _mm512_madd_epi16(_mm512_add_epi16(first, last), ones)
+                    } else {
+                        _mm512_add_epi32(_mm512_madd_epi16(first, ones), _mm512_madd_epi16(last, ones))
+                    }
+                }
+            } else {
+                let mut sum = self.whole(0);
+                for step in 0..4 {
+                    sum = self.dot(sum, w[step], x[step][t]);
+                }
+                sum
+            };
+            part[t] = self.fma(self.float(dots), self.splat(scales[t]), part[t]);
+        }
+        part
     }
 );

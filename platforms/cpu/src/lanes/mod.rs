@@ -39,6 +39,8 @@ pub trait Lanes: Copy + Send + Sync + 'static {
     type F: Copy;
     /// Tokens that a matrix kernel computes side by side: as many as the registers hold.
     const TILE: usize;
+    /// Whether [`Lanes::dots`] takes weights of eight bits with a sign.
+    const SIGNED: bool = false;
 
     /// Runs a task in a function that may use these instructions.
     fn run<T: Task>(self, task: T) -> T::Out;
@@ -53,6 +55,8 @@ pub trait Lanes: Copy + Send + Sync + 'static {
     fn and(self, a: Self::I, b: Self::I) -> Self::I;
     /// One or the other.
     fn or(self, a: Self::I, b: Self::I) -> Self::I;
+    /// One or the other, not both.
+    fn xor(self, a: Self::I, b: Self::I) -> Self::I;
     /// Every 16-bit lane moved right by N bits; bits cross from the high byte to the low one.
     fn right<const N: u32>(self, a: Self::I) -> Self::I;
     /// Every 16-bit lane moved left by N bits; bits cross from the low byte to the high one.
@@ -66,6 +70,28 @@ pub trait Lanes: Copy + Send + Sync + 'static {
     /// For every lane: `sum` + the products of its four unsigned bytes in `w` with the four signed bytes of `x`.
     /// Exact for all values.
     fn dot(self, sum: Self::I, w: Self::I, x: [i8; 4]) -> Self::I;
+    /// For every token: `part` + its scale times the products of four steps of weights with its own, added first as
+    /// whole numbers, exactly. Weights are below `2^BITS`; of eight bits they have a sign if [`Lanes::SIGNED`]. No number
+    /// of `x` is -128.
+    #[inline(always)]
+    fn dots<const BITS: u32, const T: usize>(
+        self,
+        mut part: [Self::F; T],
+        w: [Self::I; 4],
+        x: &[[[i8; 4]; T]; 4],
+        scales: &[f32; T],
+    ) -> [Self::F; T] {
+        let mut dots = [self.whole(0); T];
+        for step in 0..4 {
+            for t in 0..T {
+                dots[t] = self.dot(dots[t], w[step], x[step][t]);
+            }
+        }
+        for t in 0..T {
+            part[t] = self.fma(self.float(dots[t]), self.splat(scales[t]), part[t]);
+        }
+        part
+    }
     /// For every lane: `sum` + the products of its two 16-bit numbers in `w` with those of `x`. Exact while no
     /// sum leaves 32 bits, and not both sides hold -32768.
     fn dot2(self, sum: Self::I, w: Self::I, x: [i16; 2]) -> Self::I;

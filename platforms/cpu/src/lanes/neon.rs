@@ -77,7 +77,7 @@ fn four_times(x: [i8; 4]) -> int8x16_t {
 }
 
 macro_rules! lanes_neon {
-    ($name:ident, $features:literal, $dot:item) => {
+    ($name:ident, $features:literal, $($own:item),+) => {
         impl Lanes for $name {
             type I = I4;
             type F = F4;
@@ -93,7 +93,7 @@ macro_rules! lanes_neon {
                 unsafe { inner(self, task) }
             }
 
-            $dot
+            $($own)+
 
             #[inline(always)]
             fn load(self, bytes: &[u8; 64]) -> I4 {
@@ -108,6 +108,10 @@ macro_rules! lanes_neon {
             #[inline(always)]
             fn or(self, a: I4, b: I4) -> I4 {
                 all!(vorrq_u8, a, b)
+            }
+            #[inline(always)]
+            fn xor(self, a: I4, b: I4) -> I4 {
+                all!(veorq_u8, a, b)
             }
             #[inline(always)]
             fn right<const N: u32>(self, a: I4) -> I4 {
@@ -286,8 +290,53 @@ lanes_neon!(
             let four = vpaddq_s32(pair(low), pair(high));
             vreinterpretq_u8_s32(vaddq_s32(vreinterpretq_s32_u8(sum[i]), four))
         })
+    },
+    const SIGNED: bool = true;,
+    #[inline(always)]
+    fn dots<const BITS: u32, const T: usize>(
+        self,
+        mut part: [F4; T],
+        w: [I4; 4],
+        x: &[[[i8; 4]; T]; 4],
+        scales: &[f32; T],
+    ) -> [F4; T] {
+        for t in 0..T {
+            let x = [four_times(x[0][t]), four_times(x[1][t]), four_times(x[2][t]), four_times(x[3][t])];
+            for i in 0..4 {
+                // Two products fit into 16 bits: 128 * 127 * 2 = 32,512.
+                // SAFETY: the processor has NEON (see the type).
+                unsafe {
+                    let mut sum = vdupq_n_s32(0);
+                    for step in 0..4 {
+                        let w = vreinterpretq_s8_u8(w[step][i]);
+                        let low = vmull_s8(vget_low_s8(w), vget_low_s8(x[step]));
+                        sum = vpadalq_s16(sum, vpaddq_s16(low, vmull_high_s8(w, x[step])));
+                    }
+                    part[t][i] = vfmaq_n_f32(part[t][i], vcvtq_f32_s32(sum), scales[t]);
+                }
+            }
+        }
+        part
     }
 );
+
+/// `sum` + the products of sixteen signed bytes, four to a lane.
+///
+/// # Safety
+/// The processor must have `dotprod`.
+#[inline(always)]
+unsafe fn sdot(mut sum: int32x4_t, w: uint8x16_t, x: int8x16_t) -> int32x4_t {
+    // SAFETY: the processor has `dotprod` (the caller's promise); only the named register changes.
+    unsafe {
+        asm!(
+            ".arch_extension dotprod",
+            "sdot {sum:v}.4s, {w:v}.16b, {x:v}.16b",
+            sum = inout(vreg) sum, w = in(vreg) w, x = in(vreg) x,
+            options(pure, nomem, nostack, preserves_flags)
+        );
+    }
+    sum
+}
 
 lanes_neon!(
     NeonDot,
@@ -295,27 +344,38 @@ lanes_neon!(
     #[inline(always)]
     fn dot(self, sum: I4, w: I4, x: [i8; 4]) -> I4 {
         let x = four_times(x);
-        core::array::from_fn(|i| {
-            let mut sum = sum[i];
-            // SAFETY: the processor has NEON (see the type).
-            let (low, top) = unsafe { (vandq_u8(w[i], vdupq_n_u8(127)), vandq_u8(w[i], vdupq_n_u8(128))) };
-            // SAFETY: as above.
-            let mut less = unsafe { vdupq_n_u8(0) };
-            // The instruction takes signed bytes: the top bit of an unsigned one counts as -128 there, so its
-            // part is taken away and not added.
-            // SAFETY: the processor has `dotprod` (see the type); only the named registers change.
-            unsafe {
-                asm!(
-                    ".arch_extension dotprod",
-                    "sdot {sum:v}.4s, {low:v}.16b, {x:v}.16b",
-                    "sdot {less:v}.4s, {top:v}.16b, {x:v}.16b",
-                    sum = inout(vreg) sum, less = inout(vreg) less, low = in(vreg) low, top = in(vreg) top,
-                    x = in(vreg) x, options(pure, nomem, nostack, preserves_flags)
-                );
-            }
-            // SAFETY: the processor has NEON (see the type).
-            unsafe { vreinterpretq_u8_s32(vsubq_s32(vreinterpretq_s32_u8(sum), vreinterpretq_s32_u8(less))) }
+        // The instruction takes signed bytes: the top bit of an unsigned one counts as -128 there, so its
+        // part is taken away and not added.
+        // SAFETY: the processor has `dotprod` (see the type).
+        core::array::from_fn(|i| unsafe {
+            let (low, top) = (vandq_u8(w[i], vdupq_n_u8(127)), vandq_u8(w[i], vdupq_n_u8(128)));
+            let sum = sdot(vreinterpretq_s32_u8(sum[i]), low, x);
+            vreinterpretq_u8_s32(vsubq_s32(sum, sdot(vdupq_n_s32(0), top, x)))
         })
+    },
+    const SIGNED: bool = true;,
+    #[inline(always)]
+    fn dots<const BITS: u32, const T: usize>(
+        self,
+        mut part: [F4; T],
+        w: [I4; 4],
+        x: &[[[i8; 4]; T]; 4],
+        scales: &[f32; T],
+    ) -> [F4; T] {
+        for t in 0..T {
+            let x = [four_times(x[0][t]), four_times(x[1][t]), four_times(x[2][t]), four_times(x[3][t])];
+            for i in 0..4 {
+                // SAFETY: the processor has NEON and `dotprod` (see the type).
+                unsafe {
+                    let mut sum = vdupq_n_s32(0);
+                    for step in 0..4 {
+                        sum = sdot(sum, w[step][i], x[step]);
+                    }
+                    part[t][i] = vfmaq_n_f32(part[t][i], vcvtq_f32_s32(sum), scales[t]);
+                }
+            }
+        }
+        part
     }
 );
 

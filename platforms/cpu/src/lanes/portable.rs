@@ -49,6 +49,10 @@ impl Lanes for Portable {
         core::array::from_fn(|i| a[i] | b[i])
     }
     #[inline(always)]
+    fn xor(self, a: [u8; 64], b: [u8; 64]) -> [u8; 64] {
+        core::array::from_fn(|i| a[i] ^ b[i])
+    }
+    #[inline(always)]
     fn right<const N: u32>(self, a: [u8; 64]) -> [u8; 64] {
         words(a, |w| w >> N)
     }
