@@ -5,6 +5,7 @@ use core::fmt;
 
 use crate::{
     plan::{Op, Plan, Row},
+    sample::{self, Candidate},
     weights::Weights,
 };
 
@@ -51,6 +52,23 @@ pub trait Backend {
     /// # Errors
     /// [`Fault`]; what the step wrote to the cache is then undefined, everything older is as it was.
     fn step(&mut self, batch: &Batch<'_>, out: &mut Vec<f32>) -> Result<(), Fault>;
+
+    /// As [`Self::step`], for whoever needs only the best tokens: `out` gets, for each token whose output was asked for,
+    /// the best `most` of its row (fewer where the row is shorter), best first ([`sample::order`]).
+    ///
+    /// # Errors
+    /// As [`Self::step`].
+    fn step_best(&mut self, batch: &Batch<'_>, most: usize, out: &mut Vec<Vec<Candidate>>) -> Result<(), Fault> {
+        let rows = batch.tokens.iter().filter(|token| token.output).count();
+        let mut logits = Vec::new();
+        self.step(batch, &mut logits)?;
+        out.resize_with(rows, Vec::new);
+        let width = logits.len() / rows.max(1);
+        for (row, out) in logits.chunks_exact(width.max(1)).zip(out) {
+            sample::take(row, most, out);
+        }
+        Ok(())
+    }
 }
 
 /// Why a step gave nothing.

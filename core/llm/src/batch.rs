@@ -8,12 +8,14 @@
 //! This is a structure: whoever owns it calls [`Batcher::step`] while there is work.
 
 use alloc::{collections::BTreeMap, vec::Vec};
+use core::slice::{self, ChunksExactMut};
 
 use crate::{
     backend::{Backend, Batch, Fault, PAGE, Token},
     guess::Lookup,
     kv::Pages,
     prefix::{Place, Prefixes},
+    sample::Candidate,
 };
 
 /// Names a text.
@@ -31,10 +33,25 @@ pub enum Choice {
     Replace(Vec<u32>),
 }
 
-/// Chooses what follows. Called once for each token of an answer, in order, with logits that it may change.
+/// What a choice is made from.
+#[derive(Debug)]
+pub enum Scores<'l> {
+    /// The logits of all tokens, which may be changed.
+    All(&'l mut [f32]),
+    /// The best tokens, best first: at least as many as were needed.
+    Best(&'l [Candidate]),
+}
+
+/// Chooses what follows. Called once for each token of an answer, in order.
 pub trait Choose {
     /// What follows the text `id`, whose tokens so far are `tokens`.
-    fn choose(&mut self, id: Id, tokens: &[u32], logits: &mut [f32]) -> Choice;
+    fn choose(&mut self, id: Id, tokens: &[u32], scores: Scores<'_>) -> Choice;
+
+    /// How many of the best tokens are enough to choose what follows the text `id`; `None` for all, unless overridden.
+    /// Where all texts of a step need only some, logits of the whole vocabulary are not even written.
+    fn needs(&self, _id: Id) -> Option<usize> {
+        None
+    }
 
     /// Tokens that may follow `tokens`, at most `most`, as a small model would guess them; none unless overridden.
     fn guess(&mut self, _id: Id, _tokens: &[u32], _most: usize) -> Vec<u32> {
@@ -87,6 +104,7 @@ pub struct Batcher {
     /// Logits of one token.
     width: usize,
     logits: Vec<f32>,
+    best: Vec<Vec<Candidate>>,
     tokens: Vec<Token>,
 }
 
@@ -127,6 +145,7 @@ impl Batcher {
             next: 0,
             width: vocabulary,
             logits: Vec::new(),
+            best: Vec::new(),
             tokens: Vec::new(),
         }
     }
@@ -220,19 +239,35 @@ impl Batcher {
             }));
         }
         let tables: Vec<&[u32]> = parts.iter().map(|part| self.texts[&part.id].pages.as_slice()).collect();
-        let mut logits = core::mem::take(&mut self.logits);
-        let result = backend.step(&Batch { tokens: &self.tokens, tables: &tables }, &mut logits);
-        if let Err(fault) = result {
-            self.logits = logits;
+        let needs = self.needs(&parts, choose);
+        let batch = Batch { tokens: &self.tokens, tables: &tables };
+        let (mut logits, mut best) = (core::mem::take(&mut self.logits), core::mem::take(&mut self.best));
+        let result = match needs {
+            Some(most) => backend.step_best(&batch, most, &mut best),
+            None => backend.step(&batch, &mut logits),
+        };
+        if result.is_ok() {
+            let mut rows = match needs {
+                Some(_) => Rows::Best(best.iter()),
+                None => Rows::All(logits.chunks_exact_mut(self.width.max(1))),
+            };
+            for part in parts {
+                self.settle(part, &mut rows, choose, &mut stepped);
+            }
+        } else {
             self.forget();
-            return Err(fault);
         }
-        let mut rows = logits.chunks_exact_mut(self.width.max(1));
-        for part in parts {
-            self.settle(part, &mut rows, choose, &mut stepped);
-        }
-        self.logits = logits;
-        Ok(stepped)
+        (self.logits, self.best) = (logits, best);
+        result.map(|()| stepped)
+    }
+
+    /// How many of the best tokens are enough for every text whose logits this step computes.
+    fn needs(&self, parts: &[Part], choose: &dyn Choose) -> Option<usize> {
+        let asked = |part: &&Part| {
+            let text = &self.texts[&part.id];
+            text.computed + part.own == text.tokens.len()
+        };
+        parts.iter().filter(asked).try_fold(1, |most, part| Some(choose.needs(part.id)?.max(most)))
     }
 
     /// What each text brings: all that are being written first, then prompts in the order in which they joined.
@@ -345,13 +380,7 @@ impl Batcher {
     }
 
     /// Takes in what the step computed of one text.
-    fn settle<'l>(
-        &mut self,
-        part: Part,
-        rows: &mut impl Iterator<Item = &'l mut [f32]>,
-        choose: &mut dyn Choose,
-        stepped: &mut Stepped,
-    ) {
+    fn settle(&mut self, part: Part, rows: &mut Rows<'_>, choose: &mut dyn Choose, stepped: &mut Stepped) {
         let Part { id, own, guess } = part;
         let Some(text) = self.texts.get_mut(&id) else { return };
         let before = text.computed;
@@ -364,12 +393,12 @@ impl Batcher {
         let mut right = 0;
         let mut end = None;
         for i in 0..=guess.len() {
-            let Some(logits) = rows.next() else { break };
+            let Some(scores) = rows.next() else { break };
             if end.is_some() || right < i {
                 // What was computed of a wrong guess; its row is passed over.
                 continue;
             }
-            match choose.choose(id, &text.tokens, logits) {
+            match choose.choose(id, &text.tokens, scores) {
                 Choice::Next(token) => {
                     stepped.chosen += 1;
                     text.tokens.push(token);
@@ -408,6 +437,23 @@ impl Batcher {
         text.tokens = tokens;
         self.recall(&mut text);
         self.texts.insert(id, text);
+    }
+}
+
+/// What a step computed, row by row.
+enum Rows<'l> {
+    All(ChunksExactMut<'l, f32>),
+    Best(slice::Iter<'l, Vec<Candidate>>),
+}
+
+impl<'l> Iterator for Rows<'l> {
+    type Item = Scores<'l>;
+
+    fn next(&mut self) -> Option<Scores<'l>> {
+        match self {
+            Self::All(rows) => rows.next().map(Scores::All),
+            Self::Best(rows) => rows.next().map(|row| Scores::Best(row)),
+        }
     }
 }
 
@@ -480,10 +526,21 @@ mod tests {
     struct Until(BTreeMap<Id, (usize, Vec<u32>)>);
 
     impl Choose for Until {
-        fn choose(&mut self, id: Id, tokens: &[u32], logits: &mut [f32]) -> Choice {
+        fn needs(&self, id: Id) -> Option<usize> {
+            // Every fourth text wants to see everything.
+            (!id.0.is_multiple_of(4)).then_some(1 + id.0 as usize % 3)
+        }
+
+        fn choose(&mut self, id: Id, tokens: &[u32], scores: Scores<'_>) -> Choice {
+            assert_eq!(self.0[&id].1, tokens);
+            let next = match scores {
+                Scores::All(logits) => logits.iter().position(|x| *x == 1.0).unwrap() as u32,
+                Scores::Best(best) => {
+                    assert!(self.needs(id).is_some_and(|needs| needs <= best.len()));
+                    best[0].id
+                }
+            };
             let (len, text) = self.0.get_mut(&id).unwrap();
-            assert_eq!(*text, tokens);
-            let next = logits.iter().position(|x| *x == 1.0).unwrap() as u32;
             text.push(next);
             if text.len() == *len { Choice::End } else { Choice::Next(next) }
         }

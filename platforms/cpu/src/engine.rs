@@ -6,18 +6,20 @@ use tutu_llm::{
     backend::{Backend, Batch, Fault, PAGE},
     plan::{Attention, Experts, Op, Plan, Row, Slot, Write},
     reference,
+    sample::{self, Candidate},
     weights::{TensorId, Weights},
 };
 
 use crate::{
-    acts::{Acts, ByteBlocks, Family, TileMut, WordBlocks},
+    acts::{Acts, ByteBlocks, Family, TileMut, WordBlocks, tiles},
     attention::{self, Attend, AttendAll, Found, Query},
     cache::Cache,
     lanes::Lanes,
     linear::{Input, Multiply},
     memory::Arena,
     options::{Options, Release},
-    panel::{Packed, ROWS, Takes},
+    panel::{Packed, Takes},
+    place::{Pick, Place, To, put},
     pool::Pool,
     rows::{Angles, Gate, Norm},
     shared::Shared,
@@ -26,6 +28,9 @@ use crate::{
 /// Panels that a thread claims at a time when one token is computed: small enough that nobody waits long for
 /// the last, large enough that claiming is nothing beside it.
 const PANELS_EACH: usize = 4;
+
+/// Positions whose angles have room from the beginning.
+const POSITIONS: usize = 1 << 16;
 
 /// Runs one plan with the instructions of `L`.
 pub(crate) struct Engine<L> {
@@ -45,6 +50,21 @@ pub(crate) struct Engine<L> {
     words: Acts<WordBlocks>,
     tiles: Vec<Tile>,
     found: Vec<f32>,
+    jobs: Vec<Job>,
+    picks: Vec<Pick>,
+    /// One row of a table.
+    values: Vec<f32>,
+}
+
+/// One product of a group that the threads share.
+struct Job {
+    weight: TensorId,
+    bias: Option<TensorId>,
+    /// `None` where only the best are picked.
+    out: Option<Shared>,
+    write: Write,
+    /// Its first chunk.
+    first: usize,
 }
 
 impl<L: Lanes> Engine<L> {
@@ -62,6 +82,9 @@ impl<L: Lanes> Engine<L> {
             words: Acts::default(),
             tiles: Vec::new(),
             found: Vec::new(),
+            jobs: Vec::new(),
+            picks: Vec::new(),
+            values: Vec::new(),
             weights,
             plan,
             options,
@@ -86,7 +109,7 @@ impl<L: Lanes> Engine<L> {
             Op::Attention { attention, .. } => self.list(attention.sinks),
             Op::Rope { rope, .. } if !self.angles.iter().any(|angles| angles.is_of(rope)) => {
                 let factors = rope.factors.map(|id| decode(&self.weights, id));
-                self.angles.push(Angles::new(rope, factors));
+                self.angles.push(Angles::new(rope, factors, (self.options.pages * PAGE).min(POSITIONS)));
             }
             Op::Experts { experts, .. } => {
                 [experts.router, experts.gate, experts.up, experts.down]
@@ -184,7 +207,8 @@ impl<L: Lanes> Engine<L> {
             }
             Op::AddRow { table, row, out } => {
                 let out = self.share(*out, n);
-                let mut values = vec![0.0; out.width()];
+                let mut values = std::mem::take(&mut self.values);
+                values.resize(out.width(), 0.0);
                 for (i, token) in batch.tokens.iter().enumerate() {
                     let number = match row {
                         Row::Position => token.position as usize,
@@ -193,6 +217,7 @@ impl<L: Lanes> Engine<L> {
                     self.embed(*table, number, &mut values);
                     out.row(i).iter_mut().zip(&values).for_each(|(x, v)| *x += v);
                 }
+                self.values = values;
             }
             Op::Norm { kind, group, epsilon, weight, bias, x, out } => {
                 let (x, out) = (self.share(*x, n), self.share(*out, n));
@@ -206,7 +231,7 @@ impl<L: Lanes> Engine<L> {
                     l.run(Norm { kind: *kind, group: *group, epsilon: *epsilon, weight, bias, x: row });
                 });
             }
-            Op::Linear { x, .. } => return self.linears(ops, *x, n),
+            Op::Linear { x, .. } => return self.linears(ops, *x, n, None),
             Op::Rope { rope, x } => {
                 let last = batch.tokens.iter().map(|token| token.position as usize + 1).max().unwrap_or(0);
                 let at = self.angles.iter().position(|angles| angles.is_of(rope)).expect("prepared");
@@ -254,11 +279,10 @@ impl<L: Lanes> Engine<L> {
                 });
             }
             Op::Select { x, out } => {
-                let wanted: Vec<usize> =
-                    batch.tokens.iter().enumerate().filter(|(_, token)| token.output).map(|(i, _)| i).collect();
-                let (x, out) = (self.share(*x, n), self.share(*out, wanted.len()));
-                wanted.iter().enumerate().for_each(|(to, &from)| out.row(to).copy_from_slice(x.row(from)));
-                *rows = wanted.len();
+                *rows = batch.tokens.iter().filter(|token| token.output).count();
+                let (x, out) = (self.share(*x, n), self.share(*out, *rows));
+                let wanted = batch.tokens.iter().enumerate().filter(|(_, token)| token.output);
+                wanted.enumerate().for_each(|(to, (from, _))| out.row(to).copy_from_slice(x.row(from)));
             }
         }
         1
@@ -276,92 +300,68 @@ impl<L: Lanes> Engine<L> {
     }
 
     /// Runs as many products as follow each other and read the same rows; answers how many. Together they are
-    /// one piece of work for the threads.
-    fn linears(&mut self, ops: &[Op], x: Slot, n: usize) -> usize {
-        let same = |op: &&Op| matches!(op, Op::Linear { x: other, .. } if *other == x);
-        let group: Vec<&Op> = ops.iter().take_while(same).collect();
-        let writes_x = |op: &Op| matches!(op, Op::Linear { out, .. } if out.buffer == x.buffer);
-        // An output that is read by the next ends the group.
-        let count = group.iter().position(|op| writes_x(op)).map_or(group.len(), |at| at + 1);
-        struct Job<'j> {
-            packed: &'j Packed,
-            bias: Option<&'j [f32]>,
-            out: Shared,
-            write: Write,
-            first: usize,
-        }
-        let outs: Vec<Shared> = group[..count]
-            .iter()
-            .map(|op| match op {
-                Op::Linear { out, .. } => self.share(*out, n),
-                _ => unreachable!("only products are in the group"),
-            })
-            .collect();
+    /// one piece of work for the threads. Of an output head the best of each row are picked, where that is all
+    /// that is wanted.
+    fn linears(&mut self, ops: &[Op], x: Slot, n: usize, best: Option<usize>) -> usize {
         self.reserve(x, n);
-        let (lanes, stride) = (self.lanes, self.plan.buffers[x.buffer]);
-        let takes = |engine: &Self, what| {
-            let mut weights = group[..count].iter().filter_map(|op| match op {
-                Op::Linear { weight, .. } => Some(*weight),
-                _ => None,
-            });
-            weights.any(|weight| engine.packed(weight).takes() == what)
-        };
-        let source = self.share(x, n);
-        if takes(self, Takes::Bytes) {
+        let each = if n < 8 { PANELS_EACH } else { 1 };
+        self.jobs.clear();
+        let (mut chunks, mut takes) = (0, [false; 2]);
+        for op in ops {
+            let Op::Linear { weight, bias, x: from, out, write } = op else { break };
+            if *from != x {
+                break;
+            }
+            let out = if best.is_some() { None } else { Some(self.share(*out, n)) };
+            let packed = self.packed(*weight);
+            takes[0] |= packed.takes() == Takes::Bytes;
+            takes[1] |= packed.takes() == Takes::Words;
+            let end = chunks + packed.panels().div_ceil(each);
+            self.jobs.push(Job { weight: *weight, bias: *bias, out, write: *write, first: chunks });
+            chunks = end;
+            // An output that is read by the next ends the group.
+            if matches!(op, Op::Linear { out, .. } if out.buffer == x.buffer) {
+                break;
+            }
+        }
+        let (lanes, source) = (self.lanes, self.share(x, n));
+        if takes[0] {
             quantise(&mut self.pool, lanes, &mut self.bytes, n, x.width, &|i| source.row(i));
         }
-        if takes(self, Takes::Words) {
+        if takes[1] {
             quantise(&mut self.pool, lanes, &mut self.words, n, x.width, &|i| source.row(i));
         }
-        let mut pool = std::mem::replace(&mut self.pool, Pool::new(1));
-        let source = &self.buffers[x.buffer][x.column..];
-        let each = if n < 8 { PANELS_EACH } else { 1 };
-        let mut jobs = Vec::with_capacity(count);
-        let mut chunks = 0;
-        for (op, out) in group[..count].iter().zip(outs) {
-            let Op::Linear { weight, bias, write, .. } = op else { unreachable!("only products are in the group") };
-            let packed = self.packed(*weight);
-            jobs.push(Job { packed, bias: self.listed(*bias), out, write: *write, first: chunks });
-            chunks += packed.panels().div_ceil(each);
+        if let Some(most) = best {
+            self.picks.resize_with(n.max(self.picks.len()), Pick::default);
+            self.picks[..n].iter_mut().for_each(|pick| pick.begin(most));
         }
-        let (bytes, words) = (&self.bytes, &self.words);
+        let Self { pool, bytes, words, packed, lists, jobs, picks, buffers, plan, .. } = self;
+        let picks = &picks[..];
+        let (source, stride) = (&buffers[x.buffer][x.column..], plan.buffers[x.buffer]);
         // Large outputs (a vocabulary) have more chunks than needed; they are claimed several at a time.
         let bunch = (chunks / (pool.threads() * 64)).max(1);
         pool.run(chunks.div_ceil(bunch), &|i| {
             for chunk in i * bunch..((i + 1) * bunch).min(chunks) {
                 let job = jobs.iter().rev().find(|job| job.first <= chunk).expect("the first begins at 0");
+                let packed = packed[job.weight.0 as usize].as_ref().expect("packed when the plan was prepared");
+                let bias = job.bias.map(|id| &**lists[id.0 as usize].as_ref().expect("decoded with the plan"));
                 let start = (chunk - job.first) * each;
-                let end = (start + each).min(job.packed.panels());
-                let input = match job.packed.takes() {
+                let input = match packed.takes() {
                     Takes::Bytes => Input::Bytes(bytes),
                     Takes::Words => Input::Words(words),
                     Takes::Floats => Input::Floats { x: source, stride },
                 };
+                let to = job.out.map_or(To::Best(picks), |out| To::Buffer(out, job.write));
                 lanes.run(Multiply {
-                    packed: job.packed,
-                    panels: start..end,
+                    packed,
+                    panels: start..(start + each).min(packed.panels()),
                     input,
                     count: n,
-                    put: |row, panel, sums: &[f32; ROWS]| {
-                        let at = panel * ROWS;
-                        let len = ROWS.min(job.packed.rows - at);
-                        let out = job.out.part(row, at, len);
-                        let sums = match job.bias {
-                            Some(bias) => &core::array::from_fn(|i| sums[i] + bias.get(at + i).unwrap_or(&0.0)),
-                            None => sums,
-                        };
-                        match (job.write, <&mut [f32; ROWS]>::try_from(&mut *out)) {
-                            (Write::Set, Ok(out)) => *out = *sums,
-                            (Write::Add(factor), Ok(out)) => (0..ROWS).for_each(|i| out[i] += factor * sums[i]),
-                            (Write::Set, Err(_)) => out.copy_from_slice(&sums[..len]),
-                            (Write::Add(factor), Err(_)) => (0..len).for_each(|i| out[i] += factor * sums[i]),
-                        }
-                    },
+                    put: put(Place { rows: packed.rows, panel: 0, bias, to }),
                 });
             }
         });
-        self.pool = pool;
-        count
+        self.jobs.len()
     }
 
     fn attend(&mut self, attention: &Attention, slots: [Slot; 4], batch: &Batch<'_>, n: usize) {
@@ -539,19 +539,14 @@ impl<L: Lanes> Engine<L> {
         let bias = self.listed(bias).map(|list| &list[matrix * high..][..high]);
         let mut out = vec![0.0; count * high];
         let shared = Shared::new(&mut out, high, 0, high);
+        let place = Place { rows: high, panel: matrix * panels, bias, to: To::Buffer(shared, Write::Set) };
         pool.run(panels.div_ceil(PANELS_EACH), &|i| {
             lanes.run(Multiply {
                 packed,
                 panels: matrix * panels + i * PANELS_EACH..matrix * panels + ((i + 1) * PANELS_EACH).min(panels),
                 input,
                 count,
-                put: |row, panel, sums: &[f32; ROWS]| {
-                    let at = (panel - matrix * panels) * ROWS;
-                    let part = shared.part(row, at, ROWS.min(high - at));
-                    for (i, (out, sum)) in part.iter_mut().zip(sums).enumerate() {
-                        *out = sum + bias.map_or(0.0, |bias| bias[at + i]);
-                    }
-                },
+                put: put(place),
             });
         });
         self.pool = pool;
@@ -571,18 +566,47 @@ impl<L: Lanes> Backend for Engine<L> {
 
     fn step(&mut self, batch: &Batch<'_>, out: &mut Vec<f32>) -> Result<(), Fault> {
         out.clear();
-        batch.check(&self.plan, &self.weights, self.options.tokens_max, self.options.pages)?;
-        let plan = Arc::clone(&self.plan);
-        let mut rows = batch.tokens.len();
-        let mut at = 0;
-        while at < plan.ops.len() && rows > 0 {
-            at += self.run(&plan.ops[at..], batch, &mut rows);
-        }
+        let (plan, rows) = self.all_but(0, batch)?;
         if rows > 0 {
             let result = self.share(plan.output, rows);
             (0..rows).for_each(|i| out.extend_from_slice(result.row(i)));
         }
         Ok(())
+    }
+
+    fn step_best(&mut self, batch: &Batch<'_>, most: usize, out: &mut Vec<Vec<Candidate>>) -> Result<(), Fault> {
+        // Where something follows the head (a cap on logits), all are computed first.
+        let head = match self.plan.ops.last() {
+            Some(Op::Linear { out, x, write: Write::Set, .. }) if *out == self.plan.output => Some(*x),
+            _ => None,
+        };
+        let (plan, rows) = self.all_but(usize::from(head.is_some()), batch)?;
+        out.resize_with(rows, Vec::new);
+        if rows == 0 {
+            return Ok(());
+        }
+        if let Some(x) = head {
+            self.linears(&plan.ops[plan.ops.len() - 1..], x, rows, Some(most));
+            self.picks.iter_mut().zip(out).for_each(|(pick, out)| pick.end(out));
+        } else {
+            let logits = self.share(plan.output, rows);
+            out.iter_mut().enumerate().for_each(|(i, out)| sample::take(logits.row(i), most, out));
+        }
+        Ok(())
+    }
+}
+
+impl<L: Lanes> Engine<L> {
+    /// Runs the plan without its last `left` operations; answers how many rows there are then.
+    fn all_but(&mut self, left: usize, batch: &Batch<'_>) -> Result<(Arc<Plan>, usize), Fault> {
+        batch.check(&self.plan, &self.weights, self.options.tokens_max, self.options.pages)?;
+        let plan = Arc::clone(&self.plan);
+        let ops = &plan.ops[..plan.ops.len() - left];
+        let (mut rows, mut at) = (batch.tokens.len(), 0);
+        while at < ops.len() && rows > 0 {
+            at += self.run(&ops[at..], batch, &mut rows);
+        }
+        Ok((plan, rows))
     }
 }
 
@@ -600,10 +624,11 @@ fn quantise<'x, L: Lanes, F: Family>(
         acts.tiles_mut(n).for_each(|(first, tile)| lanes.run(Fill { tile, first, row }));
         return;
     }
-    let tiles: Vec<_> = acts.tiles_mut(n).map(|tile| std::sync::Mutex::new(Some(tile))).collect();
-    pool.run(tiles.len(), &|i| {
-        let taken = tiles[i].lock().expect("nobody panics while holding it").take();
-        let (first, tile) = taken.expect("each tile is taken once");
+    let count = tiles(n, L::TILE).count();
+    let left = std::sync::Mutex::new(acts.tiles_mut(n));
+    pool.run(count, &|_| {
+        let next = left.lock().expect("nobody panics while holding it").next();
+        let (first, tile) = next.expect("as many as were counted");
         lanes.run(Fill { tile, first, row });
     });
 }

@@ -7,6 +7,7 @@
 //! | `panel` | weights put side by side as the kernels read them |
 //! | `acts` | activations, quantised and put side by side as the kernels read them |
 //! | `linear` | panels times activations |
+//! | `place` | where the products go; of the output head only the best |
 //! | `cache` | keys and values in pages |
 //! | `attention` | queries times the pages of a cache, segment by segment |
 //! | `rows` | norms, rotary embedding, activation functions |
@@ -28,6 +29,7 @@ mod linear;
 mod memory;
 mod options;
 mod panel;
+mod place;
 mod pool;
 mod rows;
 mod shared;
@@ -37,6 +39,7 @@ use std::sync::Arc;
 use tutu_llm::{
     backend::{Backend, Batch, Fault},
     plan::Plan,
+    sample::Candidate,
     weights::Weights,
 };
 
@@ -113,5 +116,9 @@ impl Backend for Engine {
 
     fn step(&mut self, batch: &Batch<'_>, out: &mut Vec<f32>) -> Result<(), Fault> {
         self.inner.step(batch, out)
+    }
+
+    fn step_best(&mut self, batch: &Batch<'_>, most: usize, out: &mut Vec<Vec<Candidate>>) -> Result<(), Fault> {
+        self.inner.step_best(batch, most, out)
     }
 }

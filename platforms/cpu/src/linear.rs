@@ -335,12 +335,7 @@ fn nibbles<L: Lanes>(l: L, lines: &[Line], half: usize) -> [L::I; 4] {
 #[inline(always)]
 fn pairs<L: Lanes>(l: L, lines: &[Line], half: usize) -> [L::I; 4] {
     let (two, a) = (l.bytes(3), line(l, lines, half));
-    [
-        l.and(a, two),
-        l.and(l.right::<2>(a), two),
-        l.and(l.right::<4>(a), two),
-        l.and(l.right::<6>(a), two),
-    ]
+    [l.and(a, two), l.and(l.right::<2>(a), two), l.and(l.right::<4>(a), two), l.and(l.right::<6>(a), two)]
 }
 
 /// Low bits, and those of the high ones that the mask names.

@@ -131,9 +131,9 @@ pub struct Angles {
 }
 
 impl Angles {
-    /// Angles of a rope whose factors, if it has any, are given.
-    pub fn new(rope: &Rope, factors: Option<Vec<f32>>) -> Self {
-        Self { rope: rope.clone(), factors, table: Vec::new() }
+    /// Angles of a rope whose factors, if it has any, are given, with room for `positions`; memory comes with their use.
+    pub fn new(rope: &Rope, factors: Option<Vec<f32>>, positions: usize) -> Self {
+        Self { rope: rope.clone(), factors, table: Vec::with_capacity(positions * rope.dims / 2) }
     }
 
     /// Whether these are the angles of `rope`.

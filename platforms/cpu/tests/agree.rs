@@ -190,3 +190,30 @@ fn a_batch_that_does_not_fit_is_refused() {
     assert!(refused(&[token(1, 0)], &[2]));
     assert!(!refused(&[token(1, 0)], &[1]));
 }
+
+#[test]
+fn the_best_tokens_are_those_with_the_highest_logits() {
+    let ids = tiny::tokens();
+    // Gemma 2 caps its logits after the head, the others end with it.
+    for name in ["llama", "gemma2", "gpt-oss"] {
+        let model = Model::load(&[Arc::new(tiny::model(name))], 512).unwrap();
+        for isa in isas() {
+            let options = Options { tokens_max: 64, pages: 2, isa: Some(isa), threads: 2, ..Options::default() };
+            let mut engine = Engine::new(model.weights.clone(), model.plan.clone(), options).unwrap();
+            let output = |i: usize| i % 3 == 1;
+            let token = |(i, &id): (usize, &u32)| Token { id, position: i as u32, sequence: 0, output: output(i) };
+            let tokens: Vec<Token> = ids.iter().enumerate().map(token).collect();
+            let batch = Batch { tokens: &tokens, tables: &[&[0, 1]] };
+            let (mut logits, mut best) = (Vec::new(), Vec::new());
+            engine.step(&batch, &mut logits).unwrap();
+            engine.step_best(&batch, 7, &mut best).unwrap();
+            let width = logits.len() / best.len();
+            let mut truth = Vec::new();
+            for (row, best) in logits.chunks_exact(width).zip(&best) {
+                tutu_llm::sample::take(row, 7, &mut truth);
+                assert_eq!(*best, truth, "{name} on {}", isa.name());
+            }
+            assert_eq!(best.len(), (0..ids.len()).filter(|i| output(*i)).count());
+        }
+    }
+}

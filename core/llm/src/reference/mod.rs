@@ -129,7 +129,7 @@ impl Reference {
                 let mut values = self.rows(*x, n);
                 let factors = rope.factors.map(|id| self.list(id));
                 for (row, token) in values.chunks_exact_mut(x.width).zip(batch.tokens) {
-                    let angles = rope::angles(rope, factors.as_deref(), token.position);
+                    let angles: Vec<_> = rope::angles(rope, factors.as_deref(), token.position).collect();
                     row.chunks_exact_mut(rope.head).for_each(|head| rope::turn(rope, &angles, head));
                 }
                 self.set(*x, &values);

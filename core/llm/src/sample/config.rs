@@ -91,6 +91,11 @@ impl fmt::Display for Error {
 impl core::error::Error for Error {}
 
 impl Config {
+    /// Whether what was said before changes logits.
+    pub(super) fn penalises(&self) -> bool {
+        self.repeat_penalty != 1.0 || self.presence_penalty != 0.0 || self.frequency_penalty != 0.0
+    }
+
     /// Whether all options are in their ranges.
     ///
     /// # Errors

@@ -30,6 +30,9 @@ pub struct Candidate {
     pub share: f32,
 }
 
+/// Most tokens that a sampler asks the backend to pick: beyond that, all logits are as good.
+const NEEDS_MAX: u32 = 128;
+
 /// What the next token must fit.
 pub trait Constraint {
     /// Whether it may be this one.
@@ -70,6 +73,29 @@ impl Sampler {
         self.recent.push(id);
     }
 
+    /// How many of the best tokens it chooses among, where that is all it needs to know: [`Self::sample_best`] then
+    /// gives what [`Self::sample`] gives. `None` where it looks at the whole vocabulary.
+    pub fn needs(&self) -> Option<usize> {
+        let Config { temperature, top_k, mirostat, logit_bias, .. } = &self.config;
+        if !logit_bias.is_empty() || self.config.penalises() {
+            None
+        } else if *temperature <= 0.0 {
+            Some(1)
+        } else {
+            (*mirostat == Mirostat::Off && (1..=NEEDS_MAX).contains(top_k)).then_some(*top_k as usize)
+        }
+    }
+
+    /// Chooses from the best tokens, best first, of which there are at least [`Self::needs`].
+    pub fn sample_best(&mut self, best: &[Candidate]) -> u32 {
+        if self.config.temperature <= 0.0 || best.is_empty() {
+            return best.first().map_or(0, |candidate| candidate.id);
+        }
+        self.candidates.clear();
+        self.candidates.extend(best.iter().take(self.config.top_k as usize));
+        self.filter()
+    }
+
     /// Chooses from the logits of the whole vocabulary, which it changes by bias and penalties.
     pub fn sample(&mut self, logits: &mut [f32]) -> u32 {
         self.adjust(logits);
@@ -106,7 +132,7 @@ impl Sampler {
         match self.config.mirostat {
             Mirostat::Off => self.choose_plain(logits),
             version => {
-                self.take(logits, logits.len());
+                take(logits, logits.len(), &mut self.candidates);
                 temper(&mut self.candidates, self.config.temperature);
                 self.mirostat.choose(version, &self.config, &mut self.candidates, &mut self.rng)
             }
@@ -115,7 +141,12 @@ impl Sampler {
 
     fn choose_plain(&mut self, logits: &[f32]) -> u32 {
         let most = if self.config.top_k == 0 { logits.len() } else { self.config.top_k as usize };
-        self.take(logits, most);
+        take(logits, most, &mut self.candidates);
+        self.filter()
+    }
+
+    /// What the filters and chance leave of the candidates, best first.
+    fn filter(&mut self) -> u32 {
         let Self { config, candidates, rng, .. } = self;
         if config.typical_p < 1.0 {
             typical(candidates, config.typical_p);
@@ -132,43 +163,43 @@ impl Sampler {
         temper(candidates, config.temperature);
         draw(candidates, rng)
     }
+}
 
-    /// The `most` best candidates, best first.
-    fn take(&mut self, logits: &[f32], most: usize) {
-        let candidates = &mut self.candidates;
-        candidates.clear();
-        let most = most.clamp(1, logits.len().max(1));
-        let all =
-            logits.iter().enumerate().map(|(id, &logit)| Candidate { id: id as u32, logit: sound(logit), share: 0.0 });
-        if most * 8 >= logits.len() {
-            candidates.extend(all);
-            candidates.sort_unstable_by(order);
-        } else {
-            // Small lists: whoever beats the worst of the kept ones joins; the list is cut when it has doubled.
-            let mut bar = f32::NEG_INFINITY;
-            for candidate in all {
-                if candidate.logit > bar || candidates.len() < most {
-                    candidates.push(candidate);
-                    if candidates.len() == 2 * most {
-                        candidates.select_nth_unstable_by(most - 1, order);
-                        candidates.truncate(most);
-                        bar = candidates[most - 1].logit;
-                    }
+/// The `most` best tokens, at least one, best first.
+pub fn take(logits: &[f32], most: usize, candidates: &mut Vec<Candidate>) {
+    candidates.clear();
+    let most = most.clamp(1, logits.len().max(1));
+    let all =
+        logits.iter().enumerate().map(|(id, &logit)| Candidate { id: id as u32, logit: sound(logit), share: 0.0 });
+    if most * 8 >= logits.len() {
+        candidates.extend(all);
+        candidates.sort_unstable_by(order);
+    } else {
+        // Small lists: whoever beats the worst of the kept ones joins; the list is cut when it has doubled.
+        let mut bar = f32::NEG_INFINITY;
+        for candidate in all {
+            if candidate.logit > bar || candidates.len() < most {
+                candidates.push(candidate);
+                if candidates.len() == 2 * most {
+                    candidates.select_nth_unstable_by(most - 1, order);
+                    candidates.truncate(most);
+                    bar = candidates[most - 1].logit;
                 }
             }
-            candidates.sort_unstable_by(order);
         }
-        candidates.truncate(most);
+        candidates.sort_unstable_by(order);
     }
+    candidates.truncate(most);
 }
 
 /// Best first; of equals the lower id.
-fn order(a: &Candidate, b: &Candidate) -> Ordering {
-    b.logit.total_cmp(&a.logit).then(a.id.cmp(&b.id))
+pub fn order(a: &Candidate, b: &Candidate) -> Ordering {
+    // No logit is NaN here, and zeros of both signs are equal.
+    b.logit.partial_cmp(&a.logit).unwrap_or(Ordering::Equal).then(a.id.cmp(&b.id))
 }
 
 /// A logit that is no number must not win.
-fn sound(logit: f32) -> f32 {
+pub fn sound(logit: f32) -> f32 {
     if logit.is_nan() { f32::NEG_INFINITY } else { logit }
 }
 

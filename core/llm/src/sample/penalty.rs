@@ -38,7 +38,7 @@ impl Recent {
     /// Keskar et al. 2019, §4.1 (CTRL) for the repeat penalty, with the sign handled as llama.cpp does;
     /// presence and frequency as in OpenAI's API.
     pub(super) fn penalise(&self, config: &Config, logits: &mut [f32]) {
-        if config.repeat_penalty == 1.0 && config.presence_penalty == 0.0 && config.frequency_penalty == 0.0 {
+        if !config.penalises() {
             return;
         }
         for (&id, &count) in &self.counts {

@@ -55,11 +55,44 @@ fn each_filter_leaves_what_it_should() {
 #[test]
 fn a_short_list_of_the_best_equals_the_sorted_whole() {
     let logits: Vec<f32> = (0..5000).map(|i| (i * 7919 % 4999) as f32).collect();
-    let mut sampler = Sampler::new(config()).unwrap();
-    sampler.take(&logits, 40);
-    let short = sampler.candidates.clone();
-    sampler.take(&logits, 5000);
-    assert_eq!(short, sampler.candidates[..40]);
+    let (mut short, mut whole) = (Vec::new(), Vec::new());
+    take(&logits, 40, &mut short);
+    take(&logits, 5000, &mut whole);
+    assert_eq!(short, whole[..40]);
+}
+
+#[test]
+fn the_best_tokens_alone_give_the_same_choice() {
+    let mut rng = Rng::new(5);
+    for (temperature, top_k, typical_p, min_p) in
+        [(0.0, 0, 1.0, 0.0), (0.8, 40, 1.0, 0.0), (1.5, 3, 1.0, 0.1), (1.0, 100, 0.7, 0.0), (2.0, 128, 1.0, 0.0)]
+    {
+        let asked = Config { temperature, top_k, typical_p, min_p, seed: 9, ..Config::default() };
+        let (mut all, mut few) = (Sampler::new(asked.clone()).unwrap(), Sampler::new(asked).unwrap());
+        for _ in 0..200 {
+            // Many are equal, so that ties count.
+            let logits: Vec<f32> = (0..2000).map(|_| (rng.unit() * 40.0).round() / 4.0).collect();
+            let mut best = Vec::new();
+            take(&logits, few.needs().unwrap() + 2, &mut best);
+            assert_eq!(all.sample(&mut logits.clone()), few.sample_best(&best));
+        }
+    }
+}
+
+#[test]
+fn who_looks_at_all_tokens_says_so() {
+    let needs = |config: Config| Sampler::new(config).unwrap().needs();
+    assert_eq!(needs(Config::default()), Some(40));
+    assert_eq!(needs(Config { temperature: 0.0, top_k: 0, ..Config::default() }), Some(1));
+    for config in [
+        Config { top_k: 0, ..Config::default() },
+        Config { top_k: 5000, ..Config::default() },
+        Config { mirostat: Mirostat::V2, ..Config::default() },
+        Config { repeat_penalty: 1.1, ..Config::default() },
+        Config { temperature: 0.0, logit_bias: vec![(3, 5.0)], ..Config::default() },
+    ] {
+        assert_eq!(needs(config), None);
+    }
 }
 
 #[test]

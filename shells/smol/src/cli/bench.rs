@@ -5,7 +5,7 @@ use std::time::Instant;
 use lexopt::{Arg, Parser, ValueExt};
 use tutu_llm::{
     backend::{Backend, Batch, PAGE, Token},
-    batch::{self, Batcher, Choice, Choose, Id},
+    batch::{self, Batcher, Choice, Choose, Id, Scores},
     sample,
 };
 
@@ -84,9 +84,10 @@ fn speed(backend: &mut dyn Backend, vocabulary: usize, prompt: usize, generate: 
         sequence: 0,
         output,
     };
-    let mut logits = Vec::new();
-    let mut step =
-        |tokens: &[Token]| backend.step(&Batch { tokens, tables: &[&table] }, &mut logits).map_err(Error::failed);
+    let mut best = Vec::new();
+    let mut step = |tokens: &[Token]| {
+        backend.step_best(&Batch { tokens, tables: &[&table] }, BEST, &mut best).map_err(Error::failed)
+    };
     let most = 128;
     let start = Instant::now();
     for from in (0..prompt).step_by(most) {
@@ -108,9 +109,16 @@ fn streams(backend: &mut dyn Backend, vocabulary: usize, wanted: &Wanted) -> Res
         vocabulary: usize,
     }
     impl Choose for Count {
-        fn choose(&mut self, id: Id, tokens: &[u32], logits: &mut [f32]) -> Choice {
-            // The logits must be looked at as a sampler does; texts that are all alike would share their beginnings.
-            let best = sample::best(logits) as usize + id.0 as usize;
+        fn needs(&self, _id: Id) -> Option<usize> {
+            Some(BEST)
+        }
+        fn choose(&mut self, id: Id, tokens: &[u32], scores: Scores<'_>) -> Choice {
+            // Texts that are all alike would share their beginnings.
+            let best = match scores {
+                Scores::Best(best) => best.first().map_or(0, |candidate| candidate.id),
+                Scores::All(logits) => sample::best(logits),
+            };
+            let best = best as usize + id.0 as usize;
             let done = tokens.len() + 1 >= STREAM_PROMPT + self.generate;
             if done { Choice::End } else { Choice::Next((best % self.vocabulary) as u32) }
         }
@@ -129,3 +137,6 @@ fn streams(backend: &mut dyn Backend, vocabulary: usize, wanted: &Wanted) -> Res
 }
 
 const STREAM_PROMPT: usize = 16;
+
+/// Of a token that is generated, the best candidates are wanted, as many as the default sampler looks at.
+const BEST: usize = 40;

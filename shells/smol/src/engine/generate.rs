@@ -7,7 +7,7 @@ use std::{
 };
 
 use tutu_llm::{
-    batch::{Choice, Choose, Id, Stepped},
+    batch::{Choice, Choose, Id, Scores, Stepped},
     grammar::{Course, Guide},
     sample::{self, Sampler},
     token::{
@@ -305,15 +305,27 @@ impl Live {
         Step { text: self.stream.finish(), stopped }
     }
 
+    /// How many of the best tokens are enough to go on.
+    fn needs(&self) -> Option<usize> {
+        let all = self.guide.is_some() || self.request.logprobs.is_some();
+        self.sampler.needs().filter(|_| !all)
+    }
+
     /// What follows `now`, the tokens that are in the context.
-    fn choose(&mut self, tokenizer: &Tokenizer, now: &[u32], logits: &mut [f32]) -> Choice {
+    fn choose(&mut self, tokenizer: &Tokenizer, now: &[u32], scores: Scores<'_>) -> Choice {
         self.begun.get_or_insert_with(Instant::now);
         let most = self.request.predict.unwrap_or(usize::MAX);
         if self.counts.generated >= most {
             return self.end(Reason::Length);
         }
-        let plain = self.request.logprobs.map(|_| logits.to_vec());
-        let id = choose(&mut self.sampler, self.guide.as_mut(), most - self.counts.generated, logits);
+        let left = most - self.counts.generated;
+        let (id, plain) = match scores {
+            Scores::Best(best) => (self.sampler.sample_best(best), None),
+            Scores::All(logits) => {
+                let plain = self.request.logprobs.map(|_| logits.to_vec());
+                (choose(&mut self.sampler, self.guide.as_mut(), left, logits), plain)
+            }
+        };
         self.counts.generated += 1;
         if tokenizer.is_end(id) {
             return self.end(Reason::Stop);
@@ -363,9 +375,13 @@ struct Chooser<'e> {
 }
 
 impl Choose for Chooser<'_> {
-    fn choose(&mut self, id: Id, tokens: &[u32], logits: &mut [f32]) -> Choice {
+    fn needs(&self, id: Id) -> Option<usize> {
+        self.live.get(&id)?.needs()
+    }
+
+    fn choose(&mut self, id: Id, tokens: &[u32], scores: Scores<'_>) -> Choice {
         let Some(live) = self.live.get_mut(&id) else { return Choice::End };
-        let choice = live.choose(self.tokenizer, tokens, logits);
+        let choice = live.choose(self.tokenizer, tokens, scores);
         if choice == Choice::End {
             self.live.remove(&id);
         }
