@@ -73,7 +73,9 @@ impl<'a> Requantised<'a> {
             let used = tensor.dims.iter().rposition(|&dim| dim != 1).map_or(1, |last| last + 1);
             let dims = &tensor.dims[..used];
             let kind = recipe.kind(&tensor.name, dims, shape);
-            if kind != tensor.kind && !matches!(tensor.kind, Kind::F32 | Kind::F16 | Kind::Bf16) {
+            // To F32 everything expands without loss.
+            let whole = kind == Kind::F32 || matches!(tensor.kind, Kind::F32 | Kind::F16 | Kind::Bf16);
+            if kind != tensor.kind && !whole {
                 return Err(RequantiseError::Quantised { tensor: tensor.name.clone(), kind: tensor.kind });
             }
             writer.tensor(&tensor.name, kind, dims);
@@ -161,6 +163,19 @@ mod tests {
         let info = file.tensors()[0];
         quant::dequantise(Kind::Q8_0, &bytes[info.offset..info.offset + info.size], &mut now);
         assert!(old.iter().zip(&now).all(|(old, now)| (old - now).abs() < 0.005));
+    }
+
+    #[test]
+    fn what_is_quantised_expands_to_f32_as_it_is() {
+        let head = head();
+        let head = Gguf::parse(&head).unwrap();
+        let mut weights = Weights::new();
+        let block: Vec<u8> = [0x00, 0x3c].into_iter().chain(1..=32).collect();
+        weights.add_owned("blk.0.attn_q.weight", Kind::Q8_0, [32, 2, 1], block.repeat(2)).unwrap();
+        let new = Requantised::new(&head, &weights, Recipe::find("F32").unwrap()).unwrap();
+        let bytes = new.tensor(0).unwrap();
+        let numbers = bytes.as_chunks::<4>().0.iter().map(|four| f32::from_le_bytes(*four));
+        assert!(numbers.eq((1..=32).chain(1..=32).map(|i| i as f32)));
     }
 
     #[test]
