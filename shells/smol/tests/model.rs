@@ -95,8 +95,8 @@ const TRUTH: f64 = 27.5404;
 
 #[test]
 fn the_fast_path_is_as_near_the_truth_as_the_peer() {
-    for isa in [None, Some(tutu_cpu::Isa::Avx2)] {
-        let Some(mut engine) = open(SMOLLM2, Options { batch: 512, isa, ..small() }) else { return };
+    for isa in isas() {
+        let Some(mut engine) = open(SMOLLM2, Options { batch: 512, isa: Some(isa), ..small() }) else { return };
         let mut ids = Vec::new();
         engine.tokenizer().encode(include_str!("data/prose.txt"), Special::Text, &mut ids);
         let (first, vocabulary) = (engine.tokenizer().leading(), engine.facts().vocabulary);
@@ -141,6 +141,74 @@ fn the_same_seed_gives_the_same_text_on_any_number_of_threads() {
     }
     assert!(texts[0].len() > 50);
     assert!(texts.iter().all(|text| *text == texts[0]), "{texts:#?}");
+}
+
+/// Every path that this processor has.
+fn isas() -> Vec<tutu_cpu::Isa> {
+    let Some(folder) = std::env::var_os("TUTU_TEST_MODELS").map(PathBuf::from) else { return Vec::new() };
+    let sources = Sources { files: vec![folder.join(SMOLLM2)], ..Sources::default() };
+    let has = |isa: &tutu_cpu::Isa| Engine::open(&sources, Options { isa: Some(*isa), ..small() }).is_ok();
+    tutu_cpu::Isa::ALL.into_iter().filter(has).collect()
+}
+
+/// What one request gets, alone or beside `neighbours` that join before it.
+fn tokens_beside(engine: &mut Engine, neighbours: &[&str], seed: u64) -> Vec<u32> {
+    let request = |engine: &Engine, text: &str, seed| Request {
+        prompt: engine.prompt(&[Message::new("user", text)]).unwrap(),
+        sampling: sample::Config { seed, ..sample::Config::default() },
+        predict: Some(12),
+        stop: vec![],
+        grammar: None,
+        shift: true,
+        keep: 4,
+        logprobs: None,
+    };
+    for (i, text) in neighbours.iter().enumerate() {
+        // The second wants logarithms, so that a step computes all logits; else it picks the best.
+        let logprobs = (i == 1).then_some(2);
+        let request = Request { logprobs, ..request(engine, text, 100 + i as u64) };
+        engine.submit(request, Box::new(|_| Flow::Continue)).unwrap();
+        engine.step().unwrap();
+    }
+    let found = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let sink = {
+        let found = std::sync::Arc::clone(&found);
+        move |event| {
+            if let Event::Done(finished) = event {
+                *found.lock().unwrap() = finished.tokens;
+            }
+            Flow::Continue
+        }
+    };
+    engine.submit(request(engine, "Tell me a story about a fox, a hen and a river.", seed), Box::new(sink)).unwrap();
+    while engine.busy() > 0 {
+        engine.step().unwrap();
+    }
+    let found = found.lock().unwrap().clone();
+    assert!(!found.is_empty());
+    found
+}
+
+#[test]
+fn the_same_request_gives_the_same_tokens_whatever_is_around_it() {
+    let many = ["Name a fruit.", "Tell me a story about a fox, a hen and a wolf.", "What is two plus two?"];
+    for isa in isas() {
+        let engine = |threads, batch, lookup| {
+            let texts = many.len() + 1;
+            open(SMOLLM2, Options { isa: Some(isa), threads, batch, lookup, texts, ..small() }).unwrap()
+        };
+        let mut first = engine(1, 128, false);
+        let truth = tokens_beside(&mut first, &[], 7);
+        // What was computed before is in the cache now, and neighbours begin as this text does.
+        assert_eq!(tokens_beside(&mut first, &[], 7), truth, "{}: from the cache", isa.name());
+        assert_eq!(tokens_beside(&mut first, &many, 7), truth, "{}: beside others, from the cache", isa.name());
+        for (threads, batch, lookup) in [(2, 128, true), (3, 7, false), (2, 1, false)] {
+            let mut other = engine(threads, batch, lookup);
+            let how = format!("{}: {threads} threads, {batch} tokens a step", isa.name());
+            assert_eq!(tokens_beside(&mut other, &many, 7), truth, "{how}, beside others");
+            assert_eq!(tokens_beside(&mut other, &[], 7), truth, "{how}");
+        }
+    }
 }
 
 #[test]
