@@ -29,6 +29,16 @@ bench-http seconds='10':
     cargo build --release
     ci/bench-http target/release/tutu {{seconds}}
 
+# Speed beside llama.cpp, in turn: PEER is a folder with its llama-bench and llama-batched-bench, MODELS are GGUF files
+beside peer +models:
+    cargo build --release
+    ci/beside target/release/tutu {{peer}} {{models}}
+
+# How far every format is from the truth on every instruction path: MODEL is a GGUF file, TEXT some pages of prose
+perplexity model text:
+    cargo build --release
+    ci/perplexity target/release/tutu {{model}} {{text}}
+
 # The documentation of every crate
 doc:
     cargo doc --workspace --no-deps --open
