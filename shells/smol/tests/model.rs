@@ -158,9 +158,10 @@ fn tokens_beside(engine: &mut Engine, neighbours: &[&str], seed: u64) -> Vec<u32
         sampling: sample::Config { seed, ..sample::Config::default() },
         predict: Some(12),
         stop: vec![],
-        grammar: None,
+        course: None,
         shift: true,
         keep: 4,
+        context: None,
         logprobs: None,
     };
     for (i, text) in neighbours.iter().enumerate() {
