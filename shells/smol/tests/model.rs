@@ -95,7 +95,8 @@ const TRUTH: f64 = 27.5404;
 
 #[test]
 fn the_fast_path_is_as_near_the_truth_as_the_peer() {
-    for isa in isas() {
+    // Plain Rust takes minutes for it; `ci/perplexity` has them.
+    for isa in isas().into_iter().filter(|isa| *isa != tutu_cpu::Isa::Portable) {
         let Some(mut engine) = open(SMOLLM2, Options { batch: 512, isa: Some(isa), ..small() }) else { return };
         let mut ids = Vec::new();
         engine.tokenizer().encode(include_str!("data/prose.txt"), Special::Text, &mut ids);
@@ -202,12 +203,16 @@ fn the_same_request_gives_the_same_tokens_whatever_is_around_it() {
         let truth = tokens_beside(&mut first, &[], 7);
         // What was computed before is in the cache now, and neighbours begin as this text does.
         assert_eq!(tokens_beside(&mut first, &[], 7), truth, "{}: from the cache", isa.name());
-        assert_eq!(tokens_beside(&mut first, &many, 7), truth, "{}: beside others, from the cache", isa.name());
-        for (threads, batch, lookup) in [(2, 128, true), (3, 7, false), (2, 1, false)] {
+        if isa != tutu_cpu::Isa::Portable {
+            assert_eq!(tokens_beside(&mut first, &many, 7), truth, "{}: beside others, from the cache", isa.name());
+        }
+        // One other way is enough where everything takes its time.
+        let ways = if isa == tutu_cpu::Isa::Portable { 1 } else { 3 };
+        for (threads, batch, lookup) in [(3, 7, false), (2, 128, true), (2, 1, false)].into_iter().take(ways) {
             let mut other = engine(threads, batch, lookup);
             let how = format!("{}: {threads} threads, {batch} tokens a step", isa.name());
             assert_eq!(tokens_beside(&mut other, &many, 7), truth, "{how}, beside others");
-            assert_eq!(tokens_beside(&mut other, &[], 7), truth, "{how}");
+            assert_eq!(tokens_beside(&mut other, &[], 7), truth, "{how}, and from the cache");
         }
     }
 }
