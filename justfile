@@ -16,6 +16,10 @@ check:
 test:
     bash ci/test
 
+# Fifty answers to each of ten JSON schemas, all validated by somebody else
+schemas samples='50':
+    TUTU_SAMPLES={{samples}} cargo test --release -p tutu --test talk -- --nocapture each_answer_satisfies
+
 # Throw mutated files at every parser
 fuzz iterations='200000':
     cargo run --release -p tutu-fuzz -- --iterations {{iterations}}

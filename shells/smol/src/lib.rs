@@ -3,7 +3,6 @@
 //! | room | what it does |
 //! |---|---|
 //! | [`cli`] | one file a command |
-//! | [`client`] | asks a server, from the command line |
 //! | [`config`] | settings: flags over environment over file over defaults |
 //! | [`daemon`] | what stays while the server runs: store, models in memory, settings |
 //! | [`engine`] | a loaded model that answers |
@@ -15,7 +14,6 @@
 //! | [`talk`] | what an API asks of a model and what comes back, whichever the API |
 
 pub mod cli;
-pub mod client;
 pub mod config;
 pub mod daemon;
 pub mod engine;

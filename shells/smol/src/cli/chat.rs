@@ -11,10 +11,15 @@ use tutu_node::work::models::{
 };
 
 use super::{
-    Error, args, create, format, modelfile, models,
-    run::{Settings, answer, watch_interrupts},
+    Error,
+    answer::{answer, watch_interrupts},
+    args, create, format, modelfile, models,
+    run::{self, Settings},
 };
-use crate::engine::{Engine, Options};
+use crate::{
+    engine::{Engine, Options},
+    talk::{Form, Think},
+};
 
 const HELP: &str = "\
 Available Commands:
@@ -23,6 +28,7 @@ Available Commands:
   /set template TEXT          set the template
   /set format json            answer with JSON, or within a schema or a grammar
   /set noformat               answer freely
+  /set think [LEVEL] | nothink  let the model think first, or not
   /set verbose | quiet        print speeds, or not
   /set wordwrap | nowordwrap  break lines at words, or not
   /set history | nohistory    keep what you type, or not
@@ -184,8 +190,11 @@ impl Talk {
                 self.model.sources.template = Some(value.into());
                 eprintln!("Set prompt template.");
             }
-            "format" => self.settings.grammar = Some(format::grammar(value)?),
-            "noformat" => self.settings.grammar = None,
+            "format" => self.settings.form = format::form(value)?,
+            "noformat" => self.settings.form = Form::Free,
+            "think" if value.is_empty() => self.settings.think = Think::On,
+            "think" => self.settings.think = run::level(value)?,
+            "nothink" => self.settings.think = Think::Off,
             "verbose" => self.settings.verbose = true,
             "quiet" => self.settings.verbose = false,
             "wordwrap" => self.settings.wrap = true,
@@ -269,7 +278,8 @@ impl Talk {
             return Ok(());
         }
         let model = args::model(what, false)?;
-        let mut settings = Settings { verbose: self.settings.verbose, wrap: self.settings.wrap, ..Settings::default() };
+        let Settings { verbose, wrap, hide_thinking, .. } = self.settings;
+        let mut settings = Settings { verbose, wrap, hide_thinking, ..Settings::default() };
         settings.context = self.settings.context;
         settings.take_model(&model);
         let options = Options { context: settings.context, ..args::options()? };

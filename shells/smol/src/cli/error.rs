@@ -46,6 +46,12 @@ impl From<crate::engine::Error> for Error {
     }
 }
 
+impl From<crate::talk::Error> for Error {
+    fn from(error: crate::talk::Error) -> Self {
+        Self::failed(error)
+    }
+}
+
 impl From<std::io::Error> for Error {
     fn from(error: std::io::Error) -> Self {
         Self::failed(error)

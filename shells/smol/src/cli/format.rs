@@ -1,39 +1,44 @@
 //! What `--format` and `/set format` take: `json`, a JSON schema, or a file with a schema or a GBNF grammar.
 
-use std::{fs::File, io::Read, path::Path, sync::Arc};
+use std::{fs::File, io::Read, path::Path};
 
-use tutu_llm::grammar::{Grammar, gbnf, json, schema};
+use tutu_llm::grammar::{gbnf, schema};
 
 use super::Error;
+use crate::talk::Form;
 
 /// Bytes of a file at most.
 const FILE_MAX: u64 = 1 << 20;
 
-/// The grammar of a format.
+/// What a format says of an answer.
 ///
 /// # Errors
 /// A format that we do not know, a file that cannot be read, or a schema or grammar that cannot be followed.
-pub fn grammar(format: &str) -> Result<Arc<Grammar>, Error> {
-    let grammar = if format == "json" {
-        json::object()
-    } else if format.trim_start().starts_with('{') {
-        of_schema(format)?
-    } else {
-        match Path::new(format).extension().and_then(|ending| ending.to_str()) {
-            Some("json") => of_schema(&read(format)?)?,
-            Some("gbnf") => gbnf::parse(&read(format)?).map_err(Error::usage)?,
-            _ => {
-                let known = "json, a JSON schema, or a file whose name ends in .json or .gbnf";
-                return Err(Error::usage(format!("the format is {format:?}, and may be {known}")));
-            }
+pub fn form(format: &str) -> Result<Form, Error> {
+    if format == "json" {
+        return Ok(Form::Json);
+    }
+    if format.trim_start().starts_with('{') {
+        return of_schema(format);
+    }
+    match Path::new(format).extension().and_then(|ending| ending.to_str()) {
+        Some("json") => of_schema(&read(format)?),
+        Some("gbnf") => {
+            let text = read(format)?;
+            gbnf::parse(&text).map_err(Error::usage)?;
+            Ok(Form::Gbnf(text))
         }
-    };
-    Ok(Arc::new(grammar))
+        _ => {
+            let known = "json, a JSON schema, or a file whose name ends in .json or .gbnf";
+            Err(Error::usage(format!("the format is {format:?}, and may be {known}")))
+        }
+    }
 }
 
-fn of_schema(text: &str) -> Result<Grammar, Error> {
+fn of_schema(text: &str) -> Result<Form, Error> {
     let schema = serde_json::from_str(text).map_err(|error| Error::usage(format!("the schema is no JSON: {error}")))?;
-    schema::compile(&schema).map_err(Error::usage)
+    schema::compile(&schema).map_err(Error::usage)?;
+    Ok(Form::Schema(schema))
 }
 
 fn read(path: &str) -> Result<String, Error> {
@@ -65,7 +70,7 @@ mod tests {
             file("a.json", "{\"enum\": [1, 2]}"),
             file("a.gbnf", "root ::= \"a\" | \"b\"\n"),
         ] {
-            assert!(grammar(&format).is_ok(), "{format}");
+            assert!(form(&format).is_ok(), "{format}");
         }
         for format in [
             "xml".to_owned(),
@@ -75,7 +80,7 @@ mod tests {
             file("b.gbnf", "root ::= a"),
             file("large.gbnf", &"#".repeat(FILE_MAX as usize + 1)),
         ] {
-            assert!(grammar(&format).is_err(), "{format}");
+            assert!(form(&format).is_err(), "{format}");
         }
     }
 }

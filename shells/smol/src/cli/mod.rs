@@ -1,5 +1,6 @@
 //! The command line: a table of commands, and what becomes of an error.
 
+mod answer;
 mod args;
 mod bars;
 mod bench;
@@ -15,7 +16,6 @@ mod key;
 pub mod modelfile;
 mod models;
 mod perplexity;
-mod ps;
 mod run;
 mod serve;
 mod show;

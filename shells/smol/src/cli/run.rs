@@ -1,23 +1,20 @@
 //! `tutu run`: one answer, or a conversation.
 
-use std::{
-    io::{IsTerminal, Read, Write},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use std::io::{IsTerminal, Read};
 
 use lexopt::{Arg, Parser, ValueExt};
 use serde_json::{Map, Value};
-use tutu_llm::{
-    chat::Message,
-    grammar::{Course, Grammar},
-    sample,
-};
+use tutu_llm::{chat::Message, sample};
 
-use super::{Error, args, chat, format, human};
-use crate::engine::{Engine, Finished, Flow, Request};
+use super::{
+    Error,
+    answer::{answer, watch_interrupts},
+    args, chat, format,
+};
+use crate::{
+    engine::Engine,
+    talk::{Form, Think},
+};
 
 /// What `run` takes.
 pub const FLAGS: &[(&str, &str)] = &[
@@ -26,6 +23,8 @@ pub const FLAGS: &[(&str, &str)] = &[
         "--format FORMAT",
         "answer with JSON (json), within a JSON schema (as text or FILE.json), or a grammar (FILE.gbnf)",
     ),
+    ("--think[=LEVEL]", "let the model think first, or not: true, false, low, medium, high, max"),
+    ("--hidethinking", "do not print what it thinks"),
     ("--verbose", "print counts, durations and speeds"),
     ("--seed N", "where chance begins; the same seed gives the same answer"),
     ("--temperature X", "0 for always the most likely token (0.8)"),
@@ -64,7 +63,11 @@ pub struct Settings {
     /// Tokens that stay when the context shifts.
     pub keep: usize,
     /// What an answer must look like.
-    pub grammar: Option<Arc<Grammar>>,
+    pub form: Form,
+    /// Whether the model thinks first.
+    pub think: Think,
+    /// Whether its thoughts are kept from the page.
+    pub hide_thinking: bool,
     /// Counts and speeds.
     pub verbose: bool,
     /// Lines are broken at words.
@@ -85,7 +88,9 @@ impl Default for Settings {
             predict: None,
             stop: Vec::new(),
             keep: 4,
-            grammar: None,
+            form: Form::Free,
+            think: Think::Unset,
+            hide_thinking: false,
             verbose: false,
             wrap: true,
             system: None,
@@ -160,23 +165,22 @@ impl Settings {
     }
 }
 
-/// Set by Ctrl-C; the answer in progress ends.
-pub static INTERRUPTED: AtomicBool = AtomicBool::new(false);
-
 pub fn run(mut parser: Parser) -> Result<(), Error> {
     let (mut words, mut options, mut flags) = (Vec::new(), args::options()?, Vec::new());
-    let (mut grammar, mut verbose, mut wrap, mut system, mut draft) = (None, false, true, None, None);
+    let (mut settings, mut system, mut draft) = (Settings::default(), None, None);
     while let Some(arg) = parser.next()? {
         match arg {
-            Arg::Long("verbose") => verbose = true,
-            Arg::Long("nowordwrap") => wrap = false,
+            Arg::Long("verbose") => settings.verbose = true,
+            Arg::Long("nowordwrap") => settings.wrap = false,
+            Arg::Long("think") => settings.think = think(parser.optional_value())?,
+            Arg::Long("hidethinking") => settings.hide_thinking = true,
             Arg::Long("system") => system = Some(parser.value()?.string()?),
             Arg::Long("threads") => options.threads = args::value(&mut parser)?,
             Arg::Long("draft") => draft = Some(parser.value()?.string()?),
             Arg::Long("keepalive") => drop(parser.value()?),
-            Arg::Long("format") => grammar = Some(format::grammar(&parser.value()?.string()?)?),
+            Arg::Long("format") => settings.form = format::form(&parser.value()?.string()?)?,
             Arg::Long(flag) => {
-                let known = FLAGS.iter().any(|(text, _)| text[2..].split(' ').next() == Some(flag));
+                let known = FLAGS.iter().any(|(text, _)| name(text) == flag);
                 if !known {
                     let flag = flag.to_string();
                     return Err(unknown(&flag));
@@ -195,7 +199,7 @@ pub fn run(mut parser: Parser) -> Result<(), Error> {
     if let Some(draft) = draft {
         model.sources.draft = args::model(&draft, true)?.sources.files;
     }
-    let mut settings = Settings { grammar, verbose, wrap, context: options.context, ..Settings::default() };
+    settings.context = options.context;
     settings.take_model(&model);
     settings.system = system.or(settings.system);
     for (key, text) in flags {
@@ -227,12 +231,35 @@ pub fn run(mut parser: Parser) -> Result<(), Error> {
     }
 }
 
+/// What `--think` and `/set think` say; without a value, yes.
+fn think(value: Option<std::ffi::OsString>) -> Result<Think, Error> {
+    value.map_or(Ok(Think::On), |value| level(&value.string()?))
+}
+
+/// Whether to think, by its word.
+///
+/// # Errors
+/// A word that is none.
+pub fn level(word: &str) -> Result<Think, Error> {
+    match word {
+        "true" => Ok(Think::On),
+        "false" => Ok(Think::Off),
+        "low" | "medium" | "high" | "max" => Ok(Think::Level(word.into())),
+        _ => Err(Error::usage(format!("think is {word:?}, and may be true, false, low, medium, high, max"))),
+    }
+}
+
 fn unknown(flag: &str) -> Error {
-    let known = FLAGS.iter().filter_map(|(text, _)| text[2..].split(' ').next());
+    let known = FLAGS.iter().map(|(text, _)| name(text));
     match tutu_node::kit::near::nearest(flag, known) {
         Some(near) => Error::usage(format!("run has no flag --{flag}; did you mean --{near}?")),
         None => Error::usage(format!("run has no flag --{flag}")),
     }
+}
+
+/// The name of a flag, of what it is called in [`FLAGS`].
+fn name(text: &str) -> &str {
+    text[2..].split([' ', '[']).next().unwrap_or_default()
 }
 
 /// What was piped in, and the words; nothing where a person sits in front.
@@ -247,90 +274,4 @@ fn prompt(words: &[String]) -> Result<Option<String>, Error> {
     parts.retain(|part| !part.trim().is_empty());
     let talks = parts.is_empty() && std::io::stdin().is_terminal();
     Ok(if talks { None } else { Some(parts.join("\n\n")) })
-}
-
-/// Answers the last message, prints the answer as it comes, and adds it to the messages.
-pub fn answer(engine: &mut Engine, settings: &Settings, messages: &mut Vec<Message>) -> Result<Finished, Error> {
-    let prompt = fit(engine, messages)?;
-    let mut sampling = settings.sampling.clone();
-    if !settings.seeded {
-        sampling.seed = fresh_seed();
-    }
-    let request = Request {
-        prompt,
-        sampling,
-        predict: settings.predict,
-        stop: settings.stop.clone(),
-        course: settings.grammar.clone().map(|grammar| Arc::new(Course::within(grammar))),
-        shift: true,
-        keep: settings.keep,
-        context: None,
-        logprobs: None,
-    };
-    let mut text = String::new();
-    let mut out = std::io::stdout().lock();
-    let mut wrap = chat::Wrap::new(settings.wrap);
-    INTERRUPTED.store(false, Ordering::Relaxed);
-    let finished = engine.generate(&request, &mut |piece| {
-        text.push_str(piece);
-        // A reader who closed the pipe has had enough.
-        let written = out.write_all(wrap.feed(piece).as_bytes()).and_then(|()| out.flush());
-        if written.is_err() || INTERRUPTED.load(Ordering::Relaxed) { Flow::Stop } else { Flow::Continue }
-    })?;
-    let _ = writeln!(out, "{}", wrap.finish());
-    messages.push(Message::new("assistant", &text));
-    if settings.verbose {
-        print_verbose(&finished);
-    }
-    Ok(finished)
-}
-
-/// The prompt of the messages. Where it does not fit, the oldest go until it does, and that is said.
-fn fit(engine: &Engine, messages: &mut Vec<Message>) -> Result<Vec<u32>, Error> {
-    let mut dropped = 0;
-    loop {
-        let prompt = engine.prompt(messages)?;
-        let oldest = messages.iter().position(|message| message.role != "system");
-        let last = messages.len().saturating_sub(1);
-        match oldest {
-            Some(at) if prompt.len() >= engine.context() && at < last => {
-                messages.remove(at);
-                dropped += 1;
-            }
-            _ => {
-                if dropped > 0 {
-                    eprintln!("note: the {dropped} oldest messages no longer fit the context and were left out");
-                }
-                return Ok(prompt);
-            }
-        }
-    }
-}
-
-fn print_verbose(finished: &Finished) {
-    let rate = |count: usize, time: std::time::Duration| count as f64 / time.as_secs_f64().max(1e-9);
-    let (counts, times) = (finished.counts, finished.durations);
-    let row = |name: &str, value: String| eprintln!("{name:<22}{value}");
-    eprintln!();
-    row("total duration:", human::duration(times.total + times.load));
-    row("load duration:", human::duration(times.load));
-    row("prompt eval count:", format!("{} token(s)", counts.prompt));
-    row("prompt eval duration:", human::duration(times.prompt));
-    row("prompt eval rate:", format!("{:.2} tokens/s", rate(counts.prompt - counts.cached, times.prompt)));
-    row("eval count:", format!("{} token(s)", counts.generated));
-    row("eval duration:", human::duration(times.generate));
-    row("eval rate:", format!("{:.2} tokens/s", rate(counts.generated, times.generate)));
-}
-
-/// A seed that nobody chose.
-fn fresh_seed() -> u64 {
-    use std::hash::{BuildHasher, Hasher};
-    // The standard library's hasher keys are random for each process and differ for each call.
-    std::collections::hash_map::RandomState::new().build_hasher().finish()
-}
-
-/// Makes Ctrl-C end the answer in progress.
-pub fn watch_interrupts() {
-    // Without a handler Ctrl-C ends the program, which is what it then should do.
-    let _ = ctrlc::set_handler(|| INTERRUPTED.store(true, Ordering::Relaxed));
 }

@@ -6,7 +6,6 @@
 mod converse;
 pub mod named;
 pub mod pool;
-pub mod seat;
 
 use std::{
     path::{Path, PathBuf},
@@ -14,7 +13,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use smol::channel;
 use tutu_node::{
     edge::config::Settings,
     kit::Bytes,
@@ -39,8 +37,6 @@ pub struct Daemon {
     pub pool: Pool,
     /// When it began.
     pub started: Instant,
-    /// Told when somebody of this home wants it to end.
-    pub end: channel::Sender<()>,
     /// Held by whoever makes or removes models: what one needs another must not take away meanwhile.
     pub changing: smol::lock::Mutex<()>,
     lookup: Arc<named::Lookup>,
@@ -49,7 +45,7 @@ pub struct Daemon {
 }
 
 /// Of the memory for models, what keys and values of one may take: the rest is for weights.
-const KV_SHARE: u64 = 8;
+const KV_SHARE: u64 = 4;
 /// How long an ask waits for room before a model in use must make it.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Tokens of a step: those that are written, and as many of prompts besides.
@@ -57,7 +53,7 @@ const STEP: usize = 256;
 
 impl Daemon {
     /// With nothing in memory yet.
-    pub fn new(home: &Path, store: Store, settings: Settings, options: Options, end: channel::Sender<()>) -> Self {
+    pub fn new(home: &Path, store: Store, settings: Settings, options: Options) -> Self {
         let count = |name: &str| settings.count(name);
         let total = tutu_os::memory_total().unwrap_or(8 << 30);
         // Some is left for the system and for computing.
@@ -80,7 +76,6 @@ impl Daemon {
             pool: Pool::start(config, options),
             settings,
             started: Instant::now(),
-            end,
             changing: smol::lock::Mutex::new(()),
             lookup: Arc::default(),
             context,

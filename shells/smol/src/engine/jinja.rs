@@ -25,6 +25,7 @@ const FUEL: u64 = 5_000_000;
 pub struct Jinja {
     environment: Environment<'static>,
     source: String,
+    variables: HashSet<String>,
 }
 
 impl Jinja {
@@ -46,7 +47,11 @@ impl Jinja {
         // Marks of training code, without a meaning here.
         let plain = source.replace("{% generation %}", "").replace("{% endgeneration %}", "");
         environment.add_template_owned("chat", plain).map_err(|e| Error::Broken(e.to_string()))?;
-        Ok(Self { environment, source: source.into() })
+        let variables = environment
+            .get_template("chat")
+            .map(|template| template.undeclared_variables(false))
+            .map_err(|e| Error::Broken(e.to_string()))?;
+        Ok(Self { environment, source: source.into(), variables })
     }
 
     /// The template's text.
@@ -55,8 +60,8 @@ impl Jinja {
     }
 
     /// The variables that it is given from outside.
-    pub fn variables(&self) -> HashSet<String> {
-        self.environment.get_template("chat").map(|template| template.undeclared_variables(false)).unwrap_or_default()
+    pub fn variables(&self) -> &HashSet<String> {
+        &self.variables
     }
 
     /// The prompt, cut where control tokens stand. `bos` and `eos` are names of such.
@@ -91,7 +96,9 @@ impl Jinja {
 fn message(message: &Message, guard: &Guard) -> serde_json::Value {
     let mut value = json!({ "role": message.role, "content": guard.hide(&message.content) });
     if !message.thinking.is_empty() {
+        // Most templates know the first name, gpt-oss's the second.
         value["reasoning_content"] = guard.hide(&message.thinking).into();
+        value["thinking"] = guard.hide(&message.thinking).into();
     }
     if !message.tool_calls.is_empty() {
         let call = |call: &tutu_llm::chat::ToolCall| {

@@ -41,8 +41,8 @@ pub struct Engine {
     live: BTreeMap<Id, generate::Live>,
     draft: Option<draft::Draft>,
     load: Duration,
-    /// What it may take in memory.
-    estimate: Estimate,
+    /// What it takes in memory, in bytes.
+    memory: u64,
     /// The same as `load`, until an answer has told it.
     unreported_load: Duration,
 }
@@ -78,9 +78,9 @@ impl Engine {
         self.load
     }
 
-    /// What it may take in memory.
-    pub fn estimate(&self) -> Estimate {
-        self.estimate
+    /// What it takes in memory, in bytes: weights, and all keys and values that it may keep.
+    pub fn memory(&self) -> u64 {
+        self.memory
     }
 
     /// Pages of keys and values: in use or remembered, and all.

@@ -128,7 +128,7 @@ impl Engine {
             live: BTreeMap::new(),
             draft,
             load,
-            estimate,
+            memory: estimate.bytes(),
             unreported_load: load,
         })
     }
@@ -163,13 +163,8 @@ impl Estimate {
 
     /// All of it, with some room to compute in.
     pub fn bytes(&self) -> u64 {
-        self.bytes_of(self.pages)
-    }
-
-    /// The same when so many pages have been written to: those that never were take no memory yet.
-    pub fn bytes_of(&self, pages: usize) -> u64 {
         const SCRATCH: u64 = 32 << 20;
-        self.weights + self.page * pages as u64 + SCRATCH
+        self.weights + self.page * self.pages as u64 + SCRATCH
     }
 }
 

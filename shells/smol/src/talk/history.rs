@@ -42,6 +42,15 @@ pub(super) fn complete(messages: &[Message], nine: bool) -> Vec<Message> {
     out
 }
 
+/// As gpt-oss has it: one call a message, with thoughts or a text before it and not both.
+pub(super) fn in_channels(messages: &[Message]) -> Vec<Message> {
+    let mut out = single_calls(messages);
+    for message in out.iter_mut().filter(|message| !message.tool_calls.is_empty() && !message.content.is_empty()) {
+        message.thinking.clear();
+    }
+    out
+}
+
 /// The last nine letters and digits of an id.
 fn nine_letters(id: &str) -> String {
     let letters: Vec<char> = id.chars().filter(char::is_ascii_alphanumeric).collect();
@@ -49,12 +58,24 @@ fn nine_letters(id: &str) -> String {
     format!("{last:0>9}")
 }
 
-/// What says the same to templates that take one call a message, no system role, or no neighbours of one role; the
-/// gentlest first.
+/// What says the same to templates that take one call a message, no system role, no neighbours of one role, or arguments
+/// as text; the gentlest first.
 pub(super) fn other_ways(messages: &[Message]) -> Vec<Vec<Message>> {
     let single = single_calls(messages);
     let folded = alternating(&single);
-    [single, folded].into_iter().filter(|other| other != messages).collect()
+    let written = with_written_arguments(messages);
+    let both = with_written_arguments(&folded);
+    [single, folded, written, both].into_iter().filter(|other| other != messages).collect()
+}
+
+fn with_written_arguments(messages: &[Message]) -> Vec<Message> {
+    let mut out = messages.to_vec();
+    for call in out.iter_mut().flat_map(|message| &mut message.tool_calls) {
+        if !call.function.arguments.is_string() {
+            call.function.arguments = Value::String(call.function.arguments.to_string());
+        }
+    }
+    out
 }
 
 /// Each call in a message of its own, its answer behind it.

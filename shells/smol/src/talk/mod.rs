@@ -19,5 +19,5 @@ mod reader;
 pub use ask::{Ask, Choice, Form, Input, Overflow, Think, Tool};
 pub use fit::Dropped;
 pub use options::Options;
-pub use prepare::{Error, Prepared, Rendered, prepare, render};
+pub use prepare::{Error, Prepared, Rendered, answer, prepare, render};
 pub use reader::{Delta, End, Heard, Reader, Reason, Text};

@@ -1,21 +1,27 @@
 //! From what is asked to a prompt, a request for the engine, and somebody who reads the answer.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use serde_json::Value;
 use tutu_llm::{
-    chat::{Family, Message, Segment, Start, Thoughts, Tool},
+    chat::{Family, HERMES, Message, Segment, Start, Thoughts, Tool},
     gotmpl, sample,
     token::Special,
 };
 
 use super::{
-    Ask, Choice, Dropped, Heard, Input, Overflow, Reader, Think,
+    Ask, Choice, Dropped, End, Heard, Input, Overflow, Reader, Think,
     course::{Plan, is_bound},
     fit, history,
 };
 use crate::engine::{
-    Card, Event, Flow, Request, Sink,
+    self, Card, Engine, Event, Flow, Request, Sink,
     template::{self, Capability},
 };
 
@@ -110,6 +116,43 @@ impl Prepared {
     }
 }
 
+/// Answers in this thread, alone: for whoever owns the engine.
+///
+/// # Errors
+/// What the engine says.
+pub fn answer(
+    engine: &mut Engine,
+    prepared: &Prepared,
+    hear: &mut dyn FnMut(Heard) -> Flow,
+) -> Result<End, engine::Error> {
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let stop = Arc::new(AtomicBool::new(false));
+    let sink = {
+        let (heard, stop) = (Arc::clone(&heard), Arc::clone(&stop));
+        prepared.sink(move |one| {
+            heard.lock().unwrap_or_else(PoisonError::into_inner).push(one);
+            if stop.load(Ordering::Relaxed) { Flow::Stop } else { Flow::Continue }
+        })
+    };
+    engine.submit(prepared.request.clone(), sink)?;
+    loop {
+        let stepped = engine.step();
+        let all = std::mem::take(&mut *heard.lock().unwrap_or_else(PoisonError::into_inner));
+        for one in all {
+            match one {
+                Heard::End(end) => return Ok(end),
+                Heard::Failed(error) => return Err(error),
+                delta => {
+                    if hear(delta) == Flow::Stop {
+                        stop.store(true, Ordering::Relaxed);
+                    }
+                }
+            }
+        }
+        stepped?;
+    }
+}
+
 /// Makes what is asked ready for the engine. It may run in any thread.
 ///
 /// # Errors
@@ -122,7 +165,9 @@ pub fn prepare(card: &Card, ask: &Ask) -> Result<Prepared, Error> {
     let rendered = rendered(card, ask, &family)?;
     let tools = callable(ask);
     let course = Plan { card, family: &family, ask, tools: &tools, start: rendered.start }.course()?;
-    let reader = Reader::new(&family, tools, rendered.start, &ask.stop);
+    // Whoever was told in words how to call is read as it was told.
+    let told = Family { calls: Some(family.calls.unwrap_or(HERMES)), ..family };
+    let reader = Reader::new(&told, tools, rendered.start, &ask.stop);
     let request = Request {
         prompt: rendered.tokens,
         sampling: ask.sampling.clone(),
@@ -227,6 +272,8 @@ impl Prompt<'_> {
             Think::Unset => gotmpl::Think::Unset,
             Think::Off => gotmpl::Think::Off,
             Think::On => gotmpl::Think::On,
+            // gpt-oss knows no more than high.
+            Think::Level(level) if self.family.channels && level == "max" => gotmpl::Think::Level("high"),
             Think::Level(level) => gotmpl::Think::Level(level),
         }
     }
@@ -245,6 +292,9 @@ impl Prompt<'_> {
         if self.family.calls.is_none() {
             messages = history::in_words(&messages, tools);
             tools = &[];
+        }
+        if self.family.channels {
+            messages = history::in_channels(&messages);
         }
         let mut segments = self.render(&messages, tools)?;
         self.settle(&mut segments, begun.is_some());
