@@ -13,7 +13,8 @@ use super::{Error, args};
 use crate::{
     daemon::Daemon,
     http::{
-        Guard, Listener, Router, Server, access::Log, address::Address, basics, keys::Keyring, ollama, origins::Origins,
+        Guard, Listener, Router, Server, access::Log, address::Address, basics, keys::Keyring, ollama, openai,
+        origins::Origins,
     },
 };
 
@@ -53,6 +54,7 @@ pub fn run(mut parser: Parser) -> Result<(), Error> {
     let mut router = Router::new(Arc::new(daemon));
     basics::routes(&mut router, None);
     ollama::routes(&mut router);
+    openai::routes(&mut router);
     for listener in &listeners {
         if let Some(place) = listener.address() {
             println!("listening on {}://{place}", if asked.tls.is_some() { "https" } else { "http" });

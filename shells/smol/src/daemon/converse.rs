@@ -1,6 +1,6 @@
 //! One question and its answers, whichever the API.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, future::poll_fn, sync::Arc, task::Poll, time::Duration};
 
 use tutu_node::work::pool::Keep;
 
@@ -34,6 +34,8 @@ pub struct Conversation {
     /// How long the model took to open, where it was opened for this.
     pub load: Duration,
     lease: Lease,
+    /// Which answer is looked at first.
+    turn: usize,
 }
 
 impl Conversation {
@@ -45,6 +47,31 @@ impl Conversation {
     /// The next piece of the only answer.
     pub async fn next(&mut self) -> Option<Heard> {
         self.answers.first_mut()?.next().await
+    }
+
+    /// The next piece of whichever answer has one, and which answer that is. Nothing when all have ended; one that
+    /// did so without an end is gone with its model.
+    pub async fn next_of_any(&mut self) -> Option<(usize, Heard)> {
+        let first = self.turn;
+        let mut waiting: Vec<_> = self.answers.iter_mut().map(|answer| Some(Box::pin(answer.next()))).collect();
+        let found = poll_fn(|cx| {
+            let count = waiting.len();
+            let mut live = false;
+            // Whoever comes after the one that was heard last is looked at first, so that all are heard.
+            for at in (0..count).map(|step| (first + step) % count) {
+                let Some(answer) = &mut waiting[at] else { continue };
+                match answer.as_mut().poll(cx) {
+                    Poll::Ready(Some(heard)) => return Poll::Ready(Some((at, heard))),
+                    Poll::Ready(None) => waiting[at] = None,
+                    Poll::Pending => live = true,
+                }
+            }
+            if live { Poll::Pending } else { Poll::Ready(None) }
+        });
+        let found = found.await;
+        drop(waiting);
+        self.turn = found.as_ref().map_or(0, |(at, _)| at + 1);
+        found
     }
 }
 
@@ -125,6 +152,7 @@ impl Daemon {
             prompt: prepared.request.prompt.len(),
             load: lease.load(),
             lease,
+            turn: 0,
         })
     }
 }

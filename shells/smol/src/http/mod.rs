@@ -10,7 +10,7 @@
 //! | [`guard`], [`origins`], [`keys`], [`quota`] | who is let in, from which pages, with which keys, how often |
 //! | [`access`], [`counters`] | what was asked, for the log and for `/metrics` |
 //! | [`address`] | where to listen |
-//! | [`ollama`] | Ollama's API |
+//! | [`ollama`], [`openai`] | Ollama's API, OpenAI's API |
 //! | [`basics`] | routes that need no engine |
 //! | [`refusal`], [`trace`] | refusals in the shape that clients know; W3C traces |
 
@@ -25,6 +25,7 @@ pub mod guard;
 pub mod json;
 pub mod keys;
 pub mod ollama;
+pub mod openai;
 pub mod origins;
 pub mod quota;
 pub mod refusal;

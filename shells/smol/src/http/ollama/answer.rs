@@ -90,7 +90,7 @@ async fn answer(daemon: Arc<Daemon>, mut request: Request, route: Route) -> Resu
 }
 
 /// Says in header fields what was left out of the prompt, and which fields count for nothing.
-pub(super) fn tell(mut answer: Answer, dropped: Dropped, unused: &[String]) -> Answer {
+pub(in crate::http) fn tell(mut answer: Answer, dropped: Dropped, unused: &[String]) -> Answer {
     if !dropped.is_nothing() {
         let text = format!("messages={}, tokens={}", dropped.messages, dropped.tokens);
         answer = answer.with(HeaderName::from_static("x-tutu-dropped"), text);

@@ -13,6 +13,8 @@ mod create;
 mod models;
 mod transfer;
 
+pub(super) use answer::tell;
+
 use std::sync::Arc;
 
 use serde_json::{Value, json};
