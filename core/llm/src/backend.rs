@@ -69,6 +69,13 @@ pub trait Backend {
         }
         Ok(())
     }
+
+    /// As [`Self::step`], with the hidden states of the wanted tokens ([`Plan::states`]) in place of the plan's
+    /// output: a head over the vocabulary is not computed.
+    ///
+    /// # Errors
+    /// As [`Self::step`].
+    fn states(&mut self, batch: &Batch<'_>, out: &mut Vec<f32>) -> Result<(), Fault>;
 }
 
 /// Why a step gave nothing.

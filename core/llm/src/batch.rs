@@ -216,6 +216,34 @@ impl Batcher {
         while self.prefixes.forget(|_| false, &mut self.pages) {}
     }
 
+    /// Lends out pages for something that is no text. Remembered beginnings make room, and then texts, the one that
+    /// joined last first, which are computed again later. `None` where there are not so many at all.
+    pub fn lend(&mut self, count: usize) -> Option<Vec<u32>> {
+        if count > self.pages.len() {
+            return None;
+        }
+        let mut lent = Vec::new();
+        while lent.len() < count {
+            let standing = |place| self.texts.values().any(|text| text.place == place);
+            if let Some(page) = self.pages.take() {
+                lent.push(page);
+            } else if !self.prefixes.forget(standing, &mut self.pages) {
+                let holder = self.texts.values_mut().rev().find(|text| !text.pages.is_empty());
+                let Some(text) = holder else {
+                    self.take_back(lent);
+                    return None;
+                };
+                text.drop_pages(&mut self.pages);
+            }
+        }
+        Some(lent)
+    }
+
+    /// Takes pages back that were lent.
+    pub fn take_back(&mut self, pages: Vec<u32>) {
+        pages.into_iter().for_each(|page| self.pages.give_back(page));
+    }
+
     /// Computes one step and lets `choose` choose what follows it.
     ///
     /// # Errors
@@ -503,6 +531,9 @@ mod tests {
         fn pages(&self) -> usize {
             self.pages.len()
         }
+        fn states(&mut self, batch: &Batch<'_>, out: &mut Vec<f32>) -> Result<(), Fault> {
+            self.step(batch, out)
+        }
         fn step(&mut self, batch: &Batch<'_>, out: &mut Vec<f32>) -> Result<(), Fault> {
             out.clear();
             self.steps += 1;
@@ -615,6 +646,30 @@ mod tests {
             batcher.step(&mut backend, &mut until).unwrap();
         }
         assert_eq!(until.0[&ids[0]].1, alone(&prompts[0], 30));
+    }
+
+    #[test]
+    fn pages_that_are_lent_out_take_nothing_from_a_text_but_time() {
+        let (mut backend, mut batcher) = (Memory::new(8, 48), Batcher::new(8, WORDS, Options::default()));
+        let prompts = [vec![1; 100], vec![2; 90]];
+        let ids = prompts.clone().map(|prompt| batcher.join(prompt));
+        let mut until = Until(ids.iter().zip(&prompts).map(|(id, prompt)| (*id, (120, prompt.clone()))).collect());
+        for turn in 0..400 {
+            batcher.step(&mut backend, &mut until).unwrap();
+            if turn % 20 == 3 {
+                let lent = batcher.lend(6).expect("there are eight");
+                assert!(batcher.lend(9).is_none(), "there are eight");
+                for page in &lent {
+                    backend.pages[*page as usize] = [u32::MAX; PAGE];
+                }
+                batcher.take_back(lent);
+            }
+        }
+        for (id, prompt) in ids.iter().zip(&prompts) {
+            assert_eq!(until.0[id].1, alone(prompt, 120));
+        }
+        batcher.forget();
+        assert_eq!(batcher.pages().0, 0, "every page comes back");
     }
 
     #[test]

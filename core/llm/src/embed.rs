@@ -21,11 +21,23 @@ pub fn pool(pooling: Pooling, states: &[f32], width: usize) -> Vec<f32> {
         }),
     }
     .unwrap_or_else(|| vec![0.0; width]);
+    make_one_long(&mut vector);
+    vector
+}
+
+/// The first `dimensions` numbers of a vector, made one long again: models that were trained for it (Kusupati et al.
+/// 2022, Matryoshka representations) put what matters most there.
+pub fn shortened(mut vector: Vec<f32>, dimensions: usize) -> Vec<f32> {
+    vector.truncate(dimensions);
+    make_one_long(&mut vector);
+    vector
+}
+
+fn make_one_long(vector: &mut [f32]) {
     let length = sqrtf(vector.iter().map(|x| x * x).sum());
     if length > 0.0 {
         vector.iter_mut().for_each(|x| *x /= length);
     }
-    vector
 }
 
 #[cfg(test)]
@@ -39,5 +51,7 @@ mod tests {
         assert_eq!(pool(Pooling::Last, &states, 2), [0.0, 1.0]);
         assert_eq!(pool(Pooling::Mean, &states, 2), [0.6, 0.8]);
         assert_eq!(pool(Pooling::Mean, &[], 2), [0.0, 0.0]);
+        assert_eq!(shortened(vec![0.0, 0.6, 0.8], 2), [0.0, 1.0]);
+        assert_eq!(shortened(vec![0.6, 0.8], 5), [0.6, 0.8]);
     }
 }

@@ -247,6 +247,21 @@ pub enum Gating {
     TopThenSoftmax,
 }
 
+impl Plan {
+    /// How many operations lead to the last hidden states, and where those of the wanted tokens lie after them: what
+    /// the last norm after [`Op::Select`] makes. All that follows it is the output head; a plan that has none ends
+    /// with its hidden states.
+    pub fn states(&self) -> (usize, Slot) {
+        let select = self.ops.iter().position(|op| matches!(op, Op::Select { .. })).unwrap_or(self.ops.len());
+        let after = self.ops.iter().enumerate().skip(select);
+        let mut norm = after.filter_map(|(at, op)| match op {
+            Op::Norm { out, .. } => Some((at + 1, *out)),
+            _ => None,
+        });
+        norm.next_back().unwrap_or((self.ops.len(), self.output))
+    }
+}
+
 impl Slot {
     /// The columns `column .. column + width` of this slot.
     pub const fn band(self, column: usize, width: usize) -> Self {

@@ -565,13 +565,12 @@ impl<L: Lanes> Backend for Engine<L> {
     }
 
     fn step(&mut self, batch: &Batch<'_>, out: &mut Vec<f32>) -> Result<(), Fault> {
-        out.clear();
-        let (plan, rows) = self.all_but(0, batch)?;
-        if rows > 0 {
-            let result = self.share(plan.output, rows);
-            (0..rows).for_each(|i| out.extend_from_slice(result.row(i)));
-        }
-        Ok(())
+        self.give(self.plan.ops.len(), self.plan.output, batch, out)
+    }
+
+    fn states(&mut self, batch: &Batch<'_>, out: &mut Vec<f32>) -> Result<(), Fault> {
+        let (count, states) = self.plan.states();
+        self.give(count, states, batch, out)
     }
 
     fn step_best(&mut self, batch: &Batch<'_>, most: usize, out: &mut Vec<Vec<Candidate>>) -> Result<(), Fault> {
@@ -597,6 +596,17 @@ impl<L: Lanes> Backend for Engine<L> {
 }
 
 impl<L: Lanes> Engine<L> {
+    /// Runs the first `count` operations and gives out what then lies in a slot.
+    fn give(&mut self, count: usize, slot: Slot, batch: &Batch<'_>, out: &mut Vec<f32>) -> Result<(), Fault> {
+        out.clear();
+        let (_, rows) = self.all_but(self.plan.ops.len() - count, batch)?;
+        if rows > 0 {
+            let result = self.share(slot, rows);
+            (0..rows).for_each(|i| out.extend_from_slice(result.row(i)));
+        }
+        Ok(())
+    }
+
     /// Runs the plan without its last `left` operations; answers how many rows there are then.
     fn all_but(&mut self, left: usize, batch: &Batch<'_>) -> Result<(Arc<Plan>, usize), Fault> {
         batch.check(&self.plan, &self.weights, self.options.tokens_max, self.options.pages)?;

@@ -121,4 +121,8 @@ impl Backend for Engine {
     fn step_best(&mut self, batch: &Batch<'_>, most: usize, out: &mut Vec<Vec<Candidate>>) -> Result<(), Fault> {
         self.inner.step_best(batch, most, out)
     }
+
+    fn states(&mut self, batch: &Batch<'_>, out: &mut Vec<f32>) -> Result<(), Fault> {
+        self.inner.states(batch, out)
+    }
 }

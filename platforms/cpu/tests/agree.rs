@@ -66,6 +66,38 @@ fn every_architecture_is_computed_as_the_interpreter_computes_it() {
 }
 
 #[test]
+fn hidden_states_are_those_of_the_interpreter() {
+    let ids = tiny::tokens();
+    let token = |(i, &id)| Token { id, position: i as u32, sequence: 0, output: i % 3 != 1 };
+    let tokens: Vec<Token> = ids.iter().enumerate().map(token).collect();
+    let table: Vec<u32> = (0..ids.len().div_ceil(PAGE) as u32).collect();
+    let batch = Batch { tokens: &tokens, tables: &[&table] };
+    for name in tiny::NAMES {
+        let model = Model::load(&[Arc::new(tiny::model(name))], 512).unwrap();
+        let options = reference::Options { tokens_max: 64, pages: table.len() };
+        let mut reference = Reference::new(model.weights.clone(), model.plan.clone(), options);
+        let (mut truth, mut logits) = (Vec::new(), Vec::new());
+        reference.states(&batch, &mut truth).unwrap();
+        let wanted = tokens.iter().filter(|token| token.output).count();
+        assert_eq!(truth.len(), wanted * model.facts.embedding, "{name}");
+        if model.plan.states().1 == model.plan.output {
+            reference.step(&batch, &mut logits).unwrap();
+            assert_eq!(truth, logits, "{name} has no head");
+        }
+        let size = truth.iter().fold(0.0f32, |a, x| a.max(x.abs()));
+        for isa in isas() {
+            let options =
+                Options { tokens_max: 64, pages: table.len(), isa: Some(isa), threads: 2, ..Options::default() };
+            let mut engine = Engine::new(model.weights.clone(), model.plan.clone(), options).unwrap();
+            let mut states = Vec::new();
+            engine.states(&batch, &mut states).unwrap();
+            let off = worst(&states, &truth);
+            assert!(off < TOLERANCE * size, "{name} on {}: off by {off} of {size}", isa.name());
+        }
+    }
+}
+
+#[test]
 fn the_bits_do_not_depend_on_how_the_work_is_cut() {
     let ids = tiny::tokens();
     for name in ["llama", "gemma3", "gpt-oss", "qwen3moe", "phi3"] {

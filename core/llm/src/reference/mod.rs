@@ -178,6 +178,23 @@ impl Reference {
         }
     }
 
+    /// Runs the first operations, so many, and gives out what then lies in a slot.
+    fn run_until(&mut self, (count, slot): (usize, Slot), batch: &Batch<'_>, out: &mut Vec<f32>) -> Result<(), Fault> {
+        out.clear();
+        batch.check(&self.plan, &self.weights, self.options.tokens_max, self.options.pages)?;
+        self.reserve(batch);
+        let plan = Arc::clone(&self.plan);
+        let mut rows = batch.tokens.len();
+        for op in &plan.ops[..count] {
+            self.run(op, batch, &mut rows);
+            if rows == 0 {
+                return Ok(());
+            }
+        }
+        out.extend(self.rows(slot, rows));
+        Ok(())
+    }
+
     /// Makes room for `tokens` rows and for the pages that the batch names.
     fn reserve(&mut self, batch: &Batch<'_>) {
         for (buffer, width) in self.buffers.iter_mut().zip(&self.plan.buffers) {
@@ -206,19 +223,12 @@ impl Backend for Reference {
     }
 
     fn step(&mut self, batch: &Batch<'_>, out: &mut Vec<f32>) -> Result<(), Fault> {
-        out.clear();
-        batch.check(&self.plan, &self.weights, self.options.tokens_max, self.options.pages)?;
-        self.reserve(batch);
-        let plan = Arc::clone(&self.plan);
-        let mut rows = batch.tokens.len();
-        for op in &plan.ops {
-            self.run(op, batch, &mut rows);
-            if rows == 0 {
-                return Ok(());
-            }
-        }
-        out.extend(self.rows(plan.output, rows));
-        Ok(())
+        let end = (self.plan.ops.len(), self.plan.output);
+        self.run_until(end, batch, out)
+    }
+
+    fn states(&mut self, batch: &Batch<'_>, out: &mut Vec<f32>) -> Result<(), Fault> {
+        self.run_until(self.plan.states(), batch, out)
     }
 }
 

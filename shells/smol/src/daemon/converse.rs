@@ -6,7 +6,7 @@ use tutu_node::work::pool::Keep;
 
 use super::{Daemon, Lease, Named, Refusal, Wanted};
 use crate::{
-    engine::Answer,
+    engine::{self, Answer},
     talk::{self, Ask, Dropped, Heard},
 };
 
@@ -29,8 +29,8 @@ pub struct Conversation {
     pub dropped: Dropped,
     /// What was asked and the model has no use for.
     pub unused: Vec<&'static str>,
-    /// Tokens of the prompt.
-    pub prompt: usize,
+    /// The prompts, as the model reads them.
+    pub prompts: Vec<Vec<u32>>,
     /// How long the model took to open, where it was opened for this.
     pub load: Duration,
     lease: Lease,
@@ -83,6 +83,8 @@ pub enum Error {
     Talk(talk::Error),
     /// The model cannot be had.
     Refusal(Refusal),
+    /// The engine said no, or failed.
+    Engine(engine::Error),
 }
 
 impl fmt::Display for Error {
@@ -90,6 +92,7 @@ impl fmt::Display for Error {
         match self {
             Self::Talk(error) => error.fmt(f),
             Self::Refusal(refusal) => refusal.fmt(f),
+            Self::Engine(error) => error.fmt(f),
         }
     }
 }
@@ -129,30 +132,52 @@ impl Daemon {
         &self,
         named: &Arc<Named>,
         hearing: &Hearing,
-        mut ask: Ask,
+        ask: Ask,
+        count: usize,
+    ) -> Result<Conversation, Error> {
+        self.converse_all(named, hearing, vec![ask], count).await
+    }
+
+    /// Asks a model several questions at once, each for `count` answers; those to one question stand together.
+    ///
+    /// # Errors
+    /// [`Error`]; then none is asked.
+    pub async fn converse_all(
+        &self,
+        named: &Arc<Named>,
+        hearing: &Hearing,
+        mut asks: Vec<Ask>,
         count: usize,
     ) -> Result<Conversation, Error> {
         let lease = self.lease(named, hearing).await?;
-        if ask.template.is_none() {
+        for ask in asks.iter_mut().filter(|ask| ask.template.is_none()) {
             ask.template.clone_from(&named.model.sources.template);
         }
         let card = lease.card().within(self.context(named, hearing.context));
         // A long prompt takes a while, and nobody else's connection shall wait for that.
-        let prepared = smol::unblock(move || talk::prepare(&card, &ask)).await.map_err(Error::Talk)?;
-        let answers = (0..count.max(1) as u64).map(|number| {
-            let mut prepared = prepared.clone();
-            let seed = &mut prepared.request.sampling.seed;
-            *seed = seed.wrapping_add(number);
-            lease.handle().answer(prepared)
-        });
-        Ok(Conversation {
-            answers: answers.collect(),
-            dropped: prepared.dropped,
-            unused: prepared.unused,
-            prompt: prepared.request.prompt.len(),
+        let prepare = move || asks.iter().map(|ask| talk::prepare(&card, ask)).collect::<Result<Vec<_>, _>>();
+        let prepared = smol::unblock(prepare).await.map_err(Error::Talk)?;
+        let mut conversation = Conversation {
+            answers: Vec::new(),
+            dropped: Dropped::default(),
+            unused: Vec::new(),
+            prompts: Vec::new(),
             load: lease.load(),
             lease,
             turn: 0,
-        })
+        };
+        for prepared in prepared {
+            for number in 0..count.max(1) as u64 {
+                let mut prepared = prepared.clone();
+                let seed = &mut prepared.request.sampling.seed;
+                *seed = seed.wrapping_add(number);
+                conversation.answers.push(conversation.lease.handle().answer(prepared));
+            }
+            conversation.dropped.messages += prepared.dropped.messages;
+            conversation.dropped.tokens += prepared.dropped.tokens;
+            conversation.prompts.push(prepared.request.prompt);
+            conversation.unused = prepared.unused;
+        }
+        Ok(conversation)
     }
 }

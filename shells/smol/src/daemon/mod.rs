@@ -3,7 +3,9 @@
 //! Every API asks the same way: it finds a model by its name ([`Daemon::find`]), says what it wants ([`crate::talk::Ask`]),
 //! and gets a [`Conversation`] of one or several answers ([`Daemon::converse`]).
 
+mod card;
 mod converse;
+mod embed;
 pub mod named;
 pub mod pool;
 
@@ -20,6 +22,7 @@ use tutu_node::{
 };
 
 pub use converse::{Conversation, Error, Hearing};
+pub use embed::{Embedded, Text};
 pub use named::Named;
 pub use pool::{Lease, Pool, Refusal, Resident, Wanted};
 
@@ -40,6 +43,7 @@ pub struct Daemon {
     /// Held by whoever makes or removes models: what one needs another must not take away meanwhile.
     pub changing: smol::lock::Mutex<()>,
     lookup: Arc<named::Lookup>,
+    cards: card::Cards,
     /// Tokens of context where nobody says otherwise.
     context: usize,
 }
@@ -78,6 +82,7 @@ impl Daemon {
             started: Instant::now(),
             changing: smol::lock::Mutex::new(()),
             lookup: Arc::default(),
+            cards: card::Cards::default(),
             context,
         }
     }

@@ -6,26 +6,28 @@
 mod card;
 pub mod clock;
 mod draft;
+mod embed;
 mod generate;
 mod jinja;
 mod open;
 pub mod runner;
+mod score;
 pub mod template;
 
 pub use card::Card;
 pub use generate::{Counts, Durations, Event, Finished, Flow, Piece, Reason, Request, Scored, Sink};
-pub use open::{Device, Estimate, Options, Sources, estimate, tokenizer};
+pub use open::{Device, Estimate, Options, Sources, card, estimate, tokenizer};
 pub use runner::{Answer, Handle, Runner};
 
 use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use tutu_llm::{
     arch, backend,
-    backend::{Backend, PAGE},
+    backend::Backend,
     batch::{Batcher, Id},
     chat::{Message, Segment},
     sample,
-    token::{self, Special, Tokenizer},
+    token::{self, Tokenizer},
 };
 use tutu_os::Mapped;
 
@@ -35,6 +37,8 @@ use template::Template;
 pub struct Engine {
     card: Card,
     backend: Box<dyn Backend + Send>,
+    /// Whether it keeps keys and values, so that a text can be computed piece by piece.
+    cached: bool,
     files: Vec<Arc<Mapped>>,
     batcher: Batcher,
     /// Answers that are being written.
@@ -114,33 +118,6 @@ impl Engine {
     /// The token ids of a rendered prompt.
     pub fn ids(&self, segments: &[Segment]) -> Vec<u32> {
         self.card.ids(segments)
-    }
-
-    /// The vector of a text, of unit length: the mean of its hidden states, or what the file asks for.
-    ///
-    /// # Errors
-    /// [`Error::Use`] for a model that does not make embeddings; [`Error::TooLong`].
-    pub fn embed(&mut self, text: &str) -> Result<Vec<f32>, Error> {
-        let Some(pooling) = self.facts().pooling else {
-            return Err(Error::Use("it does not make embeddings; use it with a prompt"));
-        };
-        let mut ids = Vec::new();
-        self.tokenizer().encode(text, Special::Text, &mut ids);
-        self.tokenizer().add_special(&mut ids);
-        if ids.len() > self.backend.tokens_max() {
-            return Err(Error::TooLong { tokens: ids.len(), context: self.backend.tokens_max() });
-        }
-        let tokens: Vec<backend::Token> = ids
-            .iter()
-            .enumerate()
-            .map(|(i, &id)| backend::Token { id, position: i as u32, sequence: 0, output: true })
-            .collect();
-        let pages = ids.len().div_ceil(PAGE);
-        let mut states = Vec::new();
-        let table: Vec<u32> = (0..pages as u32).collect();
-        let batch = backend::Batch { tokens: &tokens, tables: &[&table] };
-        self.backend.step(&batch, &mut states).map_err(Error::Fault)?;
-        Ok(tutu_llm::embed::pool(pooling, &states, self.facts().embedding))
     }
 }
 

@@ -11,7 +11,7 @@ use tutu_llm::{
     arch::{self, Model},
     backend::{Backend, PAGE},
     batch::{self, Batcher},
-    gguf::Gguf,
+    gguf::{self, Gguf},
     lora,
     reference::{self, Reference},
     token::Tokenizer,
@@ -114,6 +114,7 @@ impl Engine {
         let tokens_max = batch.clamp(1, context);
         let width = model.plan.output.width;
         let facts = model.facts.clone();
+        let cached = !model.plan.caches.is_empty();
         let backend = backend(model, &files, options, tokens_max, pages)?;
         let draft = match sources.draft.as_slice() {
             [] => None,
@@ -123,6 +124,7 @@ impl Engine {
         Ok(Self {
             card: Card::new(facts, tokenizer, template, context),
             backend,
+            cached,
             files,
             batcher: Batcher::new(pages, width, batch::Options { lookup: options.lookup, ..batch::Options::default() }),
             live: BTreeMap::new(),
@@ -241,6 +243,24 @@ fn forced_isa() -> Result<Option<tutu_cpu::Isa>, Error> {
 
 fn map(path: &Path) -> Result<Arc<Mapped>, Error> {
     Mapped::open(path).map(Arc::new).map_err(|source| Error::File { path: path.into(), source })
+}
+
+/// What is known of a model apart from its weights.
+///
+/// # Errors
+/// As [`Engine::open`].
+pub fn card(sources: &Sources) -> Result<Card, Error> {
+    let path = sources.files.first().cloned().unwrap_or_default();
+    let file: Bytes = map(&path)?;
+    let model_error = |source| Error::Model { path: path.clone(), source };
+    let gguf = Gguf::parse((*file).as_ref()).map_err(|e| model_error(arch::Error::from(e)))?;
+    let tensors = gguf::weights(std::slice::from_ref(&file)).map_err(|e| model_error(arch::Error::from(e)))?;
+    let facts = arch::Facts::read(&gguf, &tensors).map_err(model_error)?;
+    let tokenizer = Tokenizer::from_gguf(&gguf).map_err(Error::Tokenizer)?;
+    let (given, own) = (sources.template.as_deref(), gguf.str("tokenizer.chat_template"));
+    let template = Template::new(given, own, &facts, &tokenizer).map_err(Error::Template)?;
+    let context = facts.context;
+    Ok(Card::new(facts, tokenizer, template, context))
 }
 
 /// The tokenizer of a model, without its weights.

@@ -3,6 +3,7 @@
 //! | room | routes |
 //! |---|---|
 //! | [`answer`] | `/api/generate`, `/api/chat` |
+//! | [`embed`] | `/api/embed`, `/api/embeddings` |
 //! | [`models`] | `/api/tags`, `/api/ps`, `/api/show`, `/api/copy`, `/api/delete` |
 //! | [`create`] | `/api/create` |
 //! | [`transfer`] | `/api/pull`, `/api/push`, `/api/blobs` |
@@ -10,6 +11,7 @@
 mod answer;
 mod ask;
 mod create;
+mod embed;
 mod models;
 mod transfer;
 
@@ -30,6 +32,8 @@ use crate::{
 pub fn routes(router: &mut Router<Daemon>) {
     router.add(Method::POST, "/api/generate", Scope::Run, answer::generate);
     router.add(Method::POST, "/api/chat", Scope::Run, answer::chat);
+    router.add(Method::POST, "/api/embed", Scope::Run, embed::embed);
+    router.add(Method::POST, "/api/embeddings", Scope::Run, embed::embeddings);
     router.add(Method::GET, "/api/ps", Scope::Read, models::ps);
     router.add(Method::POST, "/api/ps", Scope::Read, models::ps);
     router.add(Method::GET, "/api/tags", Scope::Read, models::tags);
@@ -111,6 +115,7 @@ pub fn status(error: &daemon::Error) -> StatusCode {
         daemon::Error::Refusal(Refusal::Pool(Why::Busy { .. } | Why::Shut)) => StatusCode::SERVICE_UNAVAILABLE,
         daemon::Error::Refusal(Refusal::Pool(_)) => StatusCode::INTERNAL_SERVER_ERROR,
         daemon::Error::Refusal(Refusal::Open(error)) => engine_status(error),
+        daemon::Error::Engine(error) => engine_status(error),
     }
 }
 

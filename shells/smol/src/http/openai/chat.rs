@@ -3,17 +3,17 @@
 use std::sync::Arc;
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     Refused, fields, find,
     message::{Spoken, conversation},
     record::{Records, Taken, Whole},
     sampling::Sampling,
-    spend, tool, typed,
+    spend, tokens, tool, typed,
 };
 use crate::{
-    daemon::{Conversation, Daemon},
+    daemon::{Conversation, Daemon, Hearing, Named},
     engine::template::Capability,
     http::{Answer, Read, Request, StatusCode, ollama, quota::Quota},
     talk::{Ask, End, Heard, Input, Think},
@@ -100,12 +100,25 @@ impl Body {
     }
 }
 
-/// `POST /v1/chat/completions`.
-pub(super) async fn chat(daemon: Arc<Daemon>, mut request: Request) -> Result<Answer, Refused> {
+/// What was asked.
+struct Question {
+    model: String,
+    named: Arc<Named>,
+    ask: Ask,
+    hearing: Hearing,
+    /// How many answers.
+    count: usize,
+    stream: bool,
+    /// Whether a stream ends with what it took.
+    usage: bool,
+    unused: Vec<String>,
+}
+
+async fn question(daemon: &Daemon, mut request: Request) -> Result<Question, Refused> {
     let mut fields = fields(&mut request).await?;
     let sampling = Sampling::take(&mut fields)?;
     let Read { value: body, mut unused } = typed::<Body>(fields)?;
-    let named = find(&daemon, body.model.as_deref()).await?;
+    let named = find(daemon, body.model.as_deref()).await?;
     let model = body.model.clone().unwrap_or_default();
     let spoken = body.messages.as_deref().ok_or_else(|| Refused::missing("messages"))?;
     if spoken.is_empty() {
@@ -117,16 +130,32 @@ pub(super) async fn chat(daemon: Arc<Daemon>, mut request: Request) -> Result<An
     }
     let mut ask = body.ask()?;
     ask.input = Input::Chat(conversation(&named, spoken)?);
-    let hearing = sampling.apply(&mut ask, &named, &request)?;
+    let hearing = sampling.apply(&mut ask, &named, ollama::client(&request))?;
+    let (count, stream, usage) = (sampling.count, body.stream, body.stream_options.include_usage);
+    Ok(Question { model, named, ask, hearing, count, stream, usage, unused })
+}
+
+/// `POST /v1/tokens/count` and `/v1/chat/completions/input_tokens`: how many tokens the prompt of a chat has.
+pub(super) async fn count(daemon: Arc<Daemon>, request: Request) -> Result<Answer, Refused> {
+    let question = question(&daemon, request).await?;
+    let count = tokens::count(&daemon, &question.named, question.ask, "messages").await?;
+    let answer = json!({"object": "input_tokens", "model": question.model, "input_tokens": count});
+    Ok(Answer::json(StatusCode::OK, &answer))
+}
+
+/// `POST /v1/chat/completions`.
+pub(super) async fn chat(daemon: Arc<Daemon>, request: Request) -> Result<Answer, Refused> {
+    let quota = request.quota.clone();
+    let Question { model, named, ask, hearing, count, stream: streamed, usage, mut unused } =
+        question(&daemon, request).await?;
     let scored = ask.logprobs.is_some();
-    let conversation = daemon.converse(&named, &hearing, ask, sampling.count).await;
+    let conversation = daemon.converse(&named, &hearing, ask, count).await;
     let conversation = conversation.map_err(|error| Refused::of(error, "messages"))?;
     unused.extend(conversation.unused.iter().map(|name| (*name).to_owned()));
     let dropped = conversation.dropped;
     let records = Records::new(&named, &model, &conversation, scored);
-    let quota = request.quota.clone();
-    let answer = if body.stream {
-        stream(records, conversation, body.stream_options.include_usage, quota).await?
+    let answer = if streamed {
+        stream(records, conversation, usage, quota).await?
     } else {
         whole(&records, conversation, quota.as_ref()).await?
     };
@@ -217,8 +246,6 @@ async fn stream(
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn body(value: Value) -> Body {

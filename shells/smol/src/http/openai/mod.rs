@@ -3,17 +3,24 @@
 //! | room | routes |
 //! |---|---|
 //! | [`chat`] | `/v1/chat/completions`; [`record`] makes its objects, [`message`] reads its messages, [`tool`] its tools |
+//! | [`completions`] | `/v1/completions`; [`legacy`] makes its objects |
+//! | [`embeddings`] | `/v1/embeddings` |
 //! | [`models`] | `/v1/models` |
+//! | [`tokens`] | `/tokenize`, `/detokenize` |
 //! | [`sampling`] | what all routes that write have in common |
 //!
 //! What was asked for and counts for nothing is named in the header `x-tutu-unused`; what did not fit the context and
 //! was left out, in `x-tutu-dropped`.
 
 mod chat;
+mod completions;
+mod embeddings;
+mod legacy;
 mod message;
 mod models;
 mod record;
 mod sampling;
+mod tokens;
 mod tool;
 
 use std::{
@@ -36,6 +43,12 @@ use crate::{
 /// Adds all routes.
 pub fn routes(router: &mut Router<Daemon>) {
     router.add(Method::POST, "/v1/chat/completions", Scope::Run, chat::chat);
+    router.add(Method::POST, "/v1/completions", Scope::Run, completions::completions);
+    router.add(Method::POST, "/v1/embeddings", Scope::Run, embeddings::embeddings);
+    router.add(Method::POST, "/v1/chat/completions/input_tokens", Scope::Run, chat::count);
+    router.add(Method::POST, "/v1/tokens/count", Scope::Run, chat::count);
+    router.add(Method::POST, "/tokenize", Scope::Run, tokens::tokenize);
+    router.add(Method::POST, "/detokenize", Scope::Run, tokens::detokenize);
     router.add(Method::GET, "/v1/models", Scope::Read, models::list);
     router.add(Method::GET, "/v1/models/*id", Scope::Read, models::one);
 }
@@ -77,6 +90,7 @@ impl Refused {
                 _ => (Some(input), None),
             },
             daemon::Error::Refusal(_) => (None, None),
+            daemon::Error::Engine(error) => return Self::of_engine(error, input),
         };
         Self { status, text, param: param.map(String::from), code }
     }

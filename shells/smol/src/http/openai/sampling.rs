@@ -6,7 +6,6 @@ use tutu_node::kit::Keep;
 use super::{Refused, ollama};
 use crate::{
     daemon::{Hearing, Named},
-    http::Request,
     talk::{Ask, Options, Overflow},
 };
 
@@ -52,6 +51,14 @@ impl Sampling {
     /// # Errors
     /// A field that cannot be what it is.
     pub(super) fn take(fields: &mut Map<String, Value>) -> Result<Self, Refused> {
+        Self::take_with(fields, 1)
+    }
+
+    /// The same, where an answer has at least so many tokens.
+    ///
+    /// # Errors
+    /// As [`Self::take`].
+    pub(super) fn take_with(fields: &mut Map<String, Value>, least: u64) -> Result<Self, Refused> {
         let mut sampling = Self { count: 1, ..Self::default() };
         for (name, least, most) in [
             ("temperature", 0.0, 2.0),
@@ -89,10 +96,10 @@ impl Sampling {
         for name in ["max_tokens", "max_completion_tokens", "max_output_tokens"] {
             if let Some(value) = fields.remove(name) {
                 let wrong = || {
-                    let text = format!("{name} is at least 1, not {value}; leave it out for no limit");
+                    let text = format!("{name} is at least {least}, not {value}; leave it out for no limit");
                     Refused::bad(name, text)
                 };
-                let most = value.as_u64().filter(|n| *n > 0).ok_or_else(wrong)?;
+                let most = value.as_u64().filter(|n| *n >= least).ok_or_else(wrong)?;
                 sampling.most = Some(usize::try_from(most).unwrap_or(usize::MAX));
             }
         }
@@ -105,7 +112,7 @@ impl Sampling {
     ///
     /// # Errors
     /// A field that cannot be what it is.
-    pub(super) fn apply(&self, ask: &mut Ask, named: &Named, request: &Request) -> Result<Hearing, Refused> {
+    pub(super) fn apply(&self, ask: &mut Ask, named: &Named, client: String) -> Result<Hearing, Refused> {
         let mut options = Options::default();
         (options.sampling.temperature, options.sampling.top_p) = (1.0, 1.0);
         options.take_stored(named.model.parameters.iter().flatten());
@@ -122,7 +129,7 @@ impl Sampling {
         ask.overflow = self.overflow.unwrap_or_default();
         // An answer that nobody limited ends with the context, and a single message is never cut.
         ask.shift = false;
-        Ok(Hearing { client: ollama::client(request), context: options.context, keep: self.keep })
+        Ok(Hearing { client, context: options.context, keep: self.keep })
     }
 }
 
