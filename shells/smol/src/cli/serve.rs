@@ -13,8 +13,8 @@ use super::{Error, args};
 use crate::{
     daemon::Daemon,
     http::{
-        Guard, Listener, Router, Server, access::Log, address::Address, basics, keys::Keyring, ollama, openai,
-        origins::Origins,
+        Guard, Listener, Router, Server, access::Log, address::Address, anthropic, basics, keys::Keyring, ollama,
+        openai, origins::Origins,
     },
 };
 
@@ -55,6 +55,7 @@ pub fn run(mut parser: Parser) -> Result<(), Error> {
     basics::routes(&mut router, None);
     ollama::routes(&mut router);
     openai::routes(&mut router);
+    anthropic::routes(&mut router);
     for listener in &listeners {
         if let Some(place) = listener.address() {
             println!("listening on {}://{place}", if asked.tls.is_some() { "https" } else { "http" });

@@ -10,12 +10,13 @@
 //! | [`guard`], [`origins`], [`keys`], [`quota`] | who is let in, from which pages, with which keys, how often |
 //! | [`access`], [`counters`] | what was asked, for the log and for `/metrics` |
 //! | [`address`] | where to listen |
-//! | [`ollama`], [`openai`] | Ollama's API, OpenAI's API |
+//! | [`ollama`], [`openai`], [`anthropic`] | the APIs that clients know |
 //! | [`basics`] | routes that need no engine |
 //! | [`refusal`], [`trace`] | refusals in the shape that clients know; W3C traces |
 
 pub mod access;
 pub mod address;
+pub mod anthropic;
 pub mod basics;
 pub mod body;
 pub mod counters;

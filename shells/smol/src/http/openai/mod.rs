@@ -6,6 +6,8 @@
 //! | [`completions`] | `/v1/completions`; [`legacy`] makes its objects |
 //! | [`embeddings`] | `/v1/embeddings` |
 //! | [`models`] | `/v1/models` |
+//! | [`responses`] | `/v1/responses` |
+//! | [`rerank`] | `/v1/rerank` |
 //! | [`tokens`] | `/tokenize`, `/detokenize` |
 //! | [`sampling`] | what all routes that write have in common |
 //!
@@ -16,12 +18,14 @@ mod chat;
 mod completions;
 mod embeddings;
 mod legacy;
-mod message;
+pub(super) mod message;
 mod models;
 mod record;
-mod sampling;
-mod tokens;
-mod tool;
+mod rerank;
+mod responses;
+pub(super) mod sampling;
+pub(super) mod tokens;
+pub(super) mod tool;
 
 use std::{
     sync::Arc,
@@ -47,6 +51,10 @@ pub fn routes(router: &mut Router<Daemon>) {
     router.add(Method::POST, "/v1/embeddings", Scope::Run, embeddings::embeddings);
     router.add(Method::POST, "/v1/chat/completions/input_tokens", Scope::Run, chat::count);
     router.add(Method::POST, "/v1/tokens/count", Scope::Run, chat::count);
+    router.add(Method::POST, "/v1/responses", Scope::Run, responses::responses);
+    router.add(Method::POST, "/v1/responses/input_tokens", Scope::Run, responses::count);
+    router.add(Method::POST, "/v1/rerank", Scope::Run, rerank::rerank);
+    router.add(Method::POST, "/rerank", Scope::Run, rerank::rerank);
     router.add(Method::POST, "/tokenize", Scope::Run, tokens::tokenize);
     router.add(Method::POST, "/detokenize", Scope::Run, tokens::detokenize);
     router.add(Method::GET, "/v1/models", Scope::Read, models::list);
@@ -169,7 +177,7 @@ impl From<Refusal> for Refused {
 }
 
 /// The fields of a request; those that are null count as not there.
-pub(super) async fn fields(request: &mut Request) -> Result<Map<String, Value>, Refused> {
+pub(in crate::http) async fn fields(request: &mut Request) -> Result<Map<String, Value>, Refused> {
     match request.value().await? {
         Value::Object(mut fields) => {
             fields.retain(|_, value| !value.is_null());
@@ -180,12 +188,12 @@ pub(super) async fn fields(request: &mut Request) -> Result<Map<String, Value>, 
 }
 
 /// Fields as a type, and which of them nobody looked at.
-pub(super) fn typed<T: DeserializeOwned>(fields: Map<String, Value>) -> Result<Read<T>, Refused> {
+pub(in crate::http) fn typed<T: DeserializeOwned>(fields: Map<String, Value>) -> Result<Read<T>, Refused> {
     Ok(reading::of_value(Value::Object(fields))?)
 }
 
 /// The model that a request names.
-pub(super) async fn find(daemon: &Daemon, name: Option<&str>) -> Result<Arc<Named>, Refused> {
+pub(in crate::http) async fn find(daemon: &Daemon, name: Option<&str>) -> Result<Arc<Named>, Refused> {
     match name {
         Some(name) if !name.is_empty() => Ok(daemon.find(name).await?),
         _ => Err(Refused::missing("model")),
@@ -198,7 +206,7 @@ pub(super) fn now() -> u64 {
 }
 
 /// A name that nothing else has: `chatcmpl-` and 24 letters.
-pub(super) fn name(prefix: &str) -> String {
+pub(in crate::http) fn name(prefix: &str) -> String {
     const LETTERS: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
     let mut name = String::from(prefix);
     for _ in 0..2 {
@@ -218,7 +226,7 @@ pub(super) fn fingerprint(named: &Named) -> String {
 }
 
 /// Counts tokens against the key that pays for them.
-pub(super) fn spend(quota: Option<&Arc<Quota>>, tokens: usize) {
+pub(in crate::http) fn spend(quota: Option<&Arc<Quota>>, tokens: usize) {
     if let Some(quota) = quota {
         quota.tokens(tokens as u64);
     }

@@ -33,7 +33,7 @@ const EXTRAS: &[&str] = &[
 
 /// See the module.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Sampling {
+pub(in crate::http) struct Sampling {
     settings: Vec<(&'static str, Value)>,
     bias: Vec<(u32, f32)>,
     keep: Option<Keep>,
@@ -50,7 +50,7 @@ impl Sampling {
     ///
     /// # Errors
     /// A field that cannot be what it is.
-    pub(super) fn take(fields: &mut Map<String, Value>) -> Result<Self, Refused> {
+    pub(in crate::http) fn take(fields: &mut Map<String, Value>) -> Result<Self, Refused> {
         Self::take_with(fields, 1)
     }
 
@@ -58,7 +58,7 @@ impl Sampling {
     ///
     /// # Errors
     /// As [`Self::take`].
-    pub(super) fn take_with(fields: &mut Map<String, Value>, least: u64) -> Result<Self, Refused> {
+    pub(in crate::http) fn take_with(fields: &mut Map<String, Value>, least: u64) -> Result<Self, Refused> {
         let mut sampling = Self { count: 1, ..Self::default() };
         for (name, least, most) in [
             ("temperature", 0.0, 2.0),
@@ -112,7 +112,7 @@ impl Sampling {
     ///
     /// # Errors
     /// A field that cannot be what it is.
-    pub(super) fn apply(&self, ask: &mut Ask, named: &Named, client: String) -> Result<Hearing, Refused> {
+    pub(in crate::http) fn apply(&self, ask: &mut Ask, named: &Named, client: String) -> Result<Hearing, Refused> {
         let mut options = Options::default();
         (options.sampling.temperature, options.sampling.top_p) = (1.0, 1.0);
         options.take_stored(named.model.parameters.iter().flatten());
@@ -134,7 +134,7 @@ impl Sampling {
 }
 
 /// A number within its range.
-pub(super) fn number(name: &str, value: &Value, least: f64, most: f64) -> Result<f64, Refused> {
+pub(in crate::http) fn number(name: &str, value: &Value, least: f64, most: f64) -> Result<f64, Refused> {
     let wrong = || Refused::bad(name, format!("{name} is a number from {least} to {most}, not {value}"));
     value.as_f64().filter(|x| (least..=most).contains(x)).ok_or_else(wrong)
 }

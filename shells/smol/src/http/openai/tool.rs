@@ -9,7 +9,7 @@ use crate::talk::{Choice, Form, Think, Tool};
 ///
 /// # Errors
 /// A tool that is no function, or has no name.
-pub(super) fn tools(list: &[Value]) -> Result<Vec<Tool>, Refused> {
+pub(in crate::http) fn tools(list: &[Value]) -> Result<Vec<Tool>, Refused> {
     list.iter().enumerate().map(|(at, value)| tool(at, value)).collect()
 }
 
@@ -40,7 +40,7 @@ fn tool(at: usize, value: &Value) -> Result<Tool, Refused> {
 ///
 /// # Errors
 /// A form that is not known.
-pub(super) fn choice(value: Option<&Value>) -> Result<Choice, Refused> {
+pub(in crate::http) fn choice(value: Option<&Value>) -> Result<Choice, Refused> {
     let wrong = || {
         let text = "tool_choice is \"none\", \"auto\", \"required\", one function or a list of allowed tools";
         Refused::bad("tool_choice", text)
@@ -78,7 +78,7 @@ pub(super) fn choice(value: Option<&Value>) -> Result<Choice, Refused> {
 ///
 /// # Errors
 /// A form that is not known, or without a schema.
-pub(super) fn form(value: Option<&Value>, param: &str) -> Result<Form, Refused> {
+pub(in crate::http) fn form(value: Option<&Value>, param: &str) -> Result<Form, Refused> {
     let Some(value) = value else { return Ok(Form::Free) };
     let schema = |value: &Value| value.get("schema").filter(|schema| !schema.is_null()).cloned();
     match value.get("type").and_then(Value::as_str) {
@@ -101,7 +101,7 @@ pub(super) fn form(value: Option<&Value>, param: &str) -> Result<Form, Refused> 
 ///
 /// # Errors
 /// An effort that is not known.
-pub(super) fn effort(word: &str, param: &str) -> Result<Think, Refused> {
+pub(in crate::http) fn effort(word: &str, param: &str) -> Result<Think, Refused> {
     match word {
         "none" => Ok(Think::Off),
         // Templates know three levels.
@@ -119,7 +119,7 @@ pub(super) fn effort(word: &str, param: &str) -> Result<Think, Refused> {
 ///
 /// # Errors
 /// What is neither.
-pub(super) fn think(value: &Value) -> Result<Think, Refused> {
+pub(in crate::http) fn think(value: &Value) -> Result<Think, Refused> {
     match value {
         Value::Bool(true) => Ok(Think::On),
         Value::Bool(false) => Ok(Think::Off),
