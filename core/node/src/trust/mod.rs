@@ -1,3 +1,4 @@
 //! Whom to believe.
 
+pub mod breaker;
 pub mod identity;
