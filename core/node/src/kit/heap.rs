@@ -34,6 +34,11 @@ impl<K: Ord, V> Heap<K, V> {
         self.items.peek().map(|item| &item.0.key)
     }
 
+    /// What comes first, with its key.
+    pub fn peek(&self) -> Option<(&K, &V)> {
+        self.items.peek().map(|item| (&item.0.key, &item.0.value))
+    }
+
     /// Takes out what comes first.
     pub fn pop(&mut self) -> Option<(K, V)> {
         self.items.pop().map(|item| (item.0.key, item.0.value))

@@ -6,6 +6,7 @@ pub mod digest;
 pub mod heap;
 pub mod id;
 pub mod laws;
+pub mod log;
 pub mod machine;
 pub mod near;
 pub mod ring;
