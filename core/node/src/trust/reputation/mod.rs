@@ -1,0 +1,383 @@
+//! Reputation: how far this node believes others, from what it saw and from what those whom it believes saw.
+//!
+//! - An edge stands for sessions that were settled, paid and audited, so each has a price; who gives it says so in a
+//!   signed statement of its own, and nobody can make one for another.
+//! - Seeds are chosen by each viewer: itself, its own channels, those who invited it. There is no universal root and no
+//!   universal number: two nodes may think differently of a third.
+//! - Gains are slow and capped for each epoch; a failure that is not proven costs a bounded part; proven fraud costs all, for
+//!   ever.
+//! - Whoever is new gets a small share of the work, those who put up more escrow first. The share shrinks as newcomers
+//!   disappoint, so that an army of them buys nothing but its own losses.
+//!
+//! [`local`] is what this node saw itself, [`graph`] what everybody states, [`flow`] how trust follows from it.
+//!
+//! Sources: S. Kamvar et al., "EigenTrust" (WWW 2003); B. Nasrulin, G. Ishmaev, J. Pouwelse, "MeritRank" (2022) for decay;
+//! A. Jøsang, R. Ismail, "The Beta Reputation System" (2002) for failures.
+
+pub mod flow;
+pub mod graph;
+pub mod local;
+#[cfg(test)]
+mod tests;
+
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    vec::Vec,
+};
+use core::fmt;
+
+use self::{
+    flow::Flow,
+    graph::Edge,
+    local::{Local, Session},
+};
+use crate::kit::{Credits, NodeId, Ppm, UnixTime};
+
+/// How one viewer judges.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Config {
+    /// The share of trust that begins again at the seeds at each step.
+    pub again: Ppm,
+    /// Peers that are known at most.
+    pub peers_max: usize,
+    /// Peers that one peer may believe at most.
+    pub row_max: usize,
+    /// What one edge may gain in an epoch, in thousandths of a credit.
+    pub gain_max: u32,
+    /// The share of work for newcomers while they do well.
+    pub explore: Ppm,
+    /// The share of work for newcomers when all of them disappoint.
+    pub explore_min: Ppm,
+    /// How much of a peer's trust a failure that is not proven leaves at least.
+    pub penalty_max: Ppm,
+}
+
+impl Default for Config {
+    /// 15 %: with less, attack edges buy more; with more, seeds are a centre. A cell has some thousand members. 100 credits
+    /// an hour is the predecessor's cap on earning; an epoch is a day.
+    fn default() -> Self {
+        Self {
+            again: Ppm(150_000),
+            peers_max: 65_536,
+            row_max: 1024,
+            gain_max: 2_400_000,
+            explore: Ppm(50_000),
+            explore_min: Ppm(2_000),
+            penalty_max: Ppm(250_000),
+        }
+    }
+}
+
+/// What one viewer thinks of all.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reputation {
+    config: Config,
+    me: NodeId,
+    numbers: BTreeMap<NodeId, u32>,
+    flow: Flow,
+    convicted: BTreeSet<NodeId>,
+    /// What each edge gained in this epoch.
+    gains: BTreeMap<(u32, u32), u32>,
+    own: BTreeMap<NodeId, Own>,
+    /// Sessions with newcomers that went well, and all of them; halved together when they grow.
+    newcomers: (u32, u32),
+}
+
+/// What this node itself has with a peer.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Own {
+    local: Local,
+    /// Paid to it for sessions that were settled, in thousandths of a credit.
+    paid: u32,
+    good: u32,
+    bad: u32,
+}
+
+/// How a peer stands with this viewer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Fraud was proven.
+    Convicted,
+    /// Too little is known; what it does is paid into escrow.
+    Newcomer,
+    /// Trust has reached it.
+    Known,
+}
+
+/// What this node says to others of one of its edges; to be signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Statement {
+    /// About whom.
+    pub to: NodeId,
+    /// How much it is believed.
+    pub weight: u32,
+}
+
+/// Why a statement was refused. Nothing has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Error {
+    /// A peer spoke of itself.
+    Same,
+    /// Fraud of one of the two is proven.
+    Convicted,
+    /// No more peers are known.
+    Full {
+        /// So many are.
+        limit: usize,
+    },
+    /// The peer believes no more others.
+    RowFull {
+        /// So many it does.
+        limit: usize,
+    },
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Same => f.write_str("nobody vouches for itself"),
+            Self::Convicted => f.write_str("fraud of one of the two is proven"),
+            Self::Full { limit } => write!(f, "{limit} peers are known and no more fit"),
+            Self::RowFull { limit } => write!(f, "this peer vouches for {limit} others and for no more"),
+        }
+    }
+}
+
+impl core::error::Error for Error {}
+
+impl Reputation {
+    /// The view of `me`, who for now believes itself alone.
+    pub fn new(config: Config, me: NodeId) -> Self {
+        let mut flow = Flow::new(config.again);
+        let first = flow.peer();
+        flow.seed([Edge { to: first, weight: 1 }].into());
+        Self {
+            config,
+            me,
+            numbers: [(me, first)].into(),
+            flow,
+            convicted: BTreeSet::new(),
+            gains: BTreeMap::new(),
+            own: BTreeMap::new(),
+            newcomers: (0, 0),
+        }
+    }
+
+    /// Chooses whom to believe without reason beside itself, and how much each; this node weighs as much as all of them.
+    ///
+    /// # Errors
+    /// [`Error::Full`] when somebody is not known and no more fit.
+    pub fn choose_seeds(&mut self, seeds: &[(NodeId, u16)]) -> Result<(), Error> {
+        let mut edges = Vec::with_capacity(seeds.len() + 1);
+        let sum: u32 = seeds.iter().map(|seed| u32::from(seed.1)).fold(0, u32::saturating_add);
+        edges.push(Edge { to: self.number(self.me)?, weight: sum.max(1) });
+        for (id, weight) in seeds {
+            if *id != self.me && !self.convicted.contains(id) {
+                edges.push(Edge { to: self.number(*id)?, weight: u32::from(*weight) });
+            }
+        }
+        self.flow.seed(edges);
+        Ok(())
+    }
+
+    /// Takes in what `from` states of one of its edges. A rise counts up to what is left of the epoch's gain, a fall at once.
+    ///
+    /// # Errors
+    /// [`Error::Same`], [`Error::Convicted`], [`Error::Full`], [`Error::RowFull`], in this order of checks.
+    pub fn heard(&mut self, from: NodeId, statement: Statement) -> Result<(), Error> {
+        if from == statement.to {
+            return Err(Error::Same);
+        }
+        if self.convicted.contains(&from) || self.convicted.contains(&statement.to) {
+            return Err(Error::Convicted);
+        }
+        let (from, to) = (self.number(from)?, self.number(statement.to)?);
+        let before = self.flow.graph().weight(from, to);
+        if before == 0 && self.flow.graph().row(from).len() >= self.config.row_max {
+            return Err(Error::RowFull { limit: self.config.row_max });
+        }
+        let gained = self.gains.get(&(from, to)).copied().unwrap_or(0);
+        let weight = statement.weight.min(before.saturating_add(self.config.gain_max.saturating_sub(gained)));
+        if weight > before {
+            self.gains.insert((from, to), gained + (weight - before));
+        }
+        if weight != before {
+            self.flow.set(from, [Edge { to, weight }]);
+        }
+        Ok(())
+    }
+
+    /// Takes in a session of this node with `peer` for which `paid` was settled; what to state to others.
+    ///
+    /// # Errors
+    /// As [`Self::heard`].
+    pub fn session(
+        &mut self,
+        now: UnixTime,
+        peer: NodeId,
+        session: Session,
+        paid: Credits,
+    ) -> Result<Statement, Error> {
+        if self.standing(&peer) == Standing::Newcomer {
+            self.newcomer(session.done && session.accuracy.is_none_or(|accuracy| accuracy.0 >= 500_000));
+        }
+        let new = Own { local: Local::new(now), paid: 0, good: 0, bad: 0 };
+        if !self.own.contains_key(&peer) && self.own.len() >= self.config.peers_max {
+            return Err(Error::Full { limit: self.config.peers_max });
+        }
+        let own = self.own.entry(peer).or_insert(new);
+        own.local.record(now, session);
+        if session.done {
+            own.good = own.good.saturating_add(1);
+            own.paid = own.paid.saturating_add(u32::try_from(paid.0 / 1000).unwrap_or(u32::MAX));
+        } else {
+            own.bad = own.bad.saturating_add(1);
+        }
+        let statement = Statement { to: peer, weight: own.weight(now, self.config.penalty_max) };
+        self.heard(self.me, statement)?;
+        Ok(statement)
+    }
+
+    /// Fraud of `peer` is proven: nobody's trust reaches it any more, and its own reaches nobody.
+    pub fn convict(&mut self, peer: NodeId) {
+        if peer == self.me || self.convicted.len() >= self.config.peers_max || self.convicted.contains(&peer) {
+            return;
+        }
+        if self.standing(&peer) == Standing::Newcomer {
+            self.newcomer(false);
+        }
+        self.convicted.insert(peer);
+        if let Some(number) = self.numbers.get(&peer) {
+            self.flow.replace(*number, &[]);
+            // Most know it from an edge of their own: this one goes at once, those of others when they state so.
+            self.flow.set(self.numbers[&self.me], [Edge { to: *number, weight: 0 }]);
+        }
+    }
+
+    /// A new epoch: gains count from nothing, and every edge keeps `keep` of its weight, the smallest vanish.
+    ///
+    /// Shares of a row stay as they are, so this costs nobody trust who goes on working; it makes room for what is new.
+    pub fn epoch(&mut self, keep: Ppm) {
+        self.gains.clear();
+        for from in 0..self.flow.graph().len() as u32 {
+            let lighter = |edge: &Edge| Edge { weight: keep.of(u64::from(edge.weight)) as u32, ..*edge };
+            let row: Vec<Edge> = self.flow.graph().row(from).iter().map(lighter).filter(|e| e.weight > 0).collect();
+            self.flow.replace(from, &row);
+        }
+        for own in self.own.values_mut() {
+            own.paid = keep.of(u64::from(own.paid)) as u32;
+        }
+    }
+
+    /// Folds in what has changed, with at most `pushes` steps; whether all is in.
+    pub fn refresh(&mut self, pushes: usize) -> bool {
+        // A hundredth of the mean is below what any choice depends on.
+        self.flow.fold(flow::ONE as u64 / (self.numbers.len() as u64 * 100), pushes)
+    }
+
+    /// Computes everything anew, to a billionth.
+    pub fn recompute(&mut self) {
+        let _ = self.flow.solve(flow::ONE as u64 / 1_000_000_000);
+    }
+
+    /// The part of [`flow::ONE`] that has reached `peer`.
+    pub fn trust(&self, peer: &NodeId) -> u64 {
+        match self.numbers.get(peer) {
+            Some(number) if !self.convicted.contains(peer) => self.flow.trust(*number),
+            _ => 0,
+        }
+    }
+
+    /// How `peer` stands. Known is whoever has a twentieth of the mean, or more.
+    pub fn standing(&self, peer: &NodeId) -> Standing {
+        if self.convicted.contains(peer) {
+            return Standing::Convicted;
+        }
+        let many = u128::from(self.trust(peer)) * self.numbers.len() as u128 * 20;
+        if many >= flow::ONE as u128 { Standing::Known } else { Standing::Newcomer }
+    }
+
+    /// What this node itself has seen of `peer`.
+    pub fn local(&self, peer: &NodeId) -> Option<&Local> {
+        self.own.get(peer).map(|own| &own.local)
+    }
+
+    /// The share of work that newcomers get now: less, the more of them disappointed.
+    pub fn exploration(&self) -> Ppm {
+        let (good, all) = (u64::from(self.newcomers.0), u64::from(self.newcomers.1));
+        // The mean of the Beta posterior from even odds, squared: who disappoints every other time gets a quarter.
+        let mean = (good + 2) * 1_000_000 / (all + 2);
+        let share = u64::from(self.config.explore.0) * mean / 1_000_000 * mean / 1_000_000;
+        Ppm((share as u32).clamp(self.config.explore_min.0.min(self.config.explore.0), self.config.explore.0))
+    }
+
+    /// How often each of `candidates` should be chosen, in parts of a million that add up to at most that: those who are
+    /// known by their trust and by what this node saw of them, newcomers by what they put up as escrow.
+    ///
+    /// Where nobody is known, newcomers get all; where nobody is new, the known do.
+    pub fn weights(&self, candidates: &[(NodeId, Credits)]) -> Vec<u32> {
+        let stands: Vec<(Standing, u128)> = candidates.iter().map(|candidate| self.worth(candidate)).collect();
+        let sum = |which: Standing| stands.iter().filter(|s| s.0 == which).map(|s| s.1).sum::<u128>();
+        let (known, new) = (sum(Standing::Known), sum(Standing::Newcomer));
+        let explore = match (known, new) {
+            (0, _) => 1_000_000,
+            (_, 0) => 0,
+            _ => self.exploration().0,
+        };
+        let part = |(standing, worth): &(Standing, u128)| match standing {
+            Standing::Known => (worth * u128::from(1_000_000 - explore) / known) as u32,
+            Standing::Newcomer => (worth * u128::from(explore) / new) as u32,
+            Standing::Convicted => 0,
+        };
+        stands.iter().map(part).collect()
+    }
+
+    /// One newcomer more did its work well, or not; by proofs one learns from what others met, too.
+    fn newcomer(&mut self, good: bool) {
+        self.newcomers.0 += u32::from(good);
+        self.newcomers.1 += 1;
+        if self.newcomers.1 >= 200 {
+            self.newcomers = (self.newcomers.0 / 2, self.newcomers.1 / 2);
+        }
+    }
+
+    fn worth(&self, (id, escrow): &(NodeId, Credits)) -> (Standing, u128) {
+        let standing = self.standing(id);
+        let worth = match standing {
+            Standing::Convicted => 0,
+            Standing::Newcomer => u128::from(escrow.0) + 1,
+            Standing::Known => {
+                let factor = self.own.get(id).map_or(1_000_000, |own| own.belief(self.config.penalty_max));
+                u128::from(self.trust(id)) * u128::from(factor) / 1_000_000
+            }
+        };
+        (standing, worth)
+    }
+
+    fn number(&mut self, id: NodeId) -> Result<u32, Error> {
+        if let Some(number) = self.numbers.get(&id) {
+            return Ok(*number);
+        }
+        if self.numbers.len() >= self.config.peers_max {
+            return Err(Error::Full { limit: self.config.peers_max });
+        }
+        let number = self.flow.peer();
+        self.numbers.insert(id, number);
+        Ok(number)
+    }
+}
+
+impl Own {
+    /// What to state to others: what was paid, as far as the peer is good.
+    fn weight(&self, now: UnixTime, penalty_max: Ppm) -> u32 {
+        let paid = u64::from(self.paid) * u64::from(self.local.overall(now).0) / 1_000_000;
+        (paid * u64::from(self.belief(penalty_max)) / 1_000_000) as u32
+    }
+
+    /// The mean of the Beta posterior for what went wrong without proof, from a good beginning; never below the bound.
+    fn belief(&self, penalty_max: Ppm) -> u32 {
+        let (good, bad) = (u64::from(self.good) + 1, u64::from(self.bad));
+        ((good * 1_000_000 / (good + bad)) as u32).max(penalty_max.0)
+    }
+}
