@@ -1,5 +1,6 @@
-//! What is to be done: models, how they get here, and which are in memory.
+//! What is to be done: models, how they get here, and which are in memory; tasks, and who does them.
 
 pub mod models;
 pub mod pool;
 pub mod pull;
+pub mod task;
