@@ -3,4 +3,5 @@
 pub mod models;
 pub mod pool;
 pub mod pull;
+pub mod schedule;
 pub mod task;

@@ -1,0 +1,635 @@
+//! The side that does tasks: admits, queues, calls, runs, interrupts, hands on.
+//!
+//! ```text
+//! Reserve -> queued -> called (Ready) -> running -> over
+//!    |         |          |  ^ Bind         |
+//!    '-Refuse  '-Release--'  silence        '- interrupted -> queued, first of its class
+//! ```
+//!
+//! A reservation costs nothing but a place; a slot is held from the call to the answer. Whoever is called and silent for
+//! `patience` loses the place, so a client that vanishes holds a slot for that long at most.
+
+use alloc::{collections::BTreeMap, vec::Vec};
+use core::time::Duration;
+
+use super::queue::{self, Entry, Queue};
+use crate::{
+    kit::{Instant, Machine, NodeId},
+    work::task::Class,
+};
+
+/// How much a worker takes on.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Config {
+    /// Places and shares.
+    pub queue: queue::Config,
+    /// Tasks that run at a time.
+    pub slots: u32,
+    /// Tokens a second of one slot, until it was measured.
+    pub rate: u32,
+    /// How long one that is called may be silent.
+    pub patience: Duration,
+    /// The longest wait for which a task of each class is admitted, the most urgent first.
+    pub waits: [Duration; 4],
+}
+
+impl Default for Config {
+    /// Who watches words waits ten seconds, who waits for an answer two minutes; by tomorrow is eight hours off.
+    fn default() -> Self {
+        Self {
+            queue: queue::Config::default(),
+            slots: 1,
+            rate: 30,
+            patience: Duration::from_secs(2),
+            waits: [10, 120, 28_800, 86_400].map(Duration::from_secs),
+        }
+    }
+}
+
+/// A task, by whom it is for and that one's number.
+pub type Key = (NodeId, u64);
+
+/// What can happen.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Input {
+    /// A client wants a place.
+    Reserve {
+        /// Whose task, and which.
+        key: Key,
+        /// How urgent.
+        class: Class,
+        /// Tokens that it may take.
+        cost: u32,
+        /// The most it pays, in parts of a million of the usual price.
+        price_max: u32,
+    },
+    /// A client that was called gives the task.
+    Bind {
+        /// Whose task, and which.
+        key: Key,
+        /// Of the lease.
+        epoch: u32,
+        /// Tokens that it has already.
+        from: u32,
+    },
+    /// A client does not need its place any more.
+    Release(Key),
+    /// A client wants its task stopped.
+    Stop(Key),
+    /// The engine is through with a task.
+    Ran {
+        /// Which.
+        key: Key,
+        /// Tokens that there are now in all.
+        tokens: u32,
+        /// How it ended.
+        end: End,
+    },
+    /// So many tasks may run at a time from now on.
+    Slots(u32),
+    /// Another worker has nothing to do.
+    Steal {
+        /// Who.
+        thief: NodeId,
+        /// Reservations that it would take.
+        room: u32,
+    },
+    /// Another worker hands on reservations.
+    Handed(Vec<Place>),
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// As it should.
+    Done,
+    /// The engine could not.
+    Failed,
+    /// It was told to stop, at a token.
+    Interrupted,
+}
+
+/// What must be done.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Tell the client: a place is held.
+    Quote {
+        /// Whose task, and which.
+        key: Key,
+        /// How long it will wait, as far as this worker knows.
+        wait: Duration,
+        /// What it costs, in parts of a million of the usual price.
+        price: u32,
+    },
+    /// Tell the client: no.
+    Refuse {
+        /// Whose task, and which.
+        key: Key,
+        /// What it would cost now.
+        price: u32,
+        /// When it may ask again.
+        after: Duration,
+    },
+    /// Tell the client: a slot is free for it.
+    Ready(Key),
+    /// Have the engine begin or go on.
+    Run {
+        /// Whose task, and which.
+        key: Key,
+        /// Of the lease.
+        epoch: u32,
+        /// Tokens that there are already.
+        from: u32,
+    },
+    /// Have the engine stop at the next token; [`Input::Ran`] must follow.
+    Interrupt(Key),
+    /// Tell the client how its task ended.
+    Report {
+        /// Whose task, and which.
+        key: Key,
+        /// Of the lease.
+        epoch: u32,
+        /// Tokens that there are in all.
+        tokens: u32,
+        /// Whether it is done.
+        done: bool,
+    },
+    /// Hand reservations on.
+    Hand {
+        /// To whom.
+        thief: NodeId,
+        /// What.
+        places: Vec<Place>,
+    },
+}
+
+/// A reservation.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Place {
+    /// Whose task, and which.
+    pub key: Key,
+    /// How urgent.
+    pub class: Class,
+    /// Tokens that it may take.
+    pub cost: u32,
+}
+
+/// One worker.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Worker {
+    config: Config,
+    queue: Queue<Waiting>,
+    called: BTreeMap<Key, Call>,
+    running: BTreeMap<Key, Run>,
+    /// Thousandths of a token a second of one slot: a moving average.
+    rate: u64,
+}
+
+/// What waits in a queue.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Waiting {
+    key: Key,
+    /// Epoch and tokens of one that was interrupted and needs no call.
+    bound: Option<(u32, u32)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Call {
+    until: Instant,
+    class: Class,
+    cost: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Run {
+    epoch: u32,
+    class: Class,
+    cost: u32,
+    since: Instant,
+    from: u32,
+    stop: Stop,
+}
+
+/// Why a run was told to stop.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Stop {
+    No,
+    /// Something more urgent waits; it will go on.
+    Yield,
+    /// Nobody wants it.
+    Drop,
+}
+
+impl Worker {
+    /// One that does nothing yet.
+    pub fn new(config: Config) -> Self {
+        let rate = u64::from(config.rate.max(1)) * 1000;
+        let queue = Queue::new(config.queue);
+        Self { config, queue, called: BTreeMap::new(), running: BTreeMap::new(), rate }
+    }
+
+    /// Tasks that run.
+    pub fn running(&self) -> usize {
+        self.running.len()
+    }
+
+    /// Reservations that wait.
+    pub fn waiting(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// How long a new task of `class` would wait.
+    pub fn wait(&self, now: Instant, class: Class) -> Duration {
+        let busy = self.called.len() + self.running.len();
+        let slots = u64::from(self.config.slots.max(1));
+        if self.queue.is_empty() && (busy as u64) < slots {
+            return Duration::ZERO;
+        }
+        let called: u64 = self.called.values().map(|call| u64::from(call.cost)).sum();
+        let running: u64 = self.running.values().map(|run| self.left(now, run)).sum();
+        let tokens = self.queue.ahead(class).saturating_add(called + running);
+        Duration::from_micros(tokens.saturating_mul(1_000_000_000) / (self.rate * slots))
+    }
+
+    /// What a task of `class` costs now, in parts of a million of the usual price: up to four times it, when the class is
+    /// about to be full.
+    pub fn price(&self, class: Class) -> u32 {
+        let full = u64::from(self.queue.fullness(class));
+        1_000_000 + (3 * full * full / 1_000_000) as u32
+    }
+
+    /// Tokens that a run still takes. Lengths of answers are hard to foresee: one that has taken long may take long yet,
+    /// so never less than half is reckoned.
+    fn left(&self, now: Instant, run: &Run) -> u64 {
+        let half = u64::from(run.cost) / 2;
+        let done = now.since(run.since).as_millis() as u64 * self.rate / 2_000_000;
+        half + half.saturating_sub(done)
+    }
+
+    fn reserve(&mut self, now: Instant, place: Place, price_max: u32, out: &mut Vec<Effect>) {
+        let Place { key, class, cost } = place;
+        let (wait, price) = (self.wait(now, class), self.price(class));
+        if self.called.contains_key(&key) || self.running.contains_key(&key) {
+            // The first answer was lost, or the question came twice.
+            out.push(Effect::Quote { key, wait: Duration::ZERO, price });
+            return;
+        }
+        if self.config.slots == 0 || price > price_max || wait > self.config.waits[class.index()] {
+            out.push(Effect::Refuse { key, price, after: self.after(wait) });
+            return;
+        }
+        let known = self.queue.remove(|waiting| waiting.key == key && waiting.bound.is_none());
+        let entry =
+            Entry { cost, since: known.map_or(now, |entry| entry.since), class, item: Waiting { key, bound: None } };
+        match self.queue.push(entry) {
+            Ok(()) => out.push(Effect::Quote { key, wait, price }),
+            Err(_) => out.push(Effect::Refuse { key, price, after: self.after(wait) }),
+        }
+    }
+
+    /// When asking again makes sense: when half of what waits is done.
+    fn after(&self, wait: Duration) -> Duration {
+        (wait / 2).clamp(Duration::from_millis(100), Duration::from_secs(60))
+    }
+
+    fn bind(&mut self, now: Instant, key: Key, epoch: u32, from: u32, out: &mut Vec<Effect>) {
+        if let Some(run) = self.running.get_mut(&key) {
+            // The same task under a newer lease: what runs goes on under that one.
+            run.epoch = run.epoch.max(epoch);
+            return;
+        }
+        match self.called.remove(&key) {
+            Some(call) => self.start(now, key, epoch, from, (call.class, call.cost), out),
+            // Too late: the slot is somebody else's.
+            None => out.push(Effect::Report { key, epoch, tokens: from, done: false }),
+        }
+    }
+
+    fn start(&mut self, now: Instant, key: Key, epoch: u32, from: u32, of: (Class, u32), out: &mut Vec<Effect>) {
+        self.running.insert(key, Run { epoch, class: of.0, cost: of.1, since: now, from, stop: Stop::No });
+        out.push(Effect::Run { key, epoch, from });
+    }
+
+    fn ran(&mut self, now: Instant, key: Key, tokens: u32, end: End, out: &mut Vec<Effect>) {
+        let Some(run) = self.running.remove(&key) else { return };
+        self.measure(now, &run, tokens);
+        let yields = end == End::Interrupted && run.stop == Stop::Yield;
+        if !yields {
+            out.push(Effect::Report { key, epoch: run.epoch, tokens, done: end == End::Done });
+            return;
+        }
+        // What is more urgent goes first, and the interrupted one is the next of its class.
+        if let Some(entry) = self.queue.presses(run.class).and_then(|class| self.queue.pop_from(class)) {
+            self.call(now, entry, out);
+        }
+        let item = Waiting { key, bound: Some((run.epoch, tokens)) };
+        let cost = run.cost.saturating_sub(tokens.saturating_sub(run.from));
+        self.queue.push_front(Entry { cost, since: now, class: run.class, item });
+    }
+
+    /// Folds the speed of a run in, an eighth each. Short runs say nothing.
+    fn measure(&mut self, now: Instant, run: &Run, tokens: u32) {
+        let millis = now.since(run.since).as_millis() as u64;
+        let made = u64::from(tokens.saturating_sub(run.from));
+        if millis >= 100 && made >= 8 {
+            let sample = (made * 1_000_000 / millis).clamp(1, 1_000_000_000);
+            self.rate = (self.rate * 7 + sample).div_ceil(8);
+        }
+    }
+
+    /// Calls whoever is next while slots are free, and interrupts for what is much more urgent.
+    fn fill(&mut self, now: Instant, out: &mut Vec<Effect>) {
+        while self.called.len() + self.running.len() < self.config.slots as usize {
+            let Some(entry) = self.queue.pop(now) else { return };
+            self.call(now, entry, out);
+        }
+        let over = (self.called.len() + self.running.len()).saturating_sub(self.config.slots as usize);
+        let stopping = self.running.values().filter(|run| run.stop != Stop::No).count();
+        for _ in stopping..over {
+            self.interrupt(|_| true, out);
+        }
+        if stopping == 0 && over == 0 {
+            let queue = &self.queue;
+            let pressed: [bool; 4] = Class::ALL.map(|class| queue.presses(class).is_some());
+            self.interrupt(|class| pressed[class.index()], out);
+        }
+    }
+
+    /// Interrupts the least urgent run that may be.
+    fn interrupt(&mut self, may: impl Fn(Class) -> bool, out: &mut Vec<Effect>) {
+        let candidates = self.running.iter_mut().filter(|(_, run)| run.stop == Stop::No && may(run.class));
+        if let Some((key, run)) = candidates.max_by_key(|(_, run)| (run.class, run.since)) {
+            run.stop = Stop::Yield;
+            out.push(Effect::Interrupt(*key));
+        }
+    }
+
+    fn call(&mut self, now: Instant, entry: Entry<Waiting>, out: &mut Vec<Effect>) {
+        let Waiting { key, bound } = entry.item;
+        if let Some((epoch, from)) = bound {
+            self.start(now, key, epoch, from, (entry.class, entry.cost), out);
+            return;
+        }
+        let until = now + self.config.patience.max(Duration::from_micros(1));
+        self.called.insert(key, Call { until, class: entry.class, cost: entry.cost });
+        out.push(Effect::Ready(key));
+    }
+
+    fn stop(&mut self, key: Key, out: &mut Vec<Effect>) {
+        if let Some(run) = self.running.get_mut(&key) {
+            if run.stop == Stop::No {
+                out.push(Effect::Interrupt(key));
+            }
+            run.stop = Stop::Drop;
+            return;
+        }
+        self.called.remove(&key);
+        self.queue.remove(|waiting| waiting.key == key);
+    }
+
+    /// Gives away what came last and is bound to nobody, at most half of it.
+    fn steal(&mut self, thief: NodeId, room: u32, out: &mut Vec<Effect>) {
+        let count = (self.queue.len() / 2).min(room as usize);
+        let mut places = Vec::new();
+        while places.len() < count {
+            let Some(entry) = self.queue.pop_last(|waiting| waiting.bound.is_none()) else { break };
+            places.push(Place { key: entry.item.key, class: entry.class, cost: entry.cost });
+        }
+        if !places.is_empty() {
+            out.push(Effect::Hand { thief, places });
+        }
+    }
+
+    fn handed(&mut self, now: Instant, places: Vec<Place>) {
+        for Place { key, class, cost } in places {
+            let known = self.called.contains_key(&key) || self.running.contains_key(&key);
+            if !known && self.queue.remove(|waiting| waiting.key == key).is_none_or(|entry| entry.item.bound.is_none())
+            {
+                // Without room it is lost here; the client holds another place, or asks again.
+                let _ = self.queue.push(Entry { cost, since: now, class, item: Waiting { key, bound: None } });
+            }
+        }
+    }
+}
+
+impl Machine for Worker {
+    type Input = Input;
+    type Effect = Effect;
+
+    fn handle(&mut self, now: Instant, input: Input, out: &mut Vec<Effect>) {
+        match input {
+            Input::Reserve { key, class, cost, price_max } => {
+                self.reserve(now, Place { key, class, cost }, price_max, out);
+            }
+            Input::Bind { key, epoch, from } => self.bind(now, key, epoch, from, out),
+            Input::Release(key) => {
+                self.called.remove(&key);
+                self.queue.remove(|waiting| waiting.key == key && waiting.bound.is_none());
+            }
+            Input::Stop(key) => self.stop(key, out),
+            Input::Ran { key, tokens, end } => self.ran(now, key, tokens, end, out),
+            Input::Slots(slots) => self.config.slots = slots,
+            Input::Steal { thief, room } => self.steal(thief, room, out),
+            Input::Handed(places) => self.handed(now, places),
+        }
+        self.fill(now, out);
+    }
+
+    fn tick(&mut self, now: Instant, out: &mut Vec<Effect>) {
+        let before = self.called.len();
+        self.called.retain(|_, call| call.until > now);
+        if self.called.len() < before {
+            self.fill(now, out);
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.called.values().map(|call| call.until).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::String;
+
+    use super::{Class::*, *};
+    use crate::kit::{Rng, laws, trace};
+
+    const CONFIG: Config = Config {
+        queue: queue::Config { limits: [2, 2, 2, 2], quanta: [400, 200, 100, 50], age: Duration::from_secs(60) },
+        slots: 1,
+        rate: 10,
+        patience: Duration::from_millis(100),
+        waits: [Duration::from_secs(100); 4],
+    };
+
+    fn key(n: u64) -> Key {
+        (NodeId::number(1), n)
+    }
+
+    fn reserve(n: u64, class: Class) -> Input {
+        Input::Reserve { key: key(n), class, cost: 100, price_max: 9_000_000 }
+    }
+
+    fn of(script: impl IntoIterator<Item = (u64, Input)>, until: u64) -> String {
+        // The name of the one client says nothing.
+        let name = alloc::format!("{:?}, ", NodeId::number(1));
+        trace::of(&mut Worker::new(CONFIG), script, until).replace(&name, "")
+    }
+
+    #[test]
+    fn quotes_calls_runs_and_reports() {
+        let script = [
+            (0, reserve(1, Standard)),
+            (5, Input::Bind { key: key(1), epoch: 1, from: 0 }),
+            (10, reserve(2, Standard)),
+            (20, Input::Ran { key: key(1), tokens: 90, end: End::Done }),
+        ];
+        assert_eq!(
+            of(script, 1_000),
+            "0ms Reserve { key: (1), class: Standard, cost: 100, price_max: 9000000 } -> [Quote { key: (1), wait: 0ns, price: 1000000 }, Ready((1))]\n\
+             5ms Bind { key: (1), epoch: 1, from: 0 } -> [Run { key: (1), epoch: 1, from: 0 }]\n\
+             10ms Reserve { key: (2), class: Standard, cost: 100, price_max: 9000000 } -> [Quote { key: (2), wait: 10s, price: 1000000 }]\n\
+             20ms Ran { key: (1), tokens: 90, end: Done } -> [Report { key: (1), epoch: 1, tokens: 90, done: true }, Ready((2))]\n"
+        );
+    }
+
+    #[test]
+    fn the_urgent_interrupt_and_the_interrupted_goes_on_where_it_was() {
+        let script = [
+            (0, reserve(1, Spot)),
+            (5, Input::Bind { key: key(1), epoch: 1, from: 0 }),
+            (10, reserve(2, Realtime)),
+            (11, Input::Ran { key: key(1), tokens: 3, end: End::Interrupted }),
+            (12, Input::Bind { key: key(2), epoch: 1, from: 0 }),
+            (900, Input::Ran { key: key(2), tokens: 50, end: End::Done }),
+        ];
+        let text = of(script, 1_000);
+        let last: Vec<&str> = text.lines().skip(2).map(|line| line.split(" -> ").last().unwrap()).collect();
+        assert_eq!(
+            last,
+            [
+                "[Quote { key: (2), wait: 10s, price: 1000000 }, Interrupt((1))]",
+                "[Ready((2))]",
+                "[Run { key: (2), epoch: 1, from: 0 }]",
+                "[Report { key: (2), epoch: 1, tokens: 50, done: true }, Run { key: (1), epoch: 1, from: 3 }]",
+            ]
+        );
+    }
+
+    #[test]
+    fn whoever_is_called_and_silent_loses_the_place_and_a_late_answer_is_told_so() {
+        let script = [
+            (0, reserve(1, Standard)),
+            (1, reserve(2, Standard)),
+            (150, Input::Bind { key: key(1), epoch: 1, from: 0 }),
+        ];
+        let text = of(script, 150);
+        let last: Vec<&str> = text.lines().skip(2).collect();
+        assert_eq!(
+            last,
+            [
+                "100ms tick -> [Ready((2))]",
+                "150ms Bind { key: (1), epoch: 1, from: 0 } -> [Report { key: (1), epoch: 1, tokens: 0, done: false }]",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_too_much_is_refused_early_with_a_price() {
+        let mut worker = Worker::new(CONFIG);
+        let mut out = Vec::new();
+        let mut refused = Vec::new();
+        for n in 0..6 {
+            worker.handle(Instant::default(), reserve(n, Batch), &mut out);
+            refused.extend(out.drain(..).filter_map(|effect| match effect {
+                Effect::Refuse { price, after, .. } => Some((n, price, after)),
+                _ => None,
+            }));
+        }
+        // One was called, two wait, the class is full.
+        assert_eq!(refused.iter().map(|r| (r.0, r.1)).collect::<Vec<_>>(), [3, 4, 5].map(|n| (n, 4_000_000)));
+        assert!(refused[0].2 >= Duration::from_secs(5));
+        let cheap = Input::Reserve { key: key(9), class: Batch, cost: 1, price_max: 3_999_999 };
+        worker.handle(Instant::default(), cheap, &mut out);
+        assert!(matches!(out[0], Effect::Refuse { .. }));
+    }
+
+    #[test]
+    fn an_idle_neighbour_gets_half_of_what_is_bound_to_nobody() {
+        let mut worker = Worker::new(Config { queue: queue::Config::default(), ..CONFIG });
+        let mut out = Vec::new();
+        for n in 0..9 {
+            worker.handle(Instant::default(), reserve(n, Batch), &mut out);
+        }
+        out.clear();
+        let thief = NodeId::number(5);
+        worker.handle(Instant::default(), Input::Steal { thief, room: 3 }, &mut out);
+        let [Effect::Hand { places, .. }] = &out[..] else { panic!("{out:?}") };
+        assert_eq!(places.iter().map(|place| place.key.1).collect::<Vec<_>>(), [8, 7, 6]);
+        assert_eq!(worker.waiting(), 5);
+        let mut other = Worker::new(CONFIG);
+        let places = places.clone();
+        out.clear();
+        other.handle(Instant::default(), Input::Handed(places), &mut out);
+        assert_eq!(out, [Effect::Ready(key(8))]);
+    }
+
+    #[test]
+    fn fewer_slots_interrupt_the_least_urgent() {
+        let mut worker = Worker::new(Config { slots: 3, ..CONFIG });
+        let mut out = Vec::new();
+        for (n, class) in [(1, Standard), (2, Batch), (3, Standard)] {
+            worker.handle(Instant::default(), reserve(n, class), &mut out);
+            worker.handle(Instant::default(), Input::Bind { key: key(n), epoch: 1, from: 0 }, &mut out);
+        }
+        out.clear();
+        worker.handle(Instant::from_millis(5), Input::Slots(1), &mut out);
+        assert_eq!(out[0], Effect::Interrupt(key(2)));
+        assert_eq!(out.len(), 2);
+    }
+
+    #[test]
+    fn keeps_the_laws_and_its_limits() {
+        for seed in 0..200 {
+            let (mut rng, mut at) = (Rng::new(seed), 0);
+            let script: Vec<(Instant, Input)> = (0..150)
+                .map(|_| {
+                    at += u64::from(rng.below(60));
+                    let key = (NodeId::number(u64::from(rng.below(2))), u64::from(rng.below(6)));
+                    let input = match rng.below(20) {
+                        0..6 => Input::Reserve {
+                            key,
+                            class: Class::ALL[rng.below(4) as usize],
+                            cost: rng.next() as u32 >> rng.below(32),
+                            price_max: 1_000_000 + rng.below(4_000_000),
+                        },
+                        6..11 => Input::Bind { key, epoch: rng.below(4), from: rng.below(9) },
+                        11..13 => Input::Release(key),
+                        13 => Input::Stop(key),
+                        14..17 => Input::Ran {
+                            key,
+                            tokens: rng.next() as u32 >> rng.below(32),
+                            end: [End::Done, End::Failed, End::Interrupted][rng.below(3) as usize],
+                        },
+                        17 => Input::Slots(rng.below(4)),
+                        18 => Input::Steal { thief: key.0, room: rng.below(3) },
+                        _ => Input::Handed([Place { key, class: Batch, cost: 7 }].into()),
+                    };
+                    (Instant::from_millis(at), input)
+                })
+                .collect();
+            laws::hold(&Worker::new(CONFIG), script.clone());
+            let (mut worker, mut out) = (Worker::new(CONFIG), Vec::new());
+            for (now, input) in script {
+                while worker.deadline().is_some_and(|due| due <= now) {
+                    worker.tick(now, &mut out);
+                }
+                worker.handle(now, input, &mut out);
+                let twice = worker.called.keys().any(|key| worker.running.contains_key(key));
+                assert!(!twice, "seed {seed}: called and running at once");
+                assert!(worker.waiting() <= 8 + 4, "seed {seed}: {} wait", worker.waiting());
+            }
+        }
+    }
+}

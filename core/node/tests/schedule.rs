@@ -1,0 +1,121 @@
+//! What clients and workers of the scheduler come to together.
+
+mod town;
+
+use std::time::Duration;
+
+use town::{Plan, Town};
+use tutu_node::work::{
+    schedule::{client, queue, worker},
+    task::Class,
+};
+
+fn plan(seed: u64) -> Plan {
+    Plan {
+        seed,
+        workers: 100,
+        clients: 10,
+        rate: 100,
+        tokens: 3_000,
+        delay: 40_000,
+        loss: 0,
+        doubled: 0,
+        churn: 0,
+        stale: 1_000_000,
+        progress: 0,
+        client: client::Config { work_patience: Duration::from_secs(36_000), ..client::Config::default() },
+        worker: worker::Config {
+            queue: queue::Config { limits: [1000; 4], ..queue::Config::default() },
+            rate: 100,
+            waits: [Duration::from_secs(36_000); 4],
+            ..worker::Config::default()
+        },
+    }
+}
+
+/// Mean time in system in service times, at a load of nine tenths.
+fn loaded(kept: u8, seed: u64) -> f64 {
+    let mut plan = plan(seed);
+    plan.client.kept = kept;
+    let mut town = Town::new(plan, &[(0, 3_000)], 12_000);
+    town.live();
+    assert!(town.fates.iter().all(|fate| fate.done.is_some()));
+    town::mean(&town.fates, 2_000, 11_000) / 30.0
+}
+
+#[test]
+fn waits_are_those_of_the_shorter_of_two_queues() {
+    let formula = town::two_choices(0.9);
+    assert!((formula - 2.61).abs() < 0.01);
+    let quoted = (loaded(1, 1) + loaded(1, 2)) / 2.0;
+    // A town of 100 and some 27,000 tasks each: by chance, the mean is off by a few parts in a hundred.
+    assert!((quoted / formula - 1.0).abs() < 0.08, "{quoted} service times, {formula} by the formula");
+    let late = loaded(2, 1);
+    assert!(late < formula, "binding late: {late} service times, {formula} by the formula");
+}
+
+#[test]
+fn each_token_is_charged_once_while_workers_die_and_messages_are_lost() {
+    for seed in 0..3 {
+        let mut plan = plan(seed);
+        (plan.churn, plan.loss, plan.doubled, plan.progress) = (200_000, 10_000, 10_000, 2_000_000);
+        plan.client.work_patience = Duration::from_secs(10);
+        let mut town = Town::new(plan, &[(0, 2_000)], 3_600);
+        town.live();
+        let (mut done, mut moved) = (0, 0);
+        for (number, fate) in town.fates.iter().enumerate() {
+            let mut at = 0;
+            for (from, to) in &fate.charged {
+                assert_eq!(*from, at, "seed {seed}, task {number}: {:?}", fate.charged);
+                at = *to;
+            }
+            assert!(fate.done.is_some() != fate.gave_up.is_some(), "seed {seed}, task {number}: {fate:?}");
+            if fate.done.is_some() {
+                assert_eq!(at, fate.tokens, "seed {seed}, task {number}");
+                done += 1;
+                moved += usize::from(fate.charged.len() > 1);
+            }
+        }
+        assert!(done * 1000 > town.fates.len() * 995, "seed {seed}: {done} of {}", town.fates.len());
+        assert!(moved > 20, "seed {seed}: only {moved} went on at another worker");
+    }
+}
+
+#[test]
+fn an_overload_that_passes_is_forgotten_within_a_minute() {
+    let mut plan = plan(4);
+    // Answers of two seconds; who would wait longer than eight is refused.
+    plan.tokens = 200;
+    plan.worker.waits = [Duration::from_secs(8); 4];
+    let mut town = Town::new(plan, &[(0, 40_000), (300, 80_000), (360, 40_000)], 600);
+    town.live();
+    let p99 = |from, to| {
+        let times = town::times(&town.fates, from, to);
+        times[times.len() * 99 / 100]
+    };
+    let (before, during, after) = (p99(60, 300), p99(330, 360), p99(420, 600));
+    assert!(during > before * 1.2, "it was an overload: {before} s, then {during} s");
+    assert!(after < before * 1.1, "{before} s before, {after} s after");
+    let refused = |from: u64, to: u64| {
+        let asked = from * 1_000_000..to * 1_000_000;
+        town.fates.iter().filter(|fate| asked.contains(&fate.asked) && fate.gave_up.is_some()).count()
+    };
+    assert!(refused(300, 360) > 100, "refusing is what kept waits short");
+    assert_eq!((refused(60, 300), refused(420, 600)), (0, 0));
+}
+
+#[test]
+fn nobody_starves_while_the_urgent_press() {
+    let mut plan = plan(5);
+    plan.tokens = 300;
+    let mut town = Town::new(plan, &[(0, 31_000)], 600);
+    town.kinds = vec![Class::Realtime, Class::Realtime, Class::Realtime, Class::Standard, Class::Batch, Class::Spot];
+    town.live();
+    let mut means = Vec::new();
+    for class in Class::ALL {
+        let fates: Vec<_> = town.fates.iter().filter(|fate| fate.class == class).cloned().collect();
+        assert!(fates.iter().all(|fate| fate.done.is_some()), "{class:?}");
+        means.push(town::mean(&fates, 60, 600));
+    }
+    assert!(means[0] < means[1] && means[1] < means[2] && means[2] < means[3], "{means:?}");
+}
