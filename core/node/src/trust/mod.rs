@@ -3,3 +3,4 @@
 pub mod breaker;
 pub mod identity;
 pub mod reputation;
+pub mod verify;

@@ -1,0 +1,258 @@
+//! Guilty or not, block after block: a sequential test for one worker, one model, one pair of back ends.
+//!
+//! Each distance between fingerprints adds the logarithm of how much likelier it is for cheats than for honest workers, as
+//! calibrated for the pair. The sum never falls below nothing, so that a worker that turns bad after long is caught as fast as
+//! a new one; above [`GUILTY`] it is guilty.
+//!
+//! The chance that honest work drives the sum from nothing above A within n blocks is at most n·e⁻ᴬ, because the likelihood
+//! ratio is 1 on average under honesty (Ville's inequality, a union over where the run begins). With A = 18.5 and 64 blocks (2,048
+//! tokens) of an audit that is 6·10⁻⁷: less than one in a million audits.
+//!
+//! Sources: A. Wald (1945); E. Page (1954), the cumulative sum.
+
+use super::commit::BUCKETS;
+use crate::kit::log;
+
+/// The sum at which a worker is guilty, in thousandths of a nat.
+pub const GUILTY: i32 = 18_500;
+/// What one block may add or take at most: at least five must be bad.
+const STEP_MAX: i32 = 4_000;
+
+/// What each distance says, for one pair of back ends, in thousandths of a nat.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Calibration {
+    steps: [i32; BUCKETS],
+}
+
+/// Why a calibration was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// Fewer honest or cheating distances than are needed.
+    TooFew {
+        /// How many there were.
+        count: u64,
+    },
+    /// Honest and cheating distances look alike: no test can tell them apart.
+    Alike,
+}
+
+impl core::fmt::Display for Error {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::TooFew { count } => write!(f, "{count} distances are too few; measure at least {COUNT_MIN} of each"),
+            Self::Alike => f.write_str("honest and cheating distances look alike; audit this pair by referees"),
+        }
+    }
+}
+
+impl core::error::Error for Error {}
+
+/// Distances of each kind that a calibration needs.
+pub const COUNT_MIN: u64 = 1_000;
+
+impl Calibration {
+    /// Takes in how often each distance was measured between honest workers with these back ends, and how often between an
+    /// honest one and the cheats that are to be caught (the nearest of them: one step more quantised).
+    ///
+    /// # Errors
+    /// [`Error::TooFew`], [`Error::Alike`], in this order of checks.
+    pub fn new(honest: &[u64; BUCKETS], cheating: &[u64; BUCKETS]) -> Result<Self, Error> {
+        let count = |counts: &[u64; BUCKETS]| counts.iter().fold(0_u64, |sum, count| sum.saturating_add(*count));
+        let (all_honest, all_cheating) = (count(honest), count(cheating));
+        let least = all_honest.min(all_cheating);
+        if least < COUNT_MIN {
+            return Err(Error::TooFew { count: least });
+        }
+        // One of each more than was seen: what was never seen is rare, not impossible.
+        let nats = |part: u64, all: u64| log::ln_ratio(part.saturating_add(1), all.saturating_add(BUCKETS as u64));
+        let mut steps = [0; BUCKETS];
+        for (at, step) in steps.iter_mut().enumerate() {
+            let ratio = nats(cheating[at], all_cheating) - nats(honest[at], all_honest);
+            *step = (ratio * 1000 / log::ONE).clamp(-i64::from(STEP_MAX), i64::from(STEP_MAX)) as i32;
+        }
+        let mut calibration = Self { steps };
+        calibration.balance(honest, all_honest);
+        if calibration.drift(cheating) < 100 {
+            return Err(Error::Alike);
+        }
+        Ok(calibration)
+    }
+
+    /// What a distance says.
+    pub fn step(&self, distance: u8) -> i32 {
+        self.steps[usize::from(distance).min(BUCKETS - 1)]
+    }
+
+    /// What a block adds on average when distances are spread like `counts`, in thousandths of a nat.
+    pub fn drift(&self, counts: &[u64; BUCKETS]) -> i64 {
+        let all: i128 = counts.iter().map(|count| i128::from(*count)).sum::<i128>().max(1);
+        let sum: i128 = counts.iter().zip(self.steps).map(|(count, step)| i128::from(*count) * i128::from(step)).sum();
+        (sum / all) as i64
+    }
+
+    /// Capping steps from below makes honest ones add too much on average. Takes thousandths off all until the likelihood
+    /// ratio is at most 1 on average again, with what was never seen counted once.
+    fn balance(&mut self, honest: &[u64; BUCKETS], all: u64) {
+        let all = u128::from(all) + BUCKETS as u128;
+        loop {
+            let ratio = |step: i32| power(step) as u128;
+            let sum: u128 = honest.iter().zip(self.steps).map(|(n, step)| (u128::from(*n) + 1) * ratio(step)).sum();
+            if sum <= all << 40 {
+                return;
+            }
+            self.steps.iter_mut().for_each(|step| *step -= 1);
+        }
+    }
+}
+
+/// e to the power of so many thousandths, in parts of 2⁴⁰.
+fn power(thousandths: i32) -> u64 {
+    // log2(e) in parts of 2³².
+    const LOG2_E: i64 = 6_196_328_019;
+    let halvings = -i64::from(thousandths) * LOG2_E / 1000;
+    // Up to e⁴ = 2^5.8: begin six doublings higher.
+    (log::exp2_minus((halvings + (6 << 32)).max(0) as u64) >> 16).max(1)
+}
+
+/// What is known of one worker so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Suspicion {
+    /// In thousandths of a nat; from 0 up to, not including, [`GUILTY`] while it is not guilty.
+    sum: i32,
+}
+
+impl Suspicion {
+    /// Takes in the distance of one block; whether the worker is guilty now.
+    pub fn record(&mut self, calibration: &Calibration, distance: u8) -> bool {
+        self.sum = (self.sum + calibration.step(distance)).max(0).min(GUILTY);
+        self.sum >= GUILTY
+    }
+
+    /// How much of the way to guilty it is, in parts of a million: whoever is half-way is watched.
+    pub const fn share(&self) -> u32 {
+        (self.sum as i64 * 1_000_000 / GUILTY as i64) as u32
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::{vec, vec::Vec};
+
+    use super::*;
+    use crate::kit::Rng;
+
+    /// Distances spread like a bell around `middle`, out of a million.
+    fn bell(middle: f64, width: f64) -> [u64; BUCKETS] {
+        core::array::from_fn(|at| (1e6 * (-((at as f64 - middle) / width).powi(2) / 2.0).exp()) as u64)
+    }
+
+    fn parts(counts: &[u64; BUCKETS]) -> Vec<f64> {
+        let all: u64 = counts.iter().sum();
+        counts.iter().map(|count| *count as f64 / all as f64).collect()
+    }
+
+    /// The chance to be guilty within `blocks`, by all ways that the sum can take (in steps of a hundredth of a nat,
+    /// rounded up when that is `against` the worker and down otherwise).
+    fn guilty(calibration: &Calibration, distances: &[u64; BUCKETS], blocks: usize, against: bool) -> f64 {
+        let (parts, cells) = (parts(distances), GUILTY as usize / 10);
+        let steps: Vec<i32> = (0..BUCKETS as u8)
+            .map(|at| calibration.step(at))
+            .map(|step| if against { (step + 9).div_euclid(10) } else { step.div_euclid(10) })
+            .collect();
+        let (mut sums, mut caught) = (vec![0.0; cells], 0.0);
+        sums[0] = 1.0;
+        for _ in 0..blocks {
+            let mut next = vec![0.0; cells];
+            for (sum, chance) in sums.iter().enumerate().filter(|(_, chance)| **chance > 1e-30) {
+                for (step, part) in steps.iter().zip(&parts).filter(|(_, part)| **part > 0.0) {
+                    let to = (sum as i32 + step).max(0) as usize;
+                    if to >= cells { caught += chance * part } else { next[to] += chance * part }
+                }
+            }
+            sums = next;
+        }
+        caught
+    }
+
+    /// Honest back ends of different makers, and the same model with one step fewer bits.
+    fn modelled() -> ([u64; BUCKETS], [u64; BUCKETS]) {
+        (bell(14.0, 2.0), bell(20.0, 2.5))
+    }
+
+    #[test]
+    fn honest_workers_are_accused_less_than_once_in_a_million_audits() {
+        let (honest, cheating) = modelled();
+        let calibration = Calibration::new(&honest, &cheating).unwrap();
+        // Every audit of 64 blocks, from a sum of nothing; then a thousand audits in a row, to see what a life brings.
+        let one = guilty(&calibration, &honest, 64, true);
+        assert!(one < 1e-6, "{one}");
+        let many = guilty(&calibration, &honest, 6_400, true);
+        assert!(many / 100.0 < 1e-6, "{many}");
+        // Where the two are hard to tell apart, the bound is the same.
+        let near = bell(15.0, 2.0);
+        let hard = Calibration::new(&honest, &near).unwrap();
+        let one = guilty(&hard, &honest, 64, true);
+        assert!(one < 1e-6, "{one}");
+    }
+
+    #[test]
+    fn another_model_is_caught_within_twenty_tasks_but_for_one_in_a_million() {
+        let (honest, cheating) = modelled();
+        let calibration = Calibration::new(&honest, &cheating).unwrap();
+        // Tasks of 128 tokens: four blocks each. All are audited, as it costs 1 %.
+        let missed = 1.0 - guilty(&calibration, &cheating, 20 * 4, false);
+        assert!(missed < 1e-6, "{missed}");
+        // Where audits are dearer and six newcomers in ten are audited: by how many audits come, eight blocks each.
+        let mut missed = 0.0;
+        let mut chance = 0.4_f64.powi(20);
+        for audits in 0..=20_u32 {
+            missed += chance * (1.0 - guilty(&calibration, &cheating, audits as usize * 8, false));
+            chance *= f64::from(20 - audits) / f64::from(audits + 1) * (0.6 / 0.4);
+        }
+        assert!(missed < 1e-6, "{missed}");
+    }
+
+    #[test]
+    fn whoever_turns_bad_is_caught_as_fast_as_a_newcomer() {
+        let (honest, cheating) = modelled();
+        let calibration = Calibration::new(&honest, &cheating).unwrap();
+        let (mut rng, mut worst) = (Rng::new(1), 0);
+        let sample = |rng: &mut Rng, counts: &[u64; BUCKETS]| {
+            let mut at = (u128::from(rng.next()) * counts.iter().map(|c| u128::from(*c)).sum::<u128>() >> 64) as u64;
+            counts.iter().position(|count| at.checked_sub(*count).map(|left| at = left).is_none()).unwrap() as u8
+        };
+        for _ in 0..300 {
+            let mut suspicion = Suspicion::default();
+            assert!((0..500).all(|_| !suspicion.record(&calibration, sample(&mut rng, &honest))));
+            let blocks = (1..).find(|_| suspicion.record(&calibration, sample(&mut rng, &cheating))).unwrap();
+            worst = worst.max(blocks);
+        }
+        assert!((5..40).contains(&worst), "{worst} blocks");
+    }
+
+    #[test]
+    fn what_cannot_be_told_apart_is_said_to_be_so() {
+        let (honest, cheating) = modelled();
+        assert_eq!(Calibration::new(&honest, &honest), Err(Error::Alike));
+        assert_eq!(Calibration::new(&[1; BUCKETS], &cheating), Err(Error::TooFew { count: 48 }));
+        assert_eq!(Calibration::new(&honest, &[0; BUCKETS]), Err(Error::TooFew { count: 0 }));
+    }
+
+    #[test]
+    fn steps_are_logarithms_of_the_ratio() {
+        let (honest, cheating) = modelled();
+        let calibration = Calibration::new(&honest, &cheating).unwrap();
+        let (h, c) = (parts(&honest), parts(&cheating));
+        for at in 12..20 {
+            let exact = (c[at] / h[at]).ln().clamp(-4.0, 4.0) * 1000.0;
+            let step = f64::from(calibration.step(at as u8));
+            // Balancing takes a little off.
+            assert!((step - exact).abs() < 40.0, "{at}: {step} {exact}");
+        }
+        assert_eq!(calibration.step(200), calibration.step(47));
+        for thousandths in [-4000, -1000, -1, 0, 1, 500, 4000] {
+            let (ours, exact) = (power(thousandths) as f64 / 2f64.powi(40), (f64::from(thousandths) / 1000.0).exp());
+            assert!((ours / exact - 1.0).abs() < 1e-6, "{thousandths}: {ours} {exact}");
+        }
+    }
+}
