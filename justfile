@@ -43,6 +43,12 @@ perplexity model text:
     cargo build --release
     ci/perplexity target/release/tutu {{model}} {{text}}
 
+# Figures of the core's decisions: trust, scheduling, audits
+bench-core:
+    cargo run --release -p tutu-node --example trust
+    cargo run --release -p tutu-node --example schedule
+    cargo run --release -p tutu-node --example audit
+
 # The documentation of every crate
 doc:
     cargo doc --workspace --no-deps --open

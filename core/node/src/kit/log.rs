@@ -35,7 +35,7 @@ pub const fn log2(x: u64) -> i64 {
 
 /// The natural logarithm of `x`, in parts of [`ONE`]; that of 0 counts as that of 1.
 pub const fn ln(x: u64) -> i64 {
-    (log2(x) as i128 * LN2 as i128 >> 32) as i64
+    ((log2(x) as i128 * LN2 as i128) >> 32) as i64
 }
 
 /// The natural logarithm of `a / b`, in parts of [`ONE`]; a nothing on either side counts as a one.
@@ -89,7 +89,7 @@ mod tests {
     fn agrees_with_floats() {
         let mut rng = Rng::new(7);
         for n in 1..20_000_u64 {
-            let x = if n < 10_000 { n } else { rng.next() >> rng.below(64) | 1 };
+            let x = if n < 10_000 { n } else { (rng.next() >> rng.below(64)) | 1 };
             assert!((real(log2(x)) - (x as f64).log2()).abs() < 2e-9, "{x}");
             assert!((real(ln(x)) - (x as f64).ln()).abs() < 1e-8, "{x}");
         }

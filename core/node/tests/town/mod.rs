@@ -1,5 +1,8 @@
 //! A town of clients and workers, the machines that ship, with a network that loses, doubles and delays, and workers that die.
 
+// The tests and the example each use a part of it.
+#![allow(dead_code)]
+
 use std::collections::BTreeMap;
 
 use tutu_node::{
@@ -71,7 +74,7 @@ enum Event {
     Look,
 }
 
-struct Machine1 {
+struct Shed {
     worker: Worker,
     /// Counts lives; messages to an earlier one are lost.
     life: u32,
@@ -86,7 +89,7 @@ pub struct Town {
     pub rng: Rng,
     now: u64,
     events: Heap<u64, Event>,
-    machines: Vec<Machine1>,
+    machines: Vec<Shed>,
     clients: Vec<Client>,
     /// Clients count from a million.
     names: BTreeMap<NodeId, u32>,
@@ -110,13 +113,8 @@ impl Town {
     /// `loads`: from second on, tasks a second (in thousandths).
     pub fn new(plan: Plan, loads: &[(u64, u64)], seconds: u64) -> Self {
         let mut rng = Rng::new(plan.seed);
-        let worker = || Machine1 {
-            worker: Worker::new(plan.worker),
-            life: 0,
-            alive: true,
-            engine: BTreeMap::new(),
-            quoted: None,
-        };
+        let worker =
+            || Shed { worker: Worker::new(plan.worker), life: 0, alive: true, engine: BTreeMap::new(), quoted: None };
         let list: Vec<Candidate> = (0..plan.workers)
             .map(|n| Candidate { worker: id(n), trust: 1_000, price: 1_000_000, link: 20_000, hot: true })
             .collect();
@@ -252,13 +250,13 @@ impl Town {
         for effect in out {
             match effect {
                 Reserve { worker, task, class, cost, price_max } => {
-                    self.to_worker(worker, worker::Input::Reserve { key: key(task), class, cost, price_max });
+                    self.send_worker(worker, worker::Input::Reserve { key: key(task), class, cost, price_max });
                 }
-                Release { worker, task } => self.to_worker(worker, worker::Input::Release(key(task))),
+                Release { worker, task } => self.send_worker(worker, worker::Input::Release(key(task))),
                 Bind { worker, task, epoch, from } => {
-                    self.to_worker(worker, worker::Input::Bind { key: key(task), epoch, from });
+                    self.send_worker(worker, worker::Input::Bind { key: key(task), epoch, from });
                 }
-                Stop { worker, task } => self.to_worker(worker, worker::Input::Stop(key(task))),
+                Stop { worker, task } => self.send_worker(worker, worker::Input::Stop(key(task))),
                 Charge(charge) => self.fates[charge.lease.task as usize].charged.push((charge.from, charge.to)),
                 Blame { .. } => self.blames += 1,
                 Done { task } => {
@@ -269,11 +267,10 @@ impl Town {
             }
         }
         let look = &mut self.looks[at as usize];
-        if let Some(due) = self.clients[at as usize].deadline().map(Instant::as_micros) {
-            if *look <= self.now || due < *look {
-                *look = due;
-                self.events.push(due, Event::Look);
-            }
+        let due = self.clients[at as usize].deadline().map(Instant::as_micros);
+        if let Some(due) = due.filter(|due| *look <= self.now || due < look) {
+            *look = due;
+            self.events.push(due, Event::Look);
         }
     }
 
@@ -284,12 +281,12 @@ impl Town {
             match effect {
                 Quote { key, wait, .. } => {
                     let wait = std::time::Duration::from_micros(self.stale(at, wait.as_micros() as u64));
-                    self.to_client(key, client::Input::Quoted { task: key.1, worker: me, wait });
+                    self.send_client(key, client::Input::Quoted { task: key.1, worker: me, wait });
                 }
                 Refuse { key, price, after } => {
-                    self.to_client(key, client::Input::Refused { task: key.1, worker: me, price, after });
+                    self.send_client(key, client::Input::Refused { task: key.1, worker: me, price, after });
                 }
-                Ready(key) => self.to_client(key, client::Input::Ready { task: key.1, worker: me }),
+                Ready(key) => self.send_client(key, client::Input::Ready { task: key.1, worker: me }),
                 Run { key, epoch, from } => self.run(at, key, epoch, from),
                 Interrupt(key) => {
                     if let Some(run) = self.machines[at as usize].engine.get(&key).map(|run| run.0) {
@@ -298,7 +295,7 @@ impl Town {
                 }
                 Report { key, epoch, tokens, done } => {
                     let worker = me;
-                    self.to_client(key, client::Input::Reported { task: key.1, worker, epoch, tokens, done });
+                    self.send_client(key, client::Input::Reported { task: key.1, worker, epoch, tokens, done });
                 }
                 Hand { .. } => {}
             }
@@ -331,7 +328,7 @@ impl Town {
     fn says(&mut self, at: u32, key: worker::Key, run: u64) {
         let Some((current, tokens, epoch)) = self.made(at, key) else { return };
         if current == run && self.machines[at as usize].alive {
-            self.to_client(key, client::Input::Progress { task: key.1, worker: id(at), epoch, tokens });
+            self.send_client(key, client::Input::Progress { task: key.1, worker: id(at), epoch, tokens });
             self.events.push(self.now + self.plan.progress, Event::Progress { at, key, run });
         }
     }
@@ -358,7 +355,7 @@ impl Town {
         }
     }
 
-    fn to_worker(&mut self, worker: NodeId, input: worker::Input) {
+    fn send_worker(&mut self, worker: NodeId, input: worker::Input) {
         let at = self.names[&worker];
         let life = self.machines[at as usize].life;
         for _ in 0..self.copies() {
@@ -367,7 +364,7 @@ impl Town {
         }
     }
 
-    fn to_client(&mut self, key: worker::Key, input: client::Input) {
+    fn send_client(&mut self, key: worker::Key, input: client::Input) {
         let Some(at) = self.names.get(&key.0).copied() else { return };
         for _ in 0..self.copies() {
             let due = self.now + 1 + u64::from(self.rng.below(self.plan.delay));

@@ -283,7 +283,7 @@ pub fn split(verdict: Verdict, paid: Credits, escrow: Credits, deposit: Credits)
 
 #[cfg(test)]
 mod tests {
-    use alloc::format;
+    use alloc::string::String;
 
     use super::{Side::*, *};
     use crate::kit::{Rng, laws, trace};
@@ -360,7 +360,7 @@ mod tests {
         let told = |side, at| Input::Told { side, at, hash: [7; 32] };
         let run = |script: &[(u64, Input)]| {
             let mut dispute = open(8, &mut Vec::new());
-            trace::of(&mut dispute, script.iter().copied(), 1_000).lines().last().map(|line| format!("{line}"))
+            trace::of(&mut dispute, script.iter().copied(), 1_000).lines().last().map(String::from)
         };
         assert_eq!(run(&[(5, told(Worker, 4))]).unwrap(), "100ms tick -> [Verdict(Wrong(Auditor))]");
         assert_eq!(run(&[(5, told(Auditor, 4))]).unwrap(), "100ms tick -> [Verdict(Wrong(Worker))]");

@@ -124,7 +124,7 @@ pub struct Suspicion {
 impl Suspicion {
     /// Takes in the distance of one block; whether the worker is guilty now.
     pub fn record(&mut self, calibration: &Calibration, distance: u8) -> bool {
-        self.sum = (self.sum + calibration.step(distance)).max(0).min(GUILTY);
+        self.sum = (self.sum + calibration.step(distance)).clamp(0, GUILTY);
         self.sum >= GUILTY
     }
 
@@ -218,7 +218,8 @@ mod tests {
         let calibration = Calibration::new(&honest, &cheating).unwrap();
         let (mut rng, mut worst) = (Rng::new(1), 0);
         let sample = |rng: &mut Rng, counts: &[u64; BUCKETS]| {
-            let mut at = (u128::from(rng.next()) * counts.iter().map(|c| u128::from(*c)).sum::<u128>() >> 64) as u64;
+            let all = counts.iter().sum::<u64>();
+            let mut at = ((u128::from(rng.next()) * u128::from(all)) >> 64) as u64;
             counts.iter().position(|count| at.checked_sub(*count).map(|left| at = left).is_none()).unwrap() as u8
         };
         for _ in 0..300 {

@@ -102,11 +102,8 @@ impl Roster {
             let candidate = &self.candidates[at as usize];
             candidate.trust > 0 && !out.contains(&at) && !without.contains(&candidate.worker)
         };
-        if let Some(at) = self.served.get(&prefix).filter(|at| (**at as usize) < self.candidates.len()) {
-            if fits(*at, out) {
-                out.push(*at);
-            }
-        }
+        let served = self.served.get(&prefix).copied().filter(|at| (*at as usize) < self.candidates.len());
+        out.extend(served.filter(|at| fits(*at, &[])));
         let sum = self.sums.last().copied().unwrap_or(0);
         for _ in 0..count * 8 {
             if out.len() >= count || sum == 0 {
