@@ -109,6 +109,9 @@ mod tests {
             *out = wanted.flat_map(|token| (0..100).map(|i| if i == token.id + 1 { 1.0 } else { 0.0 })).collect();
             Ok(())
         }
+        fn states(&mut self, batch: &Batch<'_>, out: &mut Vec<f32>) -> Result<(), Fault> {
+            self.step(batch, out)
+        }
     }
 
     #[test]
