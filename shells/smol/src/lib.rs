@@ -5,6 +5,7 @@
 //! | [`cli`] | one file a command |
 //! | [`config`] | settings: flags over environment over file over defaults |
 //! | [`daemon`] | what stays while the server runs: store, models in memory, settings |
+//! | [`drive`] | the loop around a node |
 //! | [`engine`] | a loaded model that answers |
 //! | [`http`] | who asks over HTTP is let in, understood and answered |
 //! | [`make`] | models of one's own |
@@ -16,6 +17,7 @@
 pub mod cli;
 pub mod config;
 pub mod daemon;
+pub mod drive;
 pub mod engine;
 pub mod http;
 pub mod make;
