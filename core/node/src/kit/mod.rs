@@ -3,6 +3,7 @@
 pub mod bloom;
 pub mod codec;
 pub mod digest;
+pub mod fault;
 pub mod heap;
 pub mod id;
 pub mod laws;
@@ -18,6 +19,7 @@ pub mod units;
 pub mod wheel;
 
 pub use digest::Digest;
+pub use fault::Fault;
 pub use id::NodeId;
 pub use machine::Machine;
 pub use rng::Rng;

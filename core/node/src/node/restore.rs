@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Birth, Config, Effect, Fetch, Node};
 use crate::{
-    kit::{Instant, Machine, Signer, Verifier},
+    kit::{Fault, Instant, Machine, Signer, Verifier, fault},
     mesh::swim::{self, Pulse, Record, Saved, Swim},
 };
 
@@ -68,7 +68,7 @@ impl<K: Signer + Verifier> Node<K> {
         }
         let Birth { keys, id, certificate, facts, seed, at } = birth;
         let opened: Vec<Arc<Record>> = peers.iter().filter_map(|bytes| Record::open(bytes, &keys).ok()).collect();
-        let incarnation = incarnation.saturating_add(1);
+        let incarnation = incarnation.saturating_add(u64::from(!fault::on(Fault::IncarnationRepeatedAfterRestart)));
         let swim = Swim::new(config.swim.clone(), keys, id, certificate, incarnation, facts, seed);
         let check_due = config.check_engine.map(|_| Instant::default() + Duration::from_micros(1));
         // A thousand packets a second is more than a node sends on average, so each life's numbers are above the last one's.

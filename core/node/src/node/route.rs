@@ -5,7 +5,7 @@ use core::net::SocketAddr;
 
 use super::{Answer, Ask, Effect, Node};
 use crate::{
-    kit::{Instant, Machine, Signer, Verifier},
+    kit::{Fault, Instant, Machine, Signer, Verifier, fault},
     mesh::swim,
     wire::packet,
 };
@@ -55,7 +55,7 @@ impl<K: Signer + Verifier> Node<K> {
         for effect in effects.drain(..) {
             out.push(match effect {
                 swim::Effect::Send { to, addr, body } => {
-                    self.sequence += 1;
+                    self.sequence += u64::from(!fault::on(Fault::SequenceStandsStill));
                     let (mut bytes, from) = (body, self.id());
                     packet::seal(&mut bytes, SWIM, self.sequence, from, to.as_ref(), self.swim.keys());
                     Effect::Send { to: addr, packet: bytes }

@@ -20,7 +20,7 @@
 use alloc::vec::Vec;
 use core::fmt;
 
-use crate::kit::{Domain, NodeId, Signature, Signer, Verifier};
+use crate::kit::{Domain, Fault, NodeId, Signature, Signer, Verifier, fault};
 
 /// Bytes of a whole packet: what every path on the Internet carries unbroken, with room for a tunnel (RFC 8200 §5: 1,280).
 pub const PACKET_MAX: usize = 1200;
@@ -129,7 +129,9 @@ impl Envelope {
     ) -> Result<(), Error> {
         let signed = packet.len().checked_sub(65).ok_or(Error::Forged)?;
         let receiver = if self.bound { &me.0[..] } else { &[] };
-        if !verifier.verify(key, Domain::Packet, &[receiver, &packet[..signed]], &self.signature) {
+        if !fault::on(Fault::PacketSignatureUnchecked)
+            && !verifier.verify(key, Domain::Packet, &[receiver, &packet[..signed]], &self.signature)
+        {
             return Err(Error::Forged);
         }
         packet.truncate(packet.len().saturating_sub(ENVELOPE));

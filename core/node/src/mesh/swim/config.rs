@@ -25,8 +25,9 @@ pub struct Config {
     pub remember: Duration,
     /// Periods between two comparisons of tables with somebody, when all is quiet.
     pub compare_every: u32,
-    /// Leading bits of the hashed short id that members of this cell have in common; 0 for one flat network.
-    pub cell_bits: u8,
+    /// Members of a cell; a network with more falls into cells. A table of so many takes 120 KB, and what changes among
+    /// so many home computers about 0.5 KB/s.
+    pub flat_max: usize,
     /// Bytes of a body.
     pub body_max: usize,
 }
@@ -42,7 +43,7 @@ impl Default for Config {
             lifeguard: true,
             remember: Duration::from_secs(7 * 24 * 3600),
             compare_every: 30,
-            cell_bits: 0,
+            flat_max: 4096,
             body_max: crate::wire::packet::BODY_MAX,
         }
     }

@@ -3,14 +3,14 @@
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
 
 use super::{
-    Effect, Event, Sender, Swim,
+    Effect, Event, SETTLED, Sender, Swim,
     message::{Accusation, Head, Item},
     record::Record,
     rumour::News,
     suspicion::{Accuser, Suspicion},
-    table::State,
+    table::{State, place_of},
 };
-use crate::kit::{Domain, Instant, Signer, Verifier, codec::Reader};
+use crate::kit::{Domain, Fault, Instant, Signer, Verifier, codec::Reader, fault};
 
 impl<K: Signer + Verifier> Swim<K> {
     /// Takes in all items of a packet. Whether the sender's own record was among them.
@@ -55,7 +55,10 @@ impl<K: Signer + Verifier> Swim<K> {
         }
         if let Some(at) = self.table.find(peek.id.short()) {
             let slot = self.table.get(at);
-            if slot.record().id == peek.id && peek.incarnation <= slot.record().incarnation {
+            if slot.record().id == peek.id
+                && peek.incarnation <= slot.record().incarnation
+                && !(fault::on(Fault::DeadRiseWithOldWords) && !slot.lives())
+            {
                 let incarnation = peek.incarnation;
                 let same = |news: &News| matches!(news, News::Record(told) if told.incarnation == incarnation);
                 self.rumours.heard(peek.id.short(), same);
@@ -67,7 +70,12 @@ impl<K: Signer + Verifier> Swim<K> {
                 }
                 return own;
             }
-        } else if !self.is_near(&peek.id) || peek.left {
+        } else if self.cells.incarnation(peek.id.short()).is_some_and(|known| peek.incarnation <= known) {
+            let incarnation = peek.incarnation;
+            let same = |news: &News| matches!(news, News::Record(told) if told.incarnation == incarnation);
+            self.rumours.heard(peek.id.short(), same);
+            return own;
+        } else if peek.left && self.cells.bits == 0 {
             return own;
         }
         if let Ok(record) = Record::open(bytes, &self.keys) {
@@ -85,7 +93,8 @@ impl<K: Signer + Verifier> Swim<K> {
                 let old = self.table.get(at);
                 let (known, state) = (old.record().clone(), old.state());
                 // A taken-over key must not come back with an old certificate; another id with the same hint stays out.
-                let newer = record.incarnation > known.incarnation && record.serial >= known.serial;
+                let same = fault::on(Fault::DeadRiseWithOldWords) && record.incarnation == known.incarnation;
+                let newer = (record.incarnation > known.incarnation || same) && record.serial >= known.serial;
                 if known.id != record.id || !newer {
                     return;
                 }
@@ -100,7 +109,7 @@ impl<K: Signer + Verifier> Swim<K> {
                     if !left {
                         let minute = self.config.period * 60;
                         let signed = suspicion.accusers.iter().filter(|accuser| accuser.signed);
-                        signed.for_each(|accuser| self.wolves.strike(accuser.who, now, minute));
+                        signed.for_each(|accuser| self.wolves.strike(accuser.place, now, minute));
                     }
                     out.push(Effect::Tell(Event::Cleared(record.id)));
                 }
@@ -110,10 +119,10 @@ impl<K: Signer + Verifier> Swim<K> {
                     _ => Event::Changed(record.clone()),
                 }));
             }
+            None if !self.is_near(place_of(&record)) => return self.meet(record, told_by.is_some()),
             None => {
-                let crowded = self.table.crowd(&record.facts.addr.ip()) >= self.config.per_host_max;
-                let full = self.table.len() >= self.config.members_max;
-                if left || crowded || full || record.id == self.me.id || !self.is_near(&record.id) {
+                let crowded = self.table.crowd(&record) >= self.config.per_host_max;
+                if left || crowded || record.id == self.me.id || !self.has_room(out) {
                     return;
                 }
                 if self.table.lives() == 0 {
@@ -127,6 +136,40 @@ impl<K: Signer + Verifier> Swim<K> {
             let times = self.times(urgent);
             self.rumours.push(short, News::Record(record), times, urgent);
         }
+    }
+
+    /// Whether one more can be taken in. Those who are proved are never pushed out; of the others, one by chance makes room,
+    /// so that a flood of new names cannot keep out somebody who is there.
+    fn has_room(&mut self, out: &mut Vec<Effect>) -> bool {
+        let proved = self.table.lives() - self.table.unproved();
+        let flooded = self.is_settled() && self.table.unproved() > SETTLED + proved / 2;
+        let full = self.table.len() >= self.config.members_max;
+        if !flooded && !full {
+            return true;
+        }
+        let new = |slot: &super::table::Slot| !slot.is_proved() && (full || slot.lives());
+        let Some(at) = self.table.sample(&mut self.rng, new) else { return false };
+        self.forget(at, out);
+        true
+    }
+
+    fn forget(&mut self, at: usize, out: &mut Vec<Effect>) {
+        let id = self.table.get(at).record().id;
+        self.suspicions.remove(&id.short());
+        self.table.remove(at);
+        out.push(Effect::Tell(Event::Forgotten(id)));
+    }
+
+    /// The member at `at` answered us. If too many others did from there, it is one name too many.
+    pub(super) fn prove(&mut self, at: usize, out: &mut Vec<Effect>) {
+        let slot = self.table.get(at);
+        if slot.is_proved() {
+            return;
+        }
+        if slot.lives() && self.table.crowd(slot.record()) >= self.config.per_host_max {
+            return self.forget(at, out);
+        }
+        self.table.prove(at);
     }
 
     fn on_accusation(&mut self, now: Instant, sender: &Sender, accusation: Accusation, age: u8, out: &mut Vec<Effect>) {
@@ -144,18 +187,28 @@ impl<K: Signer + Verifier> Swim<K> {
         if self.table.get(at).record().incarnation != incarnation {
             return;
         }
+        let Some(place) = self.voice(accuser) else { return };
         if let Some(open) = self.suspicions.get(&subject)
-            && (open.names(accuser) || open.accusers.len() > super::suspicion::CONFIRMERS)
+            && (open.names(place) || open.accusers.len() > super::suspicion::CONFIRMERS)
         {
             let same = |news: &News| matches!(news, News::Accusation(told, _) if told.accuser == accuser);
             self.rumours.heard(subject, same);
             return;
         }
-        if accuser == subject || self.wolves.silences(accuser, now) || !self.is_signed(at, &accusation) {
+        if accuser == subject || self.wolves.silences(place, now) || !self.is_signed(at, &accusation) {
             return;
         }
         let since = super::before(now, age, self.config.period);
-        self.suspect(now, at, Accuser { who: accuser, signed: true }, since, Some(accusation), out);
+        self.suspect(now, at, Accuser { place, signed: true }, since, Some(accusation), out);
+    }
+
+    /// Where the member `who` is, if its word counts: it lives, and answered this node, once enough others did.
+    fn voice(&self, who: u64) -> Option<u64> {
+        if who == self.short() {
+            return Some(place_of(&self.me));
+        }
+        let slot = self.table.get(self.find_living(who)?);
+        (slot.is_proved() || !self.is_settled()).then(|| place_of(slot.record()))
     }
 
     /// What a neighbour thinks of somebody. It is one more accuser, and no more.
@@ -177,9 +230,7 @@ impl<K: Signer + Verifier> Swim<K> {
             }
             return;
         }
-        if self.table.find_id(&sender.id).is_none() || !dead {
-            return;
-        }
+        let Some(place) = self.voice(sender.short).filter(|_| dead) else { return };
         let Some(at) = self.table.find(subject) else { return };
         let slot = self.table.get(at);
         // The death of a later life is the death of this one too.
@@ -188,21 +239,48 @@ impl<K: Signer + Verifier> Swim<K> {
         }
         if !slot.lives() {
             self.rumours.heard(subject, |news| matches!(news, News::Death { .. }));
-        } else if !self.config.lifeguard {
+        } else if !self.config.lifeguard || fault::on(Fault::DoubtsBelieved) {
             self.declare(now, subject, out);
-        } else if !self.wolves.silences(sender.short, now) && self.may_doubt(subject, sender.short) {
+        } else if !self.wolves.silences(place, now) && self.may_doubt(subject, place) {
             self.doubted = self.doubted.or(Some(subject));
             // Whoever holds somebody for dead suspected it for long: with enough such voices only the floor is left to wait.
             let shortest = self.config.bounds(self.size()).shortest;
             let since = Instant::from_micros(now.as_micros().saturating_sub(shortest.as_micros() as u64));
-            self.suspect(now, at, Accuser { who: sender.short, signed: false }, since, None, out);
+            self.suspect(now, at, Accuser { place, signed: false }, since, None, out);
+            self.ask_suspect(now, subject, out);
         }
     }
 
-    /// Whether the unsigned word of `sender` against `subject` counts: always as one more, but it opens two suspicions at a
+    /// Of a suspect against whom there is nothing that it could be shown, it is asked itself.
+    pub(super) fn ask_suspect(&mut self, now: Instant, subject: u64, out: &mut Vec<Effect>) {
+        let unproved = |open: &&mut Suspicion| open.proof.is_none();
+        if fault::on(Fault::DoubtedNotAsked) || !self.suspicions.get_mut(&subject).as_ref().is_some_and(unproved) {
+            return;
+        }
+        let nonce = self.next_nonce();
+        if let Some(open) = self.suspicions.get_mut(&subject) {
+            open.nonce = Some(nonce);
+        }
+        self.ping(now, subject, nonce, None, out);
+    }
+
+    /// The suspect answered `nonce`. What others say without a signature is less than what this node sees.
+    pub(super) fn suspect_answered(&mut self, now: Instant, subject: u64, nonce: u32, out: &mut Vec<Effect>) {
+        let seen = |open: &&Suspicion| open.proof.is_none() && open.nonce == Some(nonce);
+        if self.suspicions.get(&subject).filter(seen).is_none() {
+            return;
+        }
+        let (Some(open), Some(at)) = (self.suspicions.remove(&subject), self.table.find(subject)) else { return };
+        self.table.set(at, State::Alive, Self::second(now));
+        let minute = self.config.period * 60;
+        open.accusers.iter().for_each(|accuser| self.wolves.strike(accuser.place, now, minute));
+        out.push(Effect::Tell(Event::Cleared(self.table.get(at).record().id)));
+    }
+
+    /// Whether the unsigned word from `place` against `subject` counts: always as one more, but it opens two suspicions at a
     /// time and no more. Whoever comes out of a partition holds half of the world for dead.
-    fn may_doubt(&self, subject: u64, sender: u64) -> bool {
-        let unproved = |open: &&Suspicion| open.proof.is_none() && open.names(sender);
+    fn may_doubt(&self, subject: u64, place: u64) -> bool {
+        let unproved = |open: &&Suspicion| open.proof.is_none() && open.names(place);
         self.suspicions.contains_key(&subject) || self.suspicions.values().filter(unproved).count() < 2
     }
 
@@ -218,7 +296,8 @@ impl<K: Signer + Verifier> Swim<K> {
             }
         };
         let parts = [&subject.0[..], &accusation.incarnation.to_be_bytes()];
-        self.keys.verify(&key, Domain::Accusation, &parts, &accusation.signature)
+        fault::on(Fault::AccusationSignatureUnchecked)
+            || self.keys.verify(&key, Domain::Accusation, &parts, &accusation.signature)
     }
 
     /// Opens a suspicion of the member at `at`, or counts one more accuser; tells it on, if it can be proved.
@@ -251,7 +330,7 @@ impl<K: Signer + Verifier> Swim<K> {
         if let Some(proof) = proof {
             let proof = Box::new(proof);
             open.proof.get_or_insert_with(|| proof.clone());
-            let times = self.times(true);
+            let times = if fault::on(Fault::SuspicionsNotTold) { 1 } else { self.times(true) };
             self.rumours.push(short, News::Accusation(proof, since), times, true);
         }
     }
@@ -261,9 +340,9 @@ impl<K: Signer + Verifier> Swim<K> {
         let record = self.table.get(at).record();
         let (id, incarnation) = (record.id, record.incarnation);
         let signature = self.keys.sign(Domain::Accusation, &[&id.0, &incarnation.to_be_bytes()]);
-        let accuser = self.short();
+        let (accuser, place) = (self.short(), place_of(&self.me));
         let accusation = Accusation { subject: id.short(), incarnation, accuser, signature };
-        self.suspect(now, at, Accuser { who: accuser, signed: true }, now, Some(accusation), out);
+        self.suspect(now, at, Accuser { place, signed: true }, now, Some(accusation), out);
     }
 
     /// This node was accused by `accuser`: it says the contrary, louder.
@@ -276,7 +355,10 @@ impl<K: Signer + Verifier> Swim<K> {
         out: &mut Vec<Effect>,
     ) {
         // Somebody to whom nobody listens any more may say what he likes; if another repeats it, that one believed it.
-        if self.leaving.is_some() || self.wolves.silences(sender.short, now) {
+        if fault::on(Fault::AccusationsNotAnswered) {
+            return;
+        }
+        if self.leaving.is_some() || self.voice(sender.short).is_some_and(|place| self.wolves.silences(place, now)) {
             return;
         }
         if let Some(accusation) = proof {
@@ -287,12 +369,17 @@ impl<K: Signer + Verifier> Swim<K> {
                 return;
             }
         }
-        self.wolves.strike(accuser, now, self.config.period * 60);
+        if let Some(place) = self.voice(accuser) {
+            self.wolves.strike(place, now, self.config.period * 60);
+        }
         if self.config.lifeguard {
             self.worsen(1);
         }
-        let incarnation = self.me.incarnation + 1;
+        let incarnation = self.me.incarnation + u64::from(!fault::on(Fault::RefutedWithOldIncarnation));
         self.announce(incarnation, self.me.facts.clone(), false, true, out);
+        if fault::on(Fault::RefutationOnlyTheAccuserHears) {
+            self.rumours = super::Rumours::new(self.config.rumours_max);
+        }
         out.push(Effect::Tell(Event::Refuted(incarnation)));
         self.introduce_to(now, Some(sender.id), sender.addr, out);
     }
@@ -300,6 +387,9 @@ impl<K: Signer + Verifier> Swim<K> {
     /// Appends what is held against the member at `slot`, for itself to read.
     pub(super) fn warn(&self, now: Instant, slot: usize, body: &mut Vec<u8>) {
         let member = self.table.get(slot);
+        if fault::on(Fault::DeadNotWarned) && !member.lives() {
+            return;
+        }
         let (subject, incarnation) = (member.record().id.short(), member.record().incarnation);
         let doubt = |dead| Item::Doubt { subject, incarnation, age: 0, dead };
         match member.state() {
@@ -335,6 +425,7 @@ impl<K: Signer + Verifier> Swim<K> {
                 suspicion.due = suspicion.due.max(now + self.config.period / 2);
                 self.suspicions_due.push(suspicion.due, short);
                 self.last_call(short, out);
+                self.ask_suspect(now, short, out);
             }
         }
     }
@@ -343,7 +434,7 @@ impl<K: Signer + Verifier> Swim<K> {
     fn last_call(&mut self, short: u64, out: &mut Vec<Effect>) {
         for _ in 0..3 {
             let fits = |slot: &super::table::Slot| slot.state() == State::Alive && !slot.record().facts.is_hidden();
-            let Some(slot) = self.table.sample(&mut self.rng, fits) else { return };
+            let Some(slot) = self.pick_own(fits) else { return };
             let mut body = Vec::with_capacity(128);
             Head::Want { count: 1 }.put(&mut body);
             body.extend_from_slice(&short.to_be_bytes());
@@ -355,11 +446,18 @@ impl<K: Signer + Verifier> Swim<K> {
     /// The time of a suspect is over.
     fn declare(&mut self, now: Instant, short: u64, out: &mut Vec<Effect>) {
         self.suspicions.remove(&short);
+        if fault::on(Fault::NeverDeclared) {
+            return;
+        }
         let Some(at) = self.find_living(short) else { return };
         self.table.set(at, State::Dead, Self::second(now));
         let (id, incarnation) = (self.table.get(at).record().id, self.table.get(at).record().incarnation);
-        let times = self.times(true);
-        self.rumours.push(short, News::Death { incarnation, since: now }, times, true);
+        let proved = self.table.get(at).is_proved();
         out.push(Effect::Tell(Event::Died { id, incarnation }));
+        // Nobody needs to hear that a name was one.
+        if proved || !self.is_settled() {
+            let times = self.times(true);
+            self.rumours.push(short, News::Death { incarnation, since: now }, times, true);
+        }
     }
 }

@@ -102,6 +102,20 @@ pub enum Head {
         /// So many follow.
         count: u16,
     },
+    /// Whom do you know near this place?
+    Find {
+        /// Comes back in the answer.
+        nonce: u32,
+        /// A hash of an address; who shares more leading bits with it is nearer.
+        target: u64,
+    },
+    /// These, as records; they are no news and are not told on.
+    Near {
+        /// Of the question.
+        nonce: u32,
+        /// Bits that tell the sender's cell from others.
+        bits: u8,
+    },
 }
 
 impl Head {
@@ -254,6 +268,8 @@ mod tests {
             Head::List { first: 0, last: u64::MAX, count: u16::MAX },
             Head::Records,
             Head::Want { count: 3 },
+            Head::Find { nonce: 7, target: u64::MAX },
+            Head::Near { nonce: u32::MAX, bits: 9 },
         ] {
             let mut out = vec![];
             head.put(&mut out);

@@ -14,15 +14,18 @@
 //!
 //! Sources: A. Das, I. Gupta, A. Motivala, "SWIM" (DSN 2002); A. Dadgar, J. Phillips, J. Currey, "Lifeguard" (2017,
 //! arXiv 1707.00788); A. Demers et al., "Epidemic Algorithms for Replicated Database Maintenance" (1987) for gossip that
-//! is echoed and for comparing tables. We leave them in five points, because members may lie:
+//! is echoed and for comparing tables. We leave them in six points, because members may lie:
 //!
 //! 1. Whoever is alive says so with its own signature, and so does whoever accuses. Nobody can be brought back by others.
 //! 2. A death is never believed. News of one is one more accuser; the time-out is always our own and has a floor.
 //! 3. Whoever accuses and is refuted too often is not heard for a while.
 //! 4. A helper's answer carries the signature of the one that was asked.
-//! 5. How many unanswered questions make a suspicion depends on how many are lost anyway (`probe`): the chance of
+//! 5. Whoever did not answer us from where it says to be is a member like others, but no sample, no helper and no company
+//!    for gossip as long as there are better; such members are bounded, and of those at one address few are admitted.
+//! 6. How many unanswered questions make a suspicion depends on how many are lost anyway (`probe`): the chance of
 //!    suspecting somebody for bad luck stays below 1 in 100,000 on any line.
 
+pub mod cells;
 mod config;
 mod gossip;
 pub mod message;
@@ -36,13 +39,8 @@ mod table;
 use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
 use core::{net::SocketAddr, time::Duration};
 
-pub use self::{
-    config::Config,
-    message::Pulse,
-    record::{Facts, Record},
-    table::State,
-};
 use self::{
+    cells::Cells,
     message::Head,
     probe::{Probe, Relay, Walk},
     rumour::{News, Rumours},
@@ -50,7 +48,15 @@ use self::{
     sync::Compare,
     table::Table,
 };
-use crate::kit::{Certificate, Instant, Machine, NodeId, Rng, Signer, Verifier, codec::Reader, heap::Heap, rng::mix};
+pub use self::{
+    config::Config,
+    message::Pulse,
+    record::{Facts, Record},
+    table::State,
+};
+use crate::kit::{
+    Certificate, Fault, Instant, Machine, NodeId, Rng, Signer, Verifier, codec::Reader, fault, heap::Heap,
+};
 
 /// What can happen.
 #[derive(Clone, Debug, PartialEq)]
@@ -130,6 +136,8 @@ pub enum Event {
     },
     /// Somebody said farewell.
     Left(NodeId),
+    /// Somebody who never answered us made room for others who did not either.
+    Forgotten(NodeId),
     /// Somebody answered, and does like this.
     Pulse(NodeId, Pulse),
     /// This node was accused, and answered with this incarnation.
@@ -153,6 +161,8 @@ pub struct Swim<K> {
     doubted: Option<u64>,
     /// A dead member that was asked whether it is.
     reached: Option<(u32, u64)>,
+    /// A member that was asked for the first time.
+    proving: Option<(u32, u64)>,
     relays: Vec<Relay>,
     suspicions: BTreeMap<u64, Suspicion>,
     /// When to look at which suspicion; some are looked at too early.
@@ -160,6 +170,7 @@ pub struct Swim<K> {
     wolves: Wolves,
     rumours: Rumours,
     compare: Compare,
+    cells: Cells,
     seeds: Vec<SocketAddr>,
     /// Lifeguard's local health multiplier, less one: 0 is healthy.
     health: u32,
@@ -177,6 +188,8 @@ pub struct Swim<K> {
 
 /// Lifeguard §IV.A: S, the greatest value of the local health multiplier.
 const HEALTH_MAX: u32 = 8;
+/// Members that a node asked itself, from which on it prefers them.
+const SETTLED: usize = 32;
 /// Addresses that are asked when a node knows nobody.
 const SEEDS_MAX: usize = 64;
 
@@ -205,11 +218,13 @@ impl<K: Signer + Verifier> Swim<K> {
             probe: None,
             doubted: None,
             reached: None,
+            proving: None,
             relays: Vec::new(),
             suspicions: BTreeMap::new(),
             suspicions_due: Heap::new(),
             wolves: Wolves::default(),
             compare,
+            cells: Cells::default(),
             seeds: Vec::new(),
             health: 0,
             unanswered: probe::UNANSWERED_START,
@@ -263,9 +278,38 @@ impl<K: Signer + Verifier> Swim<K> {
         self.table.suspects()
     }
 
-    /// A living member by chance; hosts with many names count as one.
+    /// A living member of the whole network by chance; hosts with many names count as one, and names without a host not at all, once enough
+    /// others are known.
     pub fn sample(&self, rng: &mut Rng) -> Option<&Arc<Record>> {
-        self.table.sample(rng, |slot| slot.state() == State::Alive).map(|at| self.table.get(at).record())
+        if let Some(beyond) = self.sample_beyond(rng) {
+            return Some(beyond);
+        }
+        self.pick(rng, |slot| slot.state() == State::Alive).map(|at| self.table.get(at).record())
+    }
+
+    /// Somebody by chance for whom `fits`; one that is proved, if enough are.
+    fn pick(&self, rng: &mut Rng, fits: impl Fn(&table::Slot) -> bool) -> Option<usize> {
+        if self.is_settled()
+            && !fault::on(Fault::UnprovedSampled)
+            && let Some(at) = self.table.sample(rng, |slot| slot.is_proved() && fits(slot))
+        {
+            return Some(at);
+        }
+        self.table.sample(rng, fits)
+    }
+
+    /// Whether this node asked enough others to tell members from names.
+    fn is_settled(&self) -> bool {
+        let proved = self.table.lives() - self.table.unproved();
+        proved >= SETTLED && proved >= self.table.unproved()
+    }
+
+    /// As [`Self::pick`], with this node's own chance.
+    fn pick_own(&mut self, fits: impl Fn(&table::Slot) -> bool) -> Option<usize> {
+        let mut rng = self.rng.clone();
+        let picked = self.pick(&mut rng, fits);
+        self.rng = rng;
+        picked
     }
 
     /// Uses `record` in place of its own equal copy. For many nodes in one process.
@@ -277,7 +321,7 @@ impl<K: Signer + Verifier> Swim<K> {
     pub fn know(&mut self, records: &[Arc<Record>]) {
         self.table = Table::new(records.len());
         for record in records.iter().filter(|record| record.id != self.me.id) {
-            self.table.insert(record.clone(), 0);
+            self.table.insert_proved(record.clone(), 0);
         }
     }
 
@@ -288,7 +332,7 @@ impl<K: Signer + Verifier> Swim<K> {
             self.table.remove(at);
         }
         if other.me.id != self.me.id && self.table.find_id(&other.me.id).is_none() {
-            self.table.insert(other.me.clone(), 0);
+            self.table.insert_proved(other.me.clone(), 0);
         }
     }
 
@@ -303,6 +347,9 @@ impl<K: Signer + Verifier> Swim<K> {
 
     /// How often news is told.
     fn times(&self, urgent: bool) -> u8 {
+        if fault::on(Fault::ToldOnce) {
+            return 1;
+        }
         self.config.retellings(self.size(), urgent, self.unanswered)
     }
 
@@ -318,12 +365,6 @@ impl<K: Signer + Verifier> Swim<K> {
     fn next_nonce(&mut self) -> u32 {
         self.nonce = self.nonce.wrapping_add(1);
         self.nonce
-    }
-
-    /// Whether `id` belongs to this node's cell.
-    fn is_near(&self, id: &NodeId) -> bool {
-        let bits = u32::from(self.config.cell_bits);
-        bits == 0 || (mix(id.short()) ^ mix(self.short())) >> (64 - bits) == 0
     }
 
     fn packet(
@@ -344,7 +385,7 @@ impl<K: Signer + Verifier> Swim<K> {
         if let Some(slot) = self.table.find_id(&from) {
             // Only an answer that we wait for proves that its sender is there now, whatever its number; the sender may have
             // lost its count, so that is taken over.
-            sender.fresh = sequence > self.table.get(slot).sequence;
+            sender.fresh = sequence > self.table.get(slot).sequence || fault::on(Fault::ReplayTakenForFresh);
             if sender.fresh || self.awaits(from.short(), &head) {
                 self.table.note_sequence(slot, sequence);
             } else {
@@ -379,7 +420,7 @@ impl<K: Signer + Verifier> Swim<K> {
             }
             Head::Proof { nonce } => {
                 let Ok(proof) = rest.signature() else { return };
-                self.on_proof(nonce, &proof);
+                self.on_proof(nonce, &proof, out);
                 self.items(now, &sender, &mut rest, true, out);
             }
             Head::Nack { nonce } => {
@@ -392,6 +433,8 @@ impl<K: Signer + Verifier> Swim<K> {
             Head::Records => {
                 self.items(now, &sender, &mut rest, false, out);
             }
+            Head::Find { nonce, target } => self.on_find(&sender, nonce, target, out),
+            Head::Near { nonce, bits } => self.on_near(now, &sender, nonce, bits, &mut rest, out),
         }
     }
 
@@ -402,7 +445,9 @@ impl<K: Signer + Verifier> Swim<K> {
             Head::Ack { proof, .. } if *proof => rest.signature().map(drop),
             Head::Ack { .. } => Ok(()),
             Head::Proof { .. } => rest.signature().map(drop),
-            Head::Digest { .. } | Head::List { .. } | Head::Want { .. } => return,
+            Head::Digest { .. } | Head::List { .. } | Head::Want { .. } | Head::Find { .. } | Head::Near { .. } => {
+                return;
+            }
         };
         if skipped.is_ok() {
             self.items(now, sender, rest, *head != Head::Records, out);
@@ -445,7 +490,7 @@ impl<K: Signer + Verifier> Swim<K> {
     /// A stranger that did not say who it is gets a question; one that we hold for dead gets to know it.
     fn answer_unknown(&mut self, now: Instant, sender: &Sender, introduced: bool, out: &mut Vec<Effect>) {
         match self.table.find_id(&sender.id) {
-            None if !introduced => {
+            None if !introduced && !fault::on(Fault::NewcomersNotIntroduced) => {
                 let body = self.begin(now, None, &Head::Gossip { introduce: true });
                 out.push(Effect::Send { to: Some(sender.id), addr: sender.addr, body });
             }
@@ -459,7 +504,9 @@ impl<K: Signer + Verifier> Swim<K> {
 
     /// Signs a new record of this node and tells it.
     fn announce(&mut self, incarnation: u64, facts: Facts, left: bool, urgent: bool, out: &mut Vec<Effect>) {
-        out.push(Effect::Save(Saved::Incarnation(incarnation)));
+        if !fault::on(Fault::IncarnationNotSaved) {
+            out.push(Effect::Save(Saved::Incarnation(incarnation)));
+        }
         self.me = Record::sign(self.me.id, incarnation, left, facts, self.certificate.as_ref(), &self.keys);
         self.rumours.drop_charges(self.short());
         let times = self.times(urgent);
@@ -468,19 +515,23 @@ impl<K: Signer + Verifier> Swim<K> {
 
     /// Starts the ticks of gossip if there is something for them.
     fn wake_gossip(&mut self, now: Instant) {
-        if self.rumours.is_urgent() && self.gossip_due.is_none() {
+        if self.rumours.is_urgent() && self.gossip_due.is_none() && !fault::on(Fault::GossipNeverSent) {
             let wait = self.config.period * self.rng.below(250) / 1000;
             self.gossip_due = Some(now + wait + Duration::from_micros(1));
         }
     }
 
     fn gossip(&mut self, now: Instant, out: &mut Vec<Effect>) {
+        if fault::on(Fault::GossipNeverSent) {
+            self.gossip_due = None;
+            return;
+        }
         for _ in 0..self.config.fanout {
             if !self.rumours.is_urgent() {
                 break;
             }
             let fits = |slot: &table::Slot| slot.lives() && !slot.record().facts.is_hidden();
-            let Some(slot) = self.table.sample(&mut self.rng, fits) else { break };
+            let Some(slot) = self.pick_own(fits) else { break };
             self.send_to(now, slot, &Head::Gossip { introduce: false }, out);
         }
         self.gossip_due = self.rumours.is_urgent().then(|| now + self.config.period / 2);
@@ -490,7 +541,11 @@ impl<K: Signer + Verifier> Swim<K> {
         if self.leaving.is_some() {
             return;
         }
-        self.announce(self.me.incarnation + 1, self.me.facts.clone(), true, true, out);
+        let left = !fault::on(Fault::FarewellWithoutFlag);
+        self.announce(self.me.incarnation + 1, self.me.facts.clone(), left, true, out);
+        if fault::on(Fault::FarewellNotTold) {
+            self.rumours = Rumours::new(self.config.rumours_max);
+        }
         self.probe = None;
         self.leaving = Some(10);
         self.gossip(now, out);
@@ -498,6 +553,9 @@ impl<K: Signer + Verifier> Swim<K> {
 
     /// This node did not run for `late`. What it missed meanwhile proves nothing against anybody.
     fn wake(&mut self, late: Duration) {
+        if fault::on(Fault::SleepNotForgiven) {
+            return;
+        }
         self.probe = None;
         self.relays.clear();
         let bounds = self.config.bounds(self.size());
@@ -510,6 +568,9 @@ impl<K: Signer + Verifier> Swim<K> {
     }
 
     fn refresh_deadline(&mut self) {
+        if fault::on(Fault::TimerNotMoved) {
+            return;
+        }
         let mut first = self.period_due;
         let mut take = |due: Instant| first = first.min(due);
         if let Some(probe) = &self.probe {
@@ -576,7 +637,8 @@ impl<K: Signer + Verifier> Machine for Swim<K> {
                 self.rumours.push(self.short(), News::Record(self.me.clone()), times, true);
             }
             Input::Facts(facts) if facts != self.me.facts && self.leaving.is_none() => {
-                self.announce(self.me.incarnation + 1, facts, false, false, out);
+                let step = u64::from(!fault::on(Fault::FactsWithoutNewIncarnation));
+                self.announce(self.me.incarnation + step, facts, false, false, out);
             }
             Input::Facts(_) => {}
             Input::Pulse(pulse) => self.pulse = pulse,

@@ -20,8 +20,12 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::{Effect, Event, Sender, Swim, message::Head, table::State};
-use crate::kit::{Domain, Instant, Rng, Signature, Signer, Verifier};
+use super::{
+    Effect, Event, Sender, Swim,
+    message::Head,
+    table::{State, place_at},
+};
+use crate::kit::{Domain, Fault, Instant, Rng, Signature, Signer, Verifier, fault};
 
 /// Share of unanswered questions that a new node assumes, in parts per million: a bad line, until it knows better. That
 /// takes some thirty periods, in which it asks twice before it accuses.
@@ -143,6 +147,8 @@ impl<K: Signer + Verifier> Swim<K> {
             relays.into_iter().for_each(|relay| self.ping(now, relay, 0, None, out));
         }
         self.ask_dead(now, out);
+        self.ask_new(now, out);
+        self.look_beyond(now, out);
         let rounds = match self.probe.take() {
             Some(open) if open.step == Step::Open && self.find_living(open.target).is_some() => Some(open),
             _ => None,
@@ -178,14 +184,20 @@ impl<K: Signer + Verifier> Swim<K> {
         if let Some(doubted) = self.doubted.take().filter(|short| self.find_living(*short).is_some()) {
             return Some(doubted);
         }
+        if fault::on(Fault::NobodyProbed) {
+            return None;
+        }
         let remember = self.config.remember.as_secs() as u32;
         for _ in 0..self.table.size() {
-            let at = self.walk.next(self.table.size(), &mut self.rng);
+            let mut at = self.walk.next(self.table.size(), &mut self.rng);
+            if fault::on(Fault::SameOneProbed) {
+                at = (0..self.table.size()).find(|at| self.table.occupant(*at).is_some()).unwrap_or(at);
+            }
             let Some(slot) = self.table.occupant(at) else { continue };
             if slot.lives() {
                 return Some(slot.record().id.short());
             }
-            if Self::second(now).saturating_sub(slot.since()) > remember {
+            if Self::second(now).saturating_sub(slot.since()) > remember || fault::on(Fault::DeadForgottenAtOnce) {
                 self.table.remove(at);
             }
         }
@@ -198,7 +210,7 @@ impl<K: Signer + Verifier> Swim<K> {
         let (target, nonce, unit) = (probe.target, probe.nonce, probe.unit);
         let Some(slot) = self.find_living(target) else { return };
         // More questions where more are lost; see the sums above.
-        let lost = self.unanswered;
+        let lost = if fault::on(Fault::LossNotMeasured) { UNANSWERED_MIN } else { self.unanswered };
         let (more, helpers) = match lost {
             0..60_000 => (0, 3),
             60_000..140_000 => (1, 4),
@@ -225,7 +237,7 @@ impl<K: Signer + Verifier> Swim<K> {
                 if probe.helpers > 0 && probe.heard == 0 {
                     self.worsen(1);
                 }
-                if probe.evidence >= EVIDENCE || probe.rounds >= 7 {
+                if probe.evidence >= EVIDENCE || fault::on(Fault::OneSilenceIsEnough) || probe.rounds >= 7 {
                     self.accuse(now, slot, out);
                     return;
                 }
@@ -239,13 +251,23 @@ impl<K: Signer + Verifier> Swim<K> {
         self.probe = Some(probe);
     }
 
-    fn ping(&mut self, now: Instant, target: u64, nonce: u32, behalf: Option<(u64, u32)>, out: &mut Vec<Effect>) {
+    pub(super) fn ping(
+        &mut self,
+        now: Instant,
+        target: u64,
+        nonce: u32,
+        behalf: Option<(u64, u32)>,
+        out: &mut Vec<Effect>,
+    ) {
         let Some(slot) = self.table.find(target) else { return };
         self.send_to(now, slot, &Head::Ping { nonce, introduce: false, behalf }, out);
     }
 
     /// Asks the target's relays and `count` members by chance to ping it. How many were asked.
     fn ask_helpers(&mut self, now: Instant, target: u64, nonce: u32, count: u32, out: &mut Vec<Effect>) -> u32 {
+        if fault::on(Fault::HelpersNotAsked) {
+            return 0;
+        }
         let relays = self.table.find(target).map_or([0; 2], |slot| self.table.get(slot).record().facts.relays);
         let mut asked: Vec<usize> = Vec::new();
         for relay in relays {
@@ -255,7 +277,7 @@ impl<K: Signer + Verifier> Swim<K> {
             let fits = |slot: &super::table::Slot| {
                 slot.state() == State::Alive && slot.record().id.short() != target && !slot.record().facts.is_hidden()
             };
-            if let Some(slot) = self.table.sample(&mut self.rng, fits)
+            if let Some(slot) = self.pick_own(fits)
                 && !asked.contains(&slot)
             {
                 asked.push(slot);
@@ -271,7 +293,7 @@ impl<K: Signer + Verifier> Swim<K> {
     /// dead, the likelier it is the network and not they.
     fn ask_dead(&mut self, now: Instant, out: &mut Vec<Effect>) {
         let dead = self.table.dead();
-        if dead == 0 {
+        if dead == 0 || fault::on(Fault::DeadNeverAsked) {
             return;
         }
         let share = (dead as u64 * 1_000_000 / (dead + self.size()) as u64) as u32;
@@ -287,8 +309,27 @@ impl<K: Signer + Verifier> Swim<K> {
         out.push(Effect::Send { to: Some(record.id), addr: record.facts.addr, body });
     }
 
+    /// Asks somebody who never answered this node; beside the probe, so that a flood of names delays no verdict.
+    fn ask_new(&mut self, now: Instant, out: &mut Vec<Effect>) {
+        if self.table.unproved() == 0 {
+            return;
+        }
+        let new = |slot: &super::table::Slot| slot.state() == State::Alive && !slot.is_proved();
+        let Some(slot) = self.table.sample(&mut self.rng, new) else { return };
+        let facts = &self.table.get(slot).record().facts;
+        let (target, hidden) = (self.table.get(slot).record().id.short(), facts.is_hidden());
+        let nonce = self.next_nonce();
+        self.proving = Some((nonce, target));
+        if hidden {
+            self.ask_helpers(now, target, nonce, 0, out);
+        } else {
+            self.ping(now, target, nonce, None, out);
+        }
+    }
+
     pub(super) fn ask_seeds(&mut self, now: Instant, out: &mut Vec<Effect>) {
-        for _ in 0..self.seeds.len().min(3) {
+        let count = if fault::on(Fault::SeedsNotAsked) { 0 } else { self.seeds.len().min(3) };
+        for _ in 0..count {
             let addr = self.seeds[self.rng.below(self.seeds.len() as u32) as usize];
             let nonce = self.next_nonce();
             let mut body = self.begin(now, None, &Head::Ping { nonce, introduce: true, behalf: None });
@@ -312,7 +353,12 @@ impl<K: Signer + Verifier> Swim<K> {
             return self.introduce_to(now, Some(sender.id), sender.addr, out);
         }
         let slot = self.table.find_id(&sender.id);
-        let ask = slot.is_none() && !introduced;
+        // In cells, most who are no members here are members elsewhere.
+        let ask = slot.is_none() && !introduced && self.cells.bits == 0;
+        if introduce && slot.is_none() && self.cells.bits > 0 {
+            // A newcomer, for another cell: told who is nearer.
+            self.on_find(sender, nonce, place_at(&sender.addr.ip()), out);
+        }
         let head = Head::Ack { nonce, introduce: ask, proof: behalf.is_some(), pulse: self.pulse };
         let mut body = Vec::with_capacity(256);
         head.put(&mut body);
@@ -336,6 +382,8 @@ impl<K: Signer + Verifier> Swim<K> {
         self.probe.as_ref().is_some_and(|probe| (probe.nonce, probe.target) == (nonce, who))
             || self.relays.iter().any(|relay| (relay.nonce, relay.target) == (nonce, who))
             || self.reached == Some((nonce, who))
+            || self.proving == Some((nonce, who))
+            || self.suspicions.get(&who).is_some_and(|open| open.nonce == Some(nonce))
     }
 
     pub(super) fn on_ack(
@@ -347,6 +395,12 @@ impl<K: Signer + Verifier> Swim<K> {
         pulse: super::Pulse,
         out: &mut Vec<Effect>,
     ) {
+        if self.contact_answered(sender, nonce) {
+            return;
+        }
+        let asked = self.awaits(sender.short, &Head::Ack { nonce, introduce: false, proof: false, pulse });
+        self.prove_from(sender, asked, out);
+        self.suspect_answered(now, sender.short, nonce, out);
         if let Some(probe) = self.probe.take_if(|probe| (probe.nonce, probe.target) == (nonce, sender.short)) {
             self.answered(probe.step == Step::First && probe.rounds == 0);
             out.push(Effect::Tell(Event::Pulse(sender.id, pulse)));
@@ -354,7 +408,7 @@ impl<K: Signer + Verifier> Swim<K> {
         let relay = self.relays.iter().position(|relay| (relay.nonce, relay.target) == (nonce, sender.short));
         if let (Some(at), Some(proof)) = (relay, proof) {
             let relay = self.relays.swap_remove(at);
-            if let Some(slot) = self.table.find(relay.asker) {
+            if let Some(slot) = self.table.find(relay.asker).filter(|_| !fault::on(Fault::HelpersKeepProofs)) {
                 let mut body = Vec::with_capacity(256);
                 Head::Proof { nonce: relay.asker_nonce }.put(&mut body);
                 body.extend_from_slice(&proof.0);
@@ -364,14 +418,21 @@ impl<K: Signer + Verifier> Swim<K> {
                 self.send(now, Some(id), addr, body, out);
             }
         }
-        if self.reached == Some((nonce, sender.short)) {
-            self.reached = None;
+        self.reached.take_if(|asked| *asked == (nonce, sender.short));
+        self.proving.take_if(|asked| *asked == (nonce, sender.short));
+    }
+
+    /// An answer that was waited for, from where its sender says to be, proves that it is there.
+    fn prove_from(&mut self, sender: &Sender, asked: bool, out: &mut Vec<Effect>) {
+        let Some(slot) = self.table.find_id(&sender.id).filter(|_| asked) else { return };
+        if self.table.get(slot).record().facts.addr.ip() == sender.addr.ip() {
+            self.prove(slot, out);
         }
     }
 
     /// The target of the running probe is there: after its first ping, or only later.
     fn answered(&mut self, at_once: bool) {
-        self.health = self.health.saturating_sub(1);
+        self.health = self.health.saturating_sub(u32::from(!fault::on(Fault::HealthNeverMends)));
         // A mean over about 16 questions.
         let sample = if at_once { 0 } else { 1_000_000 };
         self.unanswered = ((self.unanswered * 15 + sample) / 16).max(UNANSWERED_MIN);
@@ -419,13 +480,21 @@ impl<K: Signer + Verifier> Swim<K> {
         self.relays = relays;
     }
 
-    pub(super) fn on_proof(&mut self, nonce: u32, proof: &Signature) {
-        let Some(probe) = &self.probe else { return };
-        let Some(slot) = self.table.find(probe.target).filter(|_| probe.nonce == nonce) else { return };
+    pub(super) fn on_proof(&mut self, nonce: u32, proof: &Signature, out: &mut Vec<Effect>) {
+        let probed = self.probe.as_ref().filter(|probe| probe.nonce == nonce).map(|probe| probe.target);
+        let new = self.proving.filter(|proving| proving.0 == nonce).map(|proving| proving.1);
+        let Some(slot) = probed.or(new).and_then(|target| self.table.find(target)) else { return };
         let parts = [&self.short().to_be_bytes()[..], &nonce.to_be_bytes()];
-        if self.keys.verify(&self.table.get(slot).record().key, Domain::Proof, &parts, proof) {
+        if !self.keys.verify(&self.table.get(slot).record().key, Domain::Proof, &parts, proof) {
+            return;
+        }
+        if probed.is_some() {
             self.probe = None;
             self.answered(false);
+        }
+        // By way of others only those can be reached who say so.
+        if self.table.get(slot).record().facts.is_hidden() {
+            self.prove(slot, out);
         }
     }
 

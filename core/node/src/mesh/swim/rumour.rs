@@ -6,7 +6,7 @@ use super::{
     message::{Accusation, Item},
     record::Record,
 };
-use crate::kit::Instant;
+use crate::kit::{Fault, Instant, fault};
 
 /// What is told.
 #[derive(Clone, Debug, PartialEq)]
@@ -91,7 +91,7 @@ impl Rumours {
                 continue;
             }
             let item = rumour.item(&age);
-            if body.len() + item.size() > room {
+            if body.len() + item.size() > room && !fault::on(Fault::PacketsOverfilled) {
                 // Something smaller may still fit, but not if even the smallest would not.
                 if room.saturating_sub(body.len()) < 20 {
                     break;

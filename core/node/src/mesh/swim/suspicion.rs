@@ -8,7 +8,7 @@ use alloc::{boxed::Box, vec::Vec};
 use core::time::Duration;
 
 use super::message::Accusation;
-use crate::kit::Instant;
+use crate::kit::{Fault, Instant, fault};
 
 /// Different accusers, beyond the first, after which the time-out is at its shortest. Source: Lifeguard §V: K = 3.
 pub(super) const CONFIRMERS: usize = 3;
@@ -25,6 +25,8 @@ pub(super) struct Suspicion {
     pub accusers: Vec<Accuser>,
     /// A signed word that can be shown to the accused; none if all we have is what our neighbours think.
     pub proof: Option<Box<Accusation>>,
+    /// Of the question to the suspect itself, if there is no such word.
+    pub nonce: Option<u32>,
     /// Whether others were asked for a newer record.
     pub asked: bool,
     pub due: Instant,
@@ -33,8 +35,8 @@ pub(super) struct Suspicion {
 /// Somebody who says that the suspect does not answer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Accuser {
-    /// By short id.
-    pub who: u64,
+    /// Where it is ([`super::table::place_of`]): names at one place have one voice.
+    pub place: u64,
     /// Whether it signed that, and can be blamed for it before others.
     pub signed: bool,
 }
@@ -57,6 +59,7 @@ impl Suspicion {
             heard: now,
             accusers: alloc::vec![accuser],
             proof: None,
+            nonce: None,
             asked: bounds.last_call.is_zero(),
             due: now,
         };
@@ -66,7 +69,8 @@ impl Suspicion {
 
     /// Counts one more word. Whether it was one that counts.
     pub fn confirm(&mut self, accuser: Accuser, bounds: &Bounds) -> bool {
-        let counts = self.accusers.len() <= CONFIRMERS && !self.names(accuser.who);
+        let counts =
+            self.accusers.len() <= CONFIRMERS && (!self.names(accuser.place) || fault::on(Fault::EveryWordCounts));
         if counts {
             self.accusers.push(accuser);
             self.set_due(bounds);
@@ -83,9 +87,9 @@ impl Suspicion {
         Instant::from_micros(last_call).max(self.heard)
     }
 
-    /// Whether `who` is among the accusers.
-    pub fn names(&self, who: u64) -> bool {
-        self.accusers.iter().any(|accuser| accuser.who == who)
+    /// Whether somebody at `place` is among the accusers.
+    pub fn names(&self, place: u64) -> bool {
+        self.accusers.iter().any(|accuser| accuser.place == place)
     }
 
     /// The suspecting node slept for so long: nothing that it should have heard meanwhile is held against anybody.
@@ -99,17 +103,20 @@ impl Suspicion {
     fn set_due(&mut self, bounds: &Bounds) {
         // 1 - log(c+1)/log(K+1) for K = 3, in thousandths (Lifeguard §IV.B, with the logarithm written out).
         const SHRINK: [u32; CONFIRMERS + 1] = [1000, 500, 208, 0];
-        let confirmed = self.accusers.len() - 1;
+        let confirmed = if fault::on(Fault::ConfirmersIgnored) { 0 } else { self.accusers.len() - 1 };
         let spread = bounds.longest.saturating_sub(bounds.shortest);
         let timeout = bounds.shortest + spread * SHRINK[confirmed.min(CONFIRMERS)] / 1000;
         self.due = (self.since + timeout).max(self.heard + bounds.floor);
+        if fault::on(Fault::DeclaredAtOnce) {
+            (self.due, self.asked) = (self.heard + Duration::from_micros(1), true);
+        }
     }
 }
 
-/// Accusers whose accusations were refuted. One that cries wolf is not heard for a while, and longer each time.
+/// Places of accusers whose accusations were refuted. One that cries wolf is not heard for a while, and longer each time.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Wolves {
-    /// Short id, strikes, when the last one fades or the silence ends.
+    /// Place, strikes, when the last one fades or the silence ends.
     list: Vec<Wolf>,
 }
 
@@ -128,7 +135,8 @@ impl Wolves {
 
     /// Whether nobody listens to `who` at `now`.
     pub fn silences(&self, who: u64, now: Instant) -> bool {
-        self.list.iter().any(|wolf| wolf.who == who && wolf.strikes >= Self::STRIKES && wolf.until > now)
+        !fault::on(Fault::WolvesHeard)
+            && self.list.iter().any(|wolf| wolf.who == who && wolf.strikes >= Self::STRIKES && wolf.until > now)
     }
 
     /// An accusation by `who` was refuted. Strikes fade one by one, `minute` apart; those beyond the fourth double the
@@ -168,8 +176,8 @@ mod tests {
         last_call: Duration::from_secs(2),
     };
 
-    fn by(who: u64) -> Accuser {
-        Accuser { who, signed: true }
+    fn by(place: u64) -> Accuser {
+        Accuser { place, signed: true }
     }
 
     #[test]

@@ -16,8 +16,9 @@ use super::{
     table::State,
 };
 use crate::kit::{
-    Instant, Rng, Signer, Verifier,
+    Fault, Instant, Rng, Signer, Verifier,
     codec::{Reader, put_number},
+    fault,
 };
 
 /// Packets that a node sends per period to those who compare. 64 packets are 77 KB.
@@ -82,7 +83,7 @@ impl Compare {
         }
     }
 
-    fn spend(&mut self) -> bool {
+    pub fn spend(&mut self) -> bool {
         let has = self.budget > 0;
         self.budget = self.budget.saturating_sub(1);
         has
@@ -92,6 +93,7 @@ impl Compare {
 impl<K: Signer + Verifier> Swim<K> {
     /// Compares with somebody by chance.
     pub(super) fn compare(&mut self, now: Instant, out: &mut Vec<Effect>) {
+        self.fit_cell(now, out);
         let period = self.config.period;
         let compare = &mut self.compare;
         if compare.eager > 0 {
@@ -104,14 +106,19 @@ impl<K: Signer + Verifier> Swim<K> {
         compare.due = now + compare.wait + compare.wait * self.rng.below(1000) / 16_000;
         (self.compare.found, self.compare.risen) = (0, 0);
         let fits = |slot: &super::table::Slot| slot.state() == State::Alive && !slot.record().facts.is_hidden();
-        let Some(slot) = self.table.sample(&mut self.rng, fits) else { return };
+        if fault::on(Fault::TablesNeverCompared) {
+            return;
+        }
+        let Some(slot) = self.pick_own(fits) else { return };
         self.offer(slot, out);
         self.compare.save_in -= 1;
         if self.compare.save_in == 0 {
             self.compare.save_in = 10;
             let peers: Vec<_> = (0..PEERS)
-                .filter_map(|_| self.table.sample(&mut self.rng, |slot| slot.state() == State::Alive))
-                .map(|slot| self.table.get(slot).record().clone())
+                .filter_map(|_| {
+                    let slot = self.pick_own(|slot| slot.state() == State::Alive)?;
+                    Some(self.table.get(slot).record().clone())
+                })
                 .collect();
             out.push(Effect::Save(Saved::Peers(peers)));
         }
@@ -320,6 +327,7 @@ impl<K: Signer + Verifier> Swim<K> {
             return self.answer_unknown(now, sender, false, out);
         };
         let mut records: Vec<Arc<Record>> = Vec::new();
+        let count = if fault::on(Fault::WantsUnanswered) { 0 } else { count };
         for _ in 0..count {
             let Ok(short) = rest.word() else { break };
             if short == self.short() {

@@ -8,7 +8,7 @@ use alloc::{sync::Arc, vec::Vec};
 use core::net::IpAddr;
 
 use super::record::Record;
-use crate::kit::{NodeId, Rng, rng::mix};
+use crate::kit::{Fault, NodeId, Rng, fault, rng::mix};
 
 /// What this node thinks of a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub(super) struct Slot {
     pub sequence: u64,
     /// The higher half of its short id: most strangers are seen without looking at the record.
     tag: u32,
-    /// State in the upper two bits; below, second in which it came into this state.
+    /// State in the upper two bits; then, whether it is proved; below, second in which it came into this state.
     mark: u32,
 }
 
@@ -55,15 +55,21 @@ impl Slot {
         self.mark >> 31 == 0
     }
 
+    /// Whether this node itself asked it, where it says to be, and it answered. That somebody says so proves nothing.
+    pub fn is_proved(&self) -> bool {
+        self.mark & PROVED != 0
+    }
+
     /// In which second of this node it came into its state.
     pub fn since(&self) -> u32 {
-        self.mark & !(3 << 30)
+        self.mark & SECONDS
     }
 }
 
 /// The part of a living member in a digest.
 pub(super) fn hash(record: &Record) -> u32 {
-    mix(record.id.short() ^ record.incarnation.wrapping_mul(0x9e37_79b9_7f4a_7c15)) as u32
+    let incarnation = if fault::on(Fault::DigestsWithoutIncarnations) { 0 } else { record.incarnation };
+    mix(record.id.short() ^ incarnation.wrapping_mul(0x9e37_79b9_7f4a_7c15)) as u32
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -73,7 +79,9 @@ pub(super) struct Table {
     lives: usize,
     suspects: usize,
     dead: usize,
-    /// Members that live, by hash of their host; counts stop at 255.
+    /// Of those that live, the unproved.
+    unproved: usize,
+    /// Proved members that live, by hash of their host; counts stop at 255.
     hosts: Vec<u8>,
     /// Of members that live, bucket by bucket of short ids.
     digest: Vec<u32>,
@@ -85,8 +93,16 @@ const SLOTS_MIN: usize = 16;
 impl Table {
     /// With room for `count` members.
     pub fn new(count: usize) -> Self {
-        let mut table =
-            Self { slots: Vec::new(), len: 0, lives: 0, suspects: 0, dead: 0, hosts: Vec::new(), digest: Vec::new() };
+        let mut table = Self {
+            slots: Vec::new(),
+            len: 0,
+            lives: 0,
+            suspects: 0,
+            dead: 0,
+            unproved: 0,
+            hosts: Vec::new(),
+            digest: Vec::new(),
+        };
         table.resize((count * 5 / 4 + 1).max(SLOTS_MIN));
         table
     }
@@ -109,6 +125,11 @@ impl Table {
     /// Members that are dead; not those who left.
     pub fn dead(&self) -> usize {
         self.dead
+    }
+
+    /// Members that live and that this node never had an answer from.
+    pub fn unproved(&self) -> usize {
+        self.unproved
     }
 
     /// Where `short` is.
@@ -142,23 +163,42 @@ impl Table {
         self.slots[at].sequence = sequence;
     }
 
-    /// Takes in somebody new, alive or left.
+    /// Takes in somebody new, alive or left, of whom nothing is proved.
     pub fn insert(&mut self, record: Arc<Record>, second: u32) {
+        self.put(record, second, 0);
+    }
+
+    /// Takes in somebody who is known for long.
+    pub fn insert_proved(&mut self, record: Arc<Record>, second: u32) {
+        self.put(record, second, PROVED);
+    }
+
+    fn put(&mut self, record: Arc<Record>, second: u32, proved: u32) {
         if (self.len + 1) * 5 > self.slots.len() * 4 {
             self.resize(self.slots.len() * 3 / 2);
         }
         let state = if record.left { State::Left } else { State::Alive };
         let tag = (record.id.short() >> 32) as u32;
-        let slot = Slot { record: Some(record), sequence: 0, tag, mark: mark(state, second) };
+        let slot = Slot { record: Some(record), sequence: 0, tag, mark: mark(state, second) | proved };
         self.place(slot);
     }
 
-    /// Puts a newer record in the place of the old one: it lives again, or left.
+    /// Puts a newer record in the place of the old one: it lives again, or left. Somewhere else, it is to be proved again.
     pub fn replace(&mut self, at: usize, record: Arc<Record>, second: u32) {
         self.count(at, false);
-        let state = if record.left { State::Left } else { State::Alive };
-        self.slots[at].record = Some(record);
-        self.slots[at].mark = mark(state, second);
+        let left = record.left && !fault::on(Fault::LeftTakenForAlive);
+        let state = if left { State::Left } else { State::Alive };
+        let slot = &mut self.slots[at];
+        let moved = place_of(&record) != place_of(slot.record());
+        slot.mark = mark(state, second) | if moved { 0 } else { slot.mark & PROVED };
+        slot.record = Some(record);
+        self.count(at, true);
+    }
+
+    /// The member at `at` answered from where it says to be.
+    pub fn prove(&mut self, at: usize) {
+        self.count(at, false);
+        self.slots[at].mark |= PROVED;
         self.count(at, true);
     }
 
@@ -173,7 +213,7 @@ impl Table {
 
     pub fn set(&mut self, at: usize, state: State, second: u32) {
         self.count(at, false);
-        self.slots[at].mark = mark(state, second);
+        self.slots[at].mark = mark(state, second) | self.slots[at].mark & PROVED;
         self.count(at, true);
     }
 
@@ -219,8 +259,8 @@ impl Table {
             if slot.record.is_none() || !fits(slot) {
                 continue;
             }
-            let crowd = u32::from(self.crowd(&slot.record().facts.addr.ip()));
-            if crowd <= 1 || rng.below(crowd) == 0 {
+            let crowd = u32::from(self.crowd(slot.record()));
+            if crowd <= 1 || rng.below(crowd) == 0 || fault::on(Fault::CrowdsCountInFull) {
                 return Some(at);
             }
         }
@@ -230,9 +270,9 @@ impl Table {
         (start..self.slots.len()).chain(0..start).find(fit)
     }
 
-    /// Living members at the host of `ip`, or a few more: hosts share counters.
-    pub fn crowd(&self, ip: &IpAddr) -> u8 {
-        self.hosts[self.host(ip)]
+    /// Proved living members where `record` says to be, or a few more: places share counters.
+    pub fn crowd(&self, record: &Record) -> u8 {
+        self.hosts[self.host(record)]
     }
 
     /// Everybody, in the order of the slots.
@@ -253,13 +293,8 @@ impl Table {
         ((u128::from(short) * self.digest.len() as u128) >> 64) as usize
     }
 
-    fn host(&self, ip: &IpAddr) -> usize {
-        // A home has one IPv4 address, or one IPv6 prefix of 64 bits.
-        let number = match ip {
-            IpAddr::V4(ip) => u64::from(ip.to_bits()),
-            IpAddr::V6(ip) => (ip.to_bits() >> 64) as u64,
-        };
-        (((mix(number) >> 32) * self.hosts.len() as u64) >> 32) as usize
+    fn host(&self, record: &Record) -> usize {
+        (((place_of(record) >> 32) * self.hosts.len() as u64) >> 32) as usize
     }
 
     /// Adds the member at `at` to all sums, or takes it out of them.
@@ -277,10 +312,14 @@ impl Table {
         if self.slots[at].lives() {
             let slot = &self.slots[at];
             let (bucket, hash) = (self.bucket(slot.record().id.short()), hash(slot.record()));
-            let host = self.host(&slot.record().facts.addr.ip());
             self.digest[bucket] ^= hash;
-            let count = &mut self.hosts[host];
-            *count = if there { count.saturating_add(1) } else { count.saturating_sub(1) };
+            if slot.is_proved() {
+                let host = self.host(slot.record());
+                let count = &mut self.hosts[host];
+                *count = if there { count.saturating_add(1) } else { count.saturating_sub(1) };
+            } else {
+                step(&mut self.unproved);
+            }
         }
     }
 
@@ -296,7 +335,7 @@ impl Table {
 
     fn resize(&mut self, size: usize) {
         let old = core::mem::replace(&mut self.slots, alloc::vec![EMPTY; size]);
-        (self.len, self.lives, self.suspects, self.dead) = (0, 0, 0, 0);
+        (self.len, self.lives, self.suspects, self.dead, self.unproved) = (0, 0, 0, 0, 0);
         self.hosts = alloc::vec![0; size * 2];
         // About 40 members a bucket: a list of them fits one packet.
         let buckets = (size / 50).next_power_of_two().min(1 << super::message::BITS_MAX);
@@ -305,8 +344,29 @@ impl Table {
     }
 }
 
+const PROVED: u32 = 1 << 29;
+const SECONDS: u32 = PROVED - 1;
+
 fn mark(state: State, second: u32) -> u32 {
-    (state as u32) << 30 | second.min((1 << 30) - 1)
+    (state as u32) << 30 | second.min(SECONDS)
+}
+
+/// Where a member is, as a number: a home has one IPv4 address, or one IPv6 prefix of 64 bits. Whoever is reached through
+/// others only is where its first relay is: an address that nobody can ask proves nothing.
+pub(super) fn place_of(record: &Record) -> u64 {
+    let facts = &record.facts;
+    if facts.is_hidden() {
+        return mix(facts.relays.into_iter().find(|relay| *relay != 0).unwrap_or(0));
+    }
+    place_at(&facts.addr.ip())
+}
+
+/// As [`place_of`], of somebody who is reached at `ip`.
+pub(super) fn place_at(ip: &IpAddr) -> u64 {
+    mix(match ip {
+        IpAddr::V4(ip) => u64::from(ip.to_bits()),
+        IpAddr::V6(ip) => (ip.to_bits() >> 64) as u64,
+    })
 }
 
 #[cfg(test)]
@@ -343,6 +403,9 @@ mod tests {
             match (table.find_id(&id), rng.below(4)) {
                 (None, 0 | 1) => {
                     table.insert(record(n, 1), step);
+                    if n.is_multiple_of(3) {
+                        table.prove(table.find_id(&id).unwrap());
+                    }
                     map.insert(id, (State::Alive, 1));
                 }
                 (Some(at), 0) => {
@@ -372,6 +435,10 @@ mod tests {
         assert_eq!(table.dead(), count(State::Dead));
         assert_eq!(table.suspects(), count(State::Suspect));
         assert_eq!(table.lives(), count(State::Alive) + count(State::Suspect));
+        let unproved = map
+            .iter()
+            .filter(|(id, entry)| entry.0 != State::Dead && !(0..300).step_by(3).any(|n| NodeId::number(n) == **id));
+        assert_eq!(table.unproved(), unproved.count());
     }
 
     #[test]
@@ -393,11 +460,11 @@ mod tests {
     fn a_crowded_host_is_sampled_like_one_member() {
         let mut table = Table::new(0);
         for n in 0..40 {
-            table.insert(record(n, 1), 0);
+            table.insert_proved(record(n, 1), 0);
         }
         for n in 100..160 {
             let facts = Facts::at(([192, 0, 2, 1], 1).into());
-            table.insert(Record::sign(NodeId::number(n), 1, false, facts, None, &Nobody), 0);
+            table.insert_proved(Record::sign(NodeId::number(n), 1, false, facts, None, &Nobody), 0);
         }
         let mut rng = Rng::new(1);
         let crowd = |slot: &Slot| slot.record().facts.addr.ip() == IpAddr::from([192, 0, 2, 1]);
