@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use tutu_node::{
-    kit::NodeId,
-    mesh::swim::{Event, State},
+    kit::{NodeId, Rng},
+    mesh::swim::{Event, Record, State, cells},
 };
 
 use crate::{
@@ -20,9 +20,12 @@ pub struct Check {
     /// What was measured.
     pub seen: Seen,
     plan_nodes: u32,
+    /// Hosts from this number on lie.
+    honest: u32,
     period: u64,
     lifeguard: bool,
     no_false_death: bool,
+    helpers_help: bool,
     numbers: BTreeMap<u64, u32>,
     /// The highest incarnation that each host signed.
     signed: Vec<u64>,
@@ -55,6 +58,10 @@ pub struct Seen {
     pub mistaken: u64,
     /// Seconds from the last repair of the net until all tables were right.
     pub healed: Option<u64>,
+    /// Deaths declared by some host of one that had said farewell.
+    pub farewells_missed: u32,
+    /// Share of liars in samples of honest hosts, and among hosts; in parts per million.
+    pub liars: Option<(u32, u32)>,
 }
 
 /// One crash, in microseconds.
@@ -98,9 +105,11 @@ impl Check {
             violations: Vec::new(),
             seen: Seen::default(),
             plan_nodes: plan.nodes,
+            honest: plan.honest(),
             period: plan.swim.period.as_micros() as u64,
             lifeguard: plan.swim.lifeguard,
             no_false_death: plan.promise.no_false_death,
+            helpers_help: plan.promise.helpers_help,
             numbers: BTreeMap::new(),
             signed: Vec::new(),
             state: Vec::new(),
@@ -146,7 +155,9 @@ impl Check {
 
     /// Hosts cannot reach each other from now on.
     pub fn disturbs(&mut self) {
-        self.excused = u64::MAX;
+        if !self.helpers_help {
+            self.excused = u64::MAX;
+        }
     }
 
     /// They can again.
@@ -238,6 +249,12 @@ impl Check {
                     self.broken(now, format!("{n} saw {subject} leave, which it did not"));
                 }
             }
+            Event::Forgotten(id) => {
+                if let Some(subject) = self.host_of(id) {
+                    self.suspects.remove(&(n, subject));
+                    self.tombs.remove(&(n, subject));
+                }
+            }
             Event::Refuted(_) => self.seen.refutations += 1,
             Event::Pulse(..) => {}
         }
@@ -261,7 +278,13 @@ impl Check {
             crash.learned(n, now, true);
             return;
         }
+        if hosts[subject as usize].left {
+            self.seen.farewells_missed += 1;
+        }
         if !state.up || hosts[subject as usize].left {
+            return;
+        }
+        if subject >= self.honest || n >= self.honest {
             return;
         }
         self.seen.mistaken += 1;
@@ -271,7 +294,7 @@ impl Check {
         self.state[subject as usize].mourned = incarnation;
         if now < state.stalled_until + ECHO * self.period && state.stalled_until > 0 {
             self.seen.stalled_deaths += 1;
-        } else if now >= self.excused && net.is_whole() && !net.is_walled(subject) {
+        } else if now >= self.excused && (net.is_whole() || self.helpers_help) && !net.is_walled(subject) {
             self.seen.false_deaths += 1;
             if self.no_false_death {
                 self.broken(now, format!("{n} buries {subject}, which runs and can be reached"));
@@ -286,7 +309,99 @@ impl Check {
         {
             self.broken(now, format!("after the calm {wrong}"));
         }
+        if promise.cells
+            && let Some(wrong) = self.wrong_cells(hosts)
+        {
+            self.broken(now, wrong);
+        }
+        if promise.together
+            && let Some(lonely) = self.lonely(hosts)
+        {
+            self.broken(now, lonely);
+        }
+        if promise.fair_samples {
+            let (share, fair) = (self.liars_in_samples(hosts), 1_000_000 - self.honest * 1000 / self.plan_nodes * 1000);
+            self.seen.liars = Some((share, fair));
+            if share > fair / 10 * 13 {
+                self.broken(now, format!("{share} ppm of samples are liars, but {fair} ppm of hosts"));
+            }
+        }
         debug_assert_eq!(self.plan_nodes as usize, hosts.len());
+    }
+
+    /// Whether everybody knows its cell and the way to others; if not, one thing that is wrong.
+    fn wrong_cells(&self, hosts: &[Host]) -> Option<String> {
+        let there = |n: usize| n < self.honest as usize && hosts[n].node.is_some() && !hosts[n].left;
+        let live: Vec<usize> = (0..hosts.len()).filter(|n| there(*n)).collect();
+        let place = |n: usize| Some(cells::place(hosts[n].node.as_ref()?.swim().me()));
+        let mut places: Vec<u64> = live.iter().filter_map(|n| place(*n)).collect();
+        places.sort_unstable();
+        let (mut contacts, mut gone, mut levels) = (0, 0, 0);
+        for n in &live {
+            let swim = hosts[*n].node.as_ref()?.swim();
+            let bits = u32::from(swim.cell_bits());
+            let cell = |place: u64| if bits == 0 { 0 } else { place >> (64 - bits) };
+            let own = cell(place(*n)?);
+            let all = places.partition_point(|place| cell(*place) <= own)
+                - places.partition_point(|place| cell(*place) < own);
+            let honest = |record: &Record| self.host_of(&record.id).is_some_and(|n| n < self.honest);
+            let living = swim.members().filter(|(_, state)| matches!(state, State::Alive | State::Suspect));
+            let known = living.filter(|(record, _)| honest(record)).count() + 1;
+            if known != all {
+                return Some(format!("{n} knows {known} of the {all} in its cell of {bits} bits"));
+            }
+            if bits > 0 && swim.contacts().next().is_none() {
+                return Some(format!("{n} knows nobody outside its cell"));
+            }
+            levels += bits as usize;
+            for record in swim.contacts() {
+                contacts += 1;
+                gone += usize::from(self.host_of(&record.id).is_some_and(|n| !there(n as usize) && n < self.honest));
+            }
+        }
+        if levels == 0 {
+            return Some(format!("there are {} hosts and no cells", live.len()));
+        }
+        if contacts < levels * cells::CONTACTS as usize / 2 {
+            return Some(format!("cells know {contacts} delegates at {levels} levels"));
+        }
+        (gone * 10 > contacts).then(|| format!("{gone} of {contacts} delegates are not there any more"))
+    }
+
+    /// Whether some honest host lost touch with the other honest ones; if so, which.
+    fn lonely(&self, hosts: &[Host]) -> Option<String> {
+        let there = |n: &usize| hosts[*n].node.is_some() && !hosts[*n].left;
+        let honest: Vec<usize> = (0..self.honest as usize).filter(there).collect();
+        let mut known_by = vec![0; hosts.len()];
+        for n in &honest {
+            let mut knows = 0;
+            for (record, state) in hosts[*n].node.as_ref()?.swim().members() {
+                let subject = self.host_of(&record.id).filter(|subject| *subject < self.honest);
+                if let (Some(subject), State::Alive | State::Suspect) = (subject, state) {
+                    knows += 1;
+                    known_by[subject as usize] += 1;
+                }
+            }
+            if knows * 2 < honest.len() {
+                return Some(format!("{n} is isolated: it knows {knows} of {} honest hosts", honest.len()));
+            }
+        }
+        let lonely = honest.iter().find(|n| known_by[**n] * 2 < honest.len())?;
+        Some(format!("{lonely} is isolated: {} of {} honest hosts know it", known_by[*lonely], honest.len()))
+    }
+
+    /// Which share of what honest hosts draw by chance are liars, or names of theirs; in parts per million.
+    fn liars_in_samples(&self, hosts: &[Host]) -> u32 {
+        let (mut liars, mut all) = (0_u64, 0_u64);
+        for (n, host) in hosts.iter().enumerate().take(self.honest as usize) {
+            let Some(node) = &host.node else { continue };
+            let mut rng = Rng::new(n as u64);
+            for record in (0..200).filter_map(|_| node.swim().sample(&mut rng)) {
+                all += 1;
+                liars += u64::from(self.host_of(&record.id).is_none_or(|n| n >= self.honest));
+            }
+        }
+        (liars * 1_000_000 / all.max(1)) as u32
     }
 
     /// Whether all tables say what is; if not, one thing that is wrong.

@@ -10,19 +10,24 @@
 //! | [`world`] | time and hosts |
 //! | [`net`] | links: latency, loss, doubles, disorder, one-way cuts, partitions, walls |
 //! | [`disk`] | what is kept, forgotten, torn |
+//! | [`actors`] | hosts that lie, and how |
 //! | [`keys`] | signatures: real ones, or counted stand-ins of the same size |
 //! | [`check`] | what must always hold, and what must hold after a calm |
 //! | [`scenarios`] | one story each |
 //! | [`outcome`] | what came of a world, in numbers |
+//! | `mutants` | whether worlds notice when the protocol is wrong |
 //! | [`shrink`] | how little of a story makes it fail |
 //! | [`plot`] | pictures |
 //!
 //! Invariant: nothing here reads a clock, a socket or a disk; only `main` looks at its watch, to say how long it took.
 #![forbid(unsafe_code)]
 
+pub mod actors;
 pub mod check;
 pub mod disk;
 pub mod keys;
+#[cfg(feature = "mutants")]
+pub mod mutants;
 pub mod net;
 pub mod outcome;
 pub mod plan;

@@ -20,8 +20,9 @@ use tutu_sim::{
 
 const USAGE: &str = "\
 usage: tutu-sim [--scenario NAME] [--nodes N] [--seed S] [--seeds COUNT] [--seconds T] [--loss PERCENT]
-                [--no-lifeguard] [--real-keys] [--jobs N] [--json] [--plot FILE.svg]
+                [--no-lifeguard] [--liars] [--real-keys] [--jobs N] [--json] [--plot FILE.svg]
        tutu-sim --convergence [--nodes N] [--seeds COUNT] [--plot FILE.svg]
+       tutu-sim --mutants | --mutants-every N        (built with --features mutants)
 
 scenarios:
 ";
@@ -36,6 +37,7 @@ struct Cli {
     real_keys: bool,
     json: bool,
     convergence: bool,
+    mutants: Option<u32>,
     plot: Option<PathBuf>,
 }
 
@@ -53,6 +55,9 @@ fn main() -> ExitCode {
     };
     if cli.convergence {
         return convergence(&cli);
+    }
+    if let Some(every) = cli.mutants {
+        return mutants(every);
     }
     let Some((name, about, _)) = scenarios::find(&cli.scenario) else {
         eprintln!("there is no scenario {:?}; scenarios are:\n{}", cli.scenario, stories());
@@ -101,6 +106,22 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+#[cfg(feature = "mutants")]
+fn mutants(every: u32) -> ExitCode {
+    let begun = Instant::now();
+    let survivors = tutu_sim::mutants::hunt(every, |line| println!("{line}"));
+    println!("{:.0} s", begun.elapsed().as_secs_f64());
+    if survivors { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+#[cfg(not(feature = "mutants"))]
+fn mutants(_every: u32) -> ExitCode {
+    eprintln!(
+        "this program was built without them; try: cargo run --release -p tutu-sim --features mutants -- --mutants"
+    );
+    ExitCode::from(2)
 }
 
 /// Runs all seeds, as many at a time as there are jobs.
@@ -200,13 +221,14 @@ fn commit() -> String {
 fn parse() -> Result<Option<Cli>, lexopt::Error> {
     use lexopt::prelude::*;
     let mut cli = Cli {
-        args: Args { seed: 1, nodes: 1000, seconds: 600, loss_ppm: 0, lifeguard: true },
+        args: Args { seed: 1, nodes: 1000, seconds: 600, loss_ppm: 0, lifeguard: true, liars: false },
         scenario: "churn".into(),
         seeds: 1,
         jobs: 1,
         real_keys: false,
         json: false,
         convergence: false,
+        mutants: None,
         plot: None,
     };
     let mut parser = lexopt::Parser::from_env();
@@ -220,6 +242,9 @@ fn parse() -> Result<Option<Cli>, lexopt::Error> {
             Long("jobs") => cli.jobs = parser.value()?.parse::<usize>()?.clamp(1, 256),
             Long("loss") => cli.args.loss_ppm = (parser.value()?.parse::<f64>()?.clamp(0.0, 100.0) * 10_000.0) as u32,
             Long("no-lifeguard") => cli.args.lifeguard = false,
+            Long("liars") => cli.args.liars = true,
+            Long("mutants") => cli.mutants = Some(1),
+            Long("mutants-every") => cli.mutants = Some(parser.value()?.parse::<u32>()?.max(1)),
             Long("real-keys") => cli.real_keys = true,
             Long("json") => cli.json = true,
             Long("convergence") => {

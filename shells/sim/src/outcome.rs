@@ -45,6 +45,8 @@ pub struct Outcome {
     pub refutations: u64,
     /// Seconds from the last repair until all tables were right.
     pub healed: Option<u64>,
+    /// Deaths declared of hosts that had said farewell.
+    pub farewells_missed: u32,
     /// Share of attackers in samples, and in the population of hosts; in parts per million.
     pub attackers: Option<(u32, u32)>,
 }
@@ -83,8 +85,8 @@ pub fn of(world: &World) -> Outcome {
         bytes: count.bytes as f64 / node_seconds,
         signatures: (signed as f64 / node_seconds, verified as f64 / node_seconds),
         suspected: times(|crash| Some(crash.suspected? - crash.at)),
-        declared: times(|crash| Some(crash.declared? - crash.suspected?)),
-        known: times(|crash| Some(crash.known? - crash.declared?)),
+        declared: times(|crash| Some(crash.declared?.saturating_sub(crash.suspected?))),
+        known: times(|crash| Some(crash.known?.saturating_sub(crash.declared?))),
         unknown: seen.crashes.iter().filter(late).count(),
         false_deaths: seen.false_deaths,
         stalled_deaths: seen.stalled_deaths,
@@ -92,7 +94,8 @@ pub fn of(world: &World) -> Outcome {
         suspicions: seen.suspicions,
         refutations: seen.refutations,
         healed: seen.healed,
-        attackers: None,
+        farewells_missed: seen.farewells_missed,
+        attackers: seen.liars,
     }
 }
 

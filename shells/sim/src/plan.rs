@@ -2,7 +2,7 @@
 
 use tutu_node::{kit::Rng, mesh::swim};
 
-use crate::net;
+use crate::{actors::Attack, net};
 
 /// A world to be.
 #[derive(Clone, Debug)]
@@ -19,8 +19,14 @@ pub struct Plan {
     pub net: net::Config,
     /// Whether everybody knows everybody at the start; if not, all ask host 0.
     pub warm: bool,
+    /// If everybody is known at the start, the bits that tell cells apart; 0 for one flat network.
+    pub cell_bits: u8,
     /// Whether signatures are Ed25519.
     pub real_keys: bool,
+    /// The last so many hosts are liars.
+    pub liars: u32,
+    /// What they do.
+    pub attacks: Vec<Attack>,
     /// Clocks are wrong by up to so many parts per million.
     pub drift_ppm: u32,
     /// Second from which links are perfect and nothing happens, so that all must come right; the end, if there is no calm.
@@ -40,6 +46,14 @@ pub struct Promise {
     pub whole: bool,
     /// So many seconds after the last repair of the net all tables are right.
     pub heals_within: Option<u64>,
+    /// At the end each honest host that runs knows most honest hosts that run, and is known by most, whatever liars do.
+    pub together: bool,
+    /// At the end everybody knows its cell, and delegates of the others that are there.
+    pub cells: bool,
+    /// That hosts are cut off from each other excuses nobody who buries one that helpers can reach.
+    pub helpers_help: bool,
+    /// Liars are at most 1.3 times as frequent in samples that honest hosts take as among hosts.
+    pub fair_samples: bool,
 }
 
 /// One thing that happens.
@@ -65,6 +79,8 @@ pub enum Op {
     Forget(u32, u32),
     /// The last save of the disk is torn.
     Tear(u32),
+    /// From its next start on its date is behind by so many seconds.
+    Clock(u32, u32),
 }
 
 impl Plan {
@@ -72,6 +88,8 @@ impl Plan {
     pub fn quiet(seed: u64, nodes: u32, seconds: u64) -> Self {
         let mut swim = swim::Config::default();
         swim.members_max = swim.members_max.max(nodes as usize * 2);
+        // One flat network, as large as it may be, unless the story says otherwise.
+        swim.flat_max = usize::MAX;
         Self {
             seed,
             nodes,
@@ -79,12 +97,20 @@ impl Plan {
             swim,
             net: net::Config::default(),
             warm: true,
+            cell_bits: 0,
             real_keys: false,
+            liars: 0,
+            attacks: Vec::new(),
             drift_ppm: 0,
             calm: seconds,
             ops: Vec::new(),
             promise: Promise::default(),
         }
+    }
+
+    /// Hosts that do not lie.
+    pub fn honest(&self) -> u32 {
+        self.nodes - self.liars
     }
 
     /// Adds what `op` makes, at moments by chance between two seconds, on average one in `every_ms`.

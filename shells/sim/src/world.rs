@@ -1,14 +1,19 @@
 //! Time and hosts.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    net::SocketAddr,
+    sync::Arc,
+};
 
 use tutu_node::{
     kit::{Instant, Machine, NodeId, Rng, Signer, UnixTime, rng::mix, wheel::Wheel},
-    mesh::swim::{Event, Facts, Record},
+    mesh::swim::{Event, Facts, Record, cells},
     node::{Ask, Birth, Config, Effect, Input, Node, Reading},
 };
 
 use crate::{
+    actors::{Liar, Sent, Tap},
     check::Check,
     disk::Disk,
     keys::Keys,
@@ -41,6 +46,9 @@ pub struct World {
     calmed: bool,
     trace: u64,
     out: Vec<Effect>,
+    liars: BTreeMap<u32, Liar>,
+    /// What liars took from the lines.
+    tap: Tap,
     /// What hosts will hear when the step at hand is done.
     later: Vec<(u32, Input)>,
     rng: Rng,
@@ -76,14 +84,31 @@ pub struct Host {
     pace: u64,
     /// Earliest of its timers in the wheel.
     timer: u64,
-    inbox: VecDeque<(u32, Vec<u8>)>,
+    inbox: VecDeque<(SocketAddr, Vec<u8>)>,
+    /// Seconds by which its date is behind when it next starts.
+    behind: u64,
 }
 
 enum What {
-    Packet { from: u32, to: u32, bytes: Vec<u8> },
-    Timer { host: u32, life: u32 },
-    Stop { host: u32, life: u32 },
+    Packet {
+        from: Port,
+        to: Port,
+        bytes: Vec<u8>,
+    },
+    /// A liar does what it does once a period.
+    Plot(u32),
+    Timer {
+        host: u32,
+        life: u32,
+    },
+    Stop {
+        host: u32,
+        life: u32,
+    },
 }
+
+/// A host and a port of it.
+type Port = (u32, u16);
 
 impl World {
     /// A world as it begins.
@@ -99,6 +124,8 @@ impl World {
             calmed: false,
             trace: mix(plan.seed),
             out: Vec::new(),
+            liars: BTreeMap::new(),
+            tap: Tap::default(),
             later: Vec::new(),
             rng: Rng::new(mix(plan.seed ^ 0x776f_726c)),
             plan,
@@ -106,8 +133,15 @@ impl World {
         for n in 0..world.plan.nodes {
             world.add_host(n);
         }
-        if world.plan.warm {
+        if world.plan.warm && world.plan.cell_bits > 0 {
+            world.acquaint_cells(world.plan.cell_bits);
+        } else if world.plan.warm {
             world.acquaint();
+        }
+        for n in world.plan.honest()..world.plan.nodes {
+            world.liars.insert(n, Liar::new(n, world.plan.honest(), &world.plan.attacks, world.plan.seed));
+            let phase = u64::from(world.rng.below(1_000_000));
+            world.wheel.push(Instant::from_micros(5_000_000 + phase), What::Plot(n));
         }
         for n in 0..world.plan.nodes {
             if !world.plan.warm && n > 0 {
@@ -204,8 +238,12 @@ impl World {
         self.count.events += 1;
         match what {
             What::Packet { from, to, bytes } => {
-                self.note(mix(u64::from(from) << 32 | u64::from(to)) ^ bytes.len() as u64);
+                self.note(mix(u64::from(from.0) << 32 | u64::from(to.0)) ^ bytes.len() as u64);
                 self.arrive(from, to, bytes);
+            }
+            What::Plot(n) => {
+                self.note(u64::from(n) << 16);
+                self.plot(n);
             }
             What::Timer { host, life } => {
                 let now = self.now;
@@ -231,20 +269,37 @@ impl World {
         self.trace = (self.trace ^ self.now ^ what).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(31);
     }
 
-    fn arrive(&mut self, from: u32, to: u32, bytes: Vec<u8>) {
+    fn arrive(&mut self, from: Port, to: Port, bytes: Vec<u8>) {
         let now = self.now;
-        let Some(host) = self.hosts.get_mut(to as usize) else { return };
+        let sender = net::addr(from.0, from.1);
+        if to.1 != PORT {
+            if let Some(liar) = self.liars.get_mut(&to.0) {
+                let answers = liar.hear(to.1, sender, &bytes);
+                answers.into_iter().for_each(|sent| self.carry(sent));
+            }
+            return;
+        }
+        let Some(host) = self.hosts.get_mut(to.0 as usize) else { return };
         if host.node.is_none() {
             return;
         }
         if host.stalled > now {
             if host.inbox.len() < INBOX {
-                host.inbox.push_back((from, bytes));
+                host.inbox.push_back((sender, bytes));
             }
             return;
         }
-        self.hear(to, Input::Packet { from: net::addr(from, PORT), bytes });
-        self.arm(to);
+        self.hear(to.0, Input::Packet { from: sender, bytes });
+        self.arm(to.0);
+    }
+
+    /// A liar has its turn.
+    fn plot(&mut self, n: u32) {
+        let period = self.plan.swim.period.as_micros() as u64;
+        self.wheel.push(Instant::from_micros(self.now + period), What::Plot(n));
+        let (Some(liar), Some(node)) = (self.liars.get_mut(&n), &self.hosts[n as usize].node) else { return };
+        let sent = liar.plot(node, &self.tap);
+        sent.into_iter().for_each(|sent| self.carry(sent));
     }
 
     /// Timers that are due, and what waited while the host stalled.
@@ -256,7 +311,7 @@ impl World {
         }
         self.tick(n);
         while let Some((from, bytes)) = self.hosts[n as usize].inbox.pop_front() {
-            self.hear(n, Input::Packet { from: net::addr(from, PORT), bytes });
+            self.hear(n, Input::Packet { from, bytes });
         }
     }
 
@@ -326,20 +381,30 @@ impl World {
         out
     }
 
-    fn send(&mut self, from: u32, to: std::net::SocketAddr, packet: Vec<u8>) {
+    fn send(&mut self, from: u32, to: SocketAddr, packet: Vec<u8>) {
         self.count.packets += 1;
         self.count.bytes += packet.len() as u64 + 28;
         if packet.len() > tutu_node::wire::packet::PACKET_MAX {
             self.check.broken(self.now, format!("{from} sent a packet of {} bytes", packet.len()));
         }
-        let Some(to) = net::host(&to) else { return };
+        let sent = Sent { from: net::addr(from, PORT), to, bytes: packet };
+        if !self.liars.is_empty() && !self.liars.contains_key(&from) {
+            self.tap.take(sent.from, sent.to, &sent.bytes);
+        }
+        self.carry(sent);
+    }
+
+    /// Puts a packet on the line. Where it comes from is what it says.
+    fn carry(&mut self, sent: Sent) {
+        let (Some(from), Some(to)) = (net::host(&sent.from), net::host(&sent.to)) else { return };
         let [first, second] = self.net.carry(self.now, from, to);
+        let (from, to) = ((from, sent.from.port()), (to, sent.to.port()));
         if let Some(after) = second {
-            let bytes = packet.clone();
+            let bytes = sent.bytes.clone();
             self.wheel.push(Instant::from_micros(self.now + after), What::Packet { from, to, bytes });
         }
         if let Some(after) = first {
-            self.wheel.push(Instant::from_micros(self.now + after), What::Packet { from, to, bytes: packet });
+            self.wheel.push(Instant::from_micros(self.now + after), What::Packet { from, to, bytes: sent.bytes });
         }
     }
 
@@ -423,6 +488,7 @@ impl World {
             }
             Op::Forget(n, count) => self.hosts[n as usize].disk.forget_after(count),
             Op::Tear(n) => self.hosts[n as usize].disk.tear(),
+            Op::Clock(n, seconds) => self.hosts[n as usize].behind = seconds.into(),
         }
     }
 
@@ -465,6 +531,7 @@ impl World {
             pace,
             timer: u64::MAX,
             inbox: VecDeque::new(),
+            behind: 0,
         });
         self.check.knows(n, id);
         self.bear(n);
@@ -483,7 +550,7 @@ impl World {
             certificate: None,
             facts,
             seed: mix(self.plan.seed ^ mix(u64::from(n) << 32 | u64::from(host.lives))),
-            at: UnixTime(DATE + now / 1_000_000),
+            at: UnixTime((DATE + now / 1_000_000).saturating_sub(host.behind)),
         };
         // The engine is asked seldom: it is not what these worlds are about.
         let config = Config { swim: self.plan.swim.clone(), check_engine: None, directory: None };
@@ -511,6 +578,40 @@ impl World {
             facts.relays = [relay(), relay()];
         }
         facts
+    }
+
+    /// Everybody knows its cell and the delegates to it, as after a long time.
+    fn acquaint_cells(&mut self, bits: u8) {
+        let record = |host: &Host| Some(host.node.as_ref()?.swim().me().clone());
+        let mut all: Vec<(u64, usize, Arc<Record>)> = (0..self.hosts.len())
+            .filter_map(|n| record(&self.hosts[n]).map(|record| (cells::place(&record), n, record)))
+            .collect();
+        all.sort_unstable_by_key(|entry| (entry.0, entry.1));
+        for cell in 0..1_u64 << bits {
+            let here = |entry: &(u64, usize, Arc<Record>)| entry.0 >> (64 - u32::from(bits));
+            let first = all.partition_point(|entry| here(entry) < cell);
+            let last = all.partition_point(|entry| here(entry) <= cell);
+            let (own, size) = (&all[first..last], last - first);
+            let others = all[..first].iter().chain(&all[last..]);
+            let delegates: Vec<_> = others
+                .filter(|entry| cells::is_delegate(cell, bits, size, entry.0))
+                .map(|entry| entry.2.clone())
+                .collect();
+            let records: Vec<_> = own.iter().map(|entry| entry.2.clone()).collect();
+            let mut whole: Option<usize> = None;
+            for (_, n, _) in own {
+                let Some(mut node) = self.hosts[*n].node.take() else { continue };
+                match &whole {
+                    None => node.swim_mut().know(&records),
+                    Some(first) => {
+                        node.swim_mut().know_like(self.hosts[*first].node.as_ref().expect("just put back").swim())
+                    }
+                }
+                node.swim_mut().settle(bits, &delegates);
+                self.hosts[*n].node = Some(node);
+                whole.get_or_insert(*n);
+            }
+        }
     }
 
     /// Everybody knows everybody, as after a long time.

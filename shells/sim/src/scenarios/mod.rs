@@ -2,7 +2,10 @@
 
 use tutu_node::kit::{Rng, rng::mix};
 
-use crate::plan::{Op, Plan, Promise};
+use crate::{
+    actors,
+    plan::{Op, Plan, Promise},
+};
 
 /// What a story is told with.
 #[derive(Clone, Debug)]
@@ -17,6 +20,8 @@ pub struct Args {
     pub loss_ppm: u32,
     /// Whether Lifeguard is on.
     pub lifeguard: bool,
+    /// Whether one host in five lies, in stories that can be told either way.
+    pub liars: bool,
 }
 
 /// Name, what it is about, and who writes it.
@@ -30,6 +35,12 @@ pub const ALL: &[Story] = &[
     ("stall", "5 % of hosts stall for 2 to 20 seconds now and then", stall),
     ("partition", "the world falls in two halves, and heals", partition),
     ("join", "all begin at once and know one address", join),
+    ("restart", "all stop at once and start again, some with old disks and old dates", restart),
+    ("byzantine", "one host in five lies, in some of all the ways it can", byzantine),
+    ("lines", "one in forty lines is cut one way, so that only helpers see that nobody is dead", lines),
+    ("leave", "hosts say farewell, and new facts are told", leave),
+    ("cells", "a network in cells, in which a few crash", cells),
+    ("split", "all begin at once with small cells, which they find by themselves", split),
     ("swarm", "by chance some of all that can go wrong, then calm: all must come right", swarm),
 ];
 
@@ -98,6 +109,106 @@ fn join(args: &Args) -> Plan {
     plan
 }
 
+fn restart(args: &Args) -> Plan {
+    let (mut plan, mut rng) = base(args);
+    let nodes = args.nodes;
+    for n in 0..nodes {
+        let at = |second: u64, rng: &mut Rng| (second * 1000 + u64::from(rng.below(5000))) * 1000;
+        if rng.below(3) == 0 {
+            plan.ops.push((1_000_000, Op::Forget(n, 0)));
+            // What it says after this is said with a number that its disk does not know.
+            let moment = at(5, &mut rng);
+            plan.ops.push((moment, Op::Facts(n)));
+        }
+        if rng.below(3) == 0 {
+            plan.ops.push((1_000_000, Op::Clock(n, 1 + rng.below(86_400))));
+        }
+        let moment = at(30, &mut rng);
+        plan.ops.push((moment, Op::Crash(n)));
+        let moment = at(40, &mut rng);
+        plan.ops.push((moment, Op::Start(n)));
+    }
+    plan.ops.sort_by_key(|op| op.0);
+    plan.calm = 50;
+    plan.promise.whole = true;
+    plan
+}
+
+fn byzantine(args: &Args) -> Plan {
+    let (mut plan, mut rng) = base(args);
+    plan.liars = args.nodes / 5;
+    let honest = plan.honest();
+    while plan.attacks.is_empty() {
+        plan.attacks.extend(actors::ALL.iter().filter(|_| rng.below(3) > 0));
+    }
+    // Some honest hosts come and go, so that there are dead to be told of and newcomers to be drowned.
+    plan.scatter(&mut rng, 2, args.seconds.saturating_sub(60), 8000, |rng| Op::Crash(1 + rng.below(honest - 1)));
+    for n in 0..plan.ops.len() {
+        let (at, op) = plan.ops[n];
+        let Op::Crash(host) = op else { continue };
+        plan.ops.push((at + u64::from(5 + rng.below(40)) * 1_000_000, Op::Start(host)));
+    }
+    plan.ops.sort_by_key(|op| op.0);
+    plan.promise = Promise { no_false_death: true, together: true, fair_samples: true, ..Promise::default() };
+    plan
+}
+
+fn lines(args: &Args) -> Plan {
+    let (mut plan, mut rng) = base(args);
+    let nodes = args.nodes;
+    for _ in 0..u64::from(nodes) * u64::from(nodes) / 40 {
+        let (from, to) = (any(&mut rng, nodes), any(&mut rng, nodes));
+        plan.ops.push((2_000_000, Op::Cut(from, to)));
+    }
+    plan.promise = Promise { no_false_death: true, helpers_help: true, ..Promise::default() };
+    plan
+}
+
+fn leave(args: &Args) -> Plan {
+    let (mut plan, mut rng) = base(args);
+    let nodes = args.nodes;
+    plan.scatter(&mut rng, 5, args.seconds / 2, args.seconds * 100, |rng| Op::Leave(any(rng, nodes)));
+    plan.scatter(&mut rng, 5, args.seconds / 2, args.seconds * 100, |rng| Op::Facts(any(rng, nodes)));
+    plan.promise = Promise { no_false_death: true, whole: true, ..Promise::default() };
+    plan
+}
+
+/// Bits that make cells of 64 to 128 of a million, and of as many hundreds as there are of fewer.
+fn cell_bits(nodes: u32) -> u8 {
+    let size = if nodes > 200_000 { 100 } else { 400 };
+    (nodes / size).max(2).ilog2() as u8
+}
+
+fn cells(args: &Args) -> Plan {
+    let (mut plan, mut rng) = base(args);
+    let nodes = args.nodes;
+    plan.cell_bits = cell_bits(nodes);
+    // Neither split nor join while we look.
+    plan.swim.flat_max = (nodes >> plan.cell_bits) as usize * 2;
+    plan.swim.members_max = plan.swim.flat_max * 2;
+    if args.liars {
+        plan.liars = nodes / 5;
+        plan.attacks = vec![actors::Attack::Flood, actors::Attack::Bury, actors::Attack::Eclipse];
+    }
+    let honest = plan.honest();
+    plan.scatter(&mut rng, 2, args.seconds.saturating_sub(90), 20_000, |rng| Op::Crash(any(rng, honest)));
+    plan.promise = Promise { no_false_death: true, cells: args.seconds >= 100, ..Promise::default() };
+    plan.promise.fair_samples = args.liars;
+    plan
+}
+
+fn split(args: &Args) -> Plan {
+    let (mut plan, mut rng) = base(args);
+    plan.warm = false;
+    plan.swim.flat_max = 40;
+    let nodes = args.nodes;
+    plan.scatter(&mut rng, args.seconds / 3, args.seconds / 2, args.seconds * 20, |rng| {
+        Op::Crash(1 + any(rng, nodes - 1))
+    });
+    plan.promise = Promise { cells: true, ..Promise::default() };
+    plan
+}
+
 fn churn(args: &Args) -> Plan {
     let (mut plan, mut rng) = base(args);
     let nodes = args.nodes;
@@ -124,7 +235,7 @@ fn churn(args: &Args) -> Plan {
         }
     }
     plan.scatter(&mut rng, 1, until, 6 * 3_600_000 / u64::from(nodes), |rng| Op::Facts(any(rng, nodes)));
-    plan.promise = Promise { no_false_death: true, whole: true, heals_within: None };
+    plan.promise = Promise { no_false_death: true, whole: true, ..Promise::default() };
     plan
 }
 

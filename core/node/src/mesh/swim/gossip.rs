@@ -57,7 +57,7 @@ impl<K: Signer + Verifier> Swim<K> {
             let slot = self.table.get(at);
             if slot.record().id == peek.id
                 && peek.incarnation <= slot.record().incarnation
-                && !(fault::on(Fault::DeadRiseWithOldWords) && !slot.lives())
+                && (slot.lives() || !fault::on(Fault::DeadRiseWithOldWords))
             {
                 let incarnation = peek.incarnation;
                 let same = |news: &News| matches!(news, News::Record(told) if told.incarnation == incarnation);
