@@ -20,6 +20,22 @@ test:
 schemas samples='50':
     TUTU_SAMPLES={{samples}} cargo test --release -p tutu --test talk -- --nocapture each_answer_satisfies
 
+# Thousands of nodes in one process: --scenario, --nodes, --seed, --seeds, --seconds, --loss, --json, --plot
+sim *args='--scenario churn --nodes 1000 --seconds 600':
+    cargo run --release -p tutu-sim -- {{args}}
+
+# Worlds full of liars: `just liars 1000` is the long run
+liars seeds='20' nodes='500':
+    cargo run --release -p tutu-sim -- --scenario byzantine --nodes {{nodes}} --seconds 150 --seeds {{seeds}}
+
+# 300 hours of 10,000 nodes of which one in twenty stalls: days of one core
+stalls seeds='300':
+    cargo run --release -p tutu-sim -- --scenario stall --nodes 10000 --seconds 3600 --seeds {{seeds}}
+
+# Switch on fifty faults of the protocol, one at a time: the simulator must notice
+mutants:
+    cargo run --release -p tutu-sim --features mutants -- --mutants
+
 # Throw mutated files at every parser
 fuzz iterations='200000':
     cargo run --release -p tutu-fuzz -- --iterations {{iterations}}

@@ -202,9 +202,17 @@ fn split(args: &Args) -> Plan {
     plan.warm = false;
     plan.swim.flat_max = 40;
     let nodes = args.nodes;
-    plan.scatter(&mut rng, args.seconds / 3, args.seconds / 2, args.seconds * 20, |rng| {
+    plan.scatter(&mut rng, args.seconds / 3, args.seconds / 2, args.seconds * 5, |rng| {
         Op::Crash(1 + any(rng, nodes - 1))
     });
+    for n in 0..plan.ops.len() {
+        if let (at, Op::Crash(host)) = plan.ops[n]
+            && n.is_multiple_of(3)
+        {
+            plan.ops.push((at + 30_000_000, Op::Start(host)));
+        }
+    }
+    plan.ops.sort_by_key(|op| op.0);
     plan.promise = Promise { cells: true, ..Promise::default() };
     plan
 }

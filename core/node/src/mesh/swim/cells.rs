@@ -19,13 +19,14 @@
 //! does not sway.
 
 use alloc::{sync::Arc, vec::Vec};
+use core::net::SocketAddr;
 
 use super::{
     Effect, Event, Sender, Swim,
     message::{Head, Item},
     record::Record,
     rumour::News,
-    table::{State, place_of},
+    table::{State, place_at, place_of},
 };
 use crate::kit::{Fault, Instant, Rng, Signer, Verifier, codec::Reader, fault, ring::weight};
 
@@ -34,7 +35,7 @@ pub const CONTACTS: u64 = 8;
 /// Cells are told apart by at most so many bits: a million, of thousands each.
 const BITS_MAX: u8 = 20;
 /// Periods between two looks at one contact, and between two questions for more.
-const ASK_EVERY: u32 = 8;
+const ASK_EVERY: u32 = 4;
 const EXPLORE_EVERY: u32 = 16;
 /// Periods in which a member thinks through all cells that it may be a delegate to.
 const DUTY_BITS: u8 = 8;
@@ -46,6 +47,8 @@ const HOPS: u8 = 10;
 const NEAR: usize = 4;
 /// Periods that a cell keeps its size at least.
 const KEEP: u32 = 60;
+/// Members that somebody knows at most who only joins.
+const NEWCOMER: usize = 8;
 
 /// Which share of chance makes the member at `place` a delegate to `cell`, a number of `bits` bits, if cells have `size`
 /// members: a score, and the threshold that it must stay below.
@@ -143,6 +146,11 @@ impl<K: Signer + Verifier> Swim<K> {
         bits == 0 || (place ^ self.place()) >> (64 - bits) == 0
     }
 
+    /// Whether somebody who is reached at `addr` may be in this cell, as far as an address tells.
+    pub(super) fn may_be_near(&self, addr: &SocketAddr) -> bool {
+        self.is_near(place_at(&addr.ip()))
+    }
+
     fn place(&self) -> u64 {
         place_of(&self.me)
     }
@@ -230,7 +238,8 @@ impl<K: Signer + Verifier> Swim<K> {
         }
         // Not all in the same period.
         let phase = self.periods.wrapping_add(self.short() as u32);
-        if phase.is_multiple_of(ASK_EVERY) {
+        let new = |contact: &Contact| !contact.proved && contact.misses == 0;
+        if phase.is_multiple_of(ASK_EVERY) || self.cells.contacts.iter().any(new) {
             self.ask_contact(now, out);
         }
         if phase % EXPLORE_EVERY == 1 {
@@ -241,17 +250,21 @@ impl<K: Signer + Verifier> Swim<K> {
 
     /// Asks a contact whether it is there; first one that was never asked.
     fn ask_contact(&mut self, now: Instant, out: &mut Vec<Effect>) {
+        let mut again = None;
         if let Some((_, short)) = self.cells.asked.take()
             && let Some(at) = self.cells.find(short)
         {
             self.cells.contacts[at].misses += 1;
+            again = Some(at);
             if self.cells.contacts[at].misses >= MISSES && !fault::on(Fault::DeadDelegatesKept) {
                 self.cells.contacts.swap_remove(at);
+                again = None;
             }
         }
         let count = self.cells.contacts.len() as u32;
         let new = self.cells.contacts.iter().position(|contact| !contact.proved && contact.misses == 0);
-        let at = new.unwrap_or_else(|| self.rng.below(count) as usize);
+        // One that did not answer is asked again before others.
+        let at = again.or(new).unwrap_or_else(|| self.rng.below(count) as usize);
         let nonce = self.next_nonce();
         let Some(contact) = self.cells.contacts.get(at) else { return };
         self.cells.asked = Some((nonce, contact.record.id.short()));
@@ -306,8 +319,8 @@ impl<K: Signer + Verifier> Swim<K> {
         if self.cells.search.is_some() {
             return;
         }
-        // Now and then by way of a neighbour, whose contacts may be better.
-        let beside = self.rng.below(4) == 0;
+        // Half of the time by way of a neighbour, whose contacts may be better.
+        let beside = self.rng.below(2) == 0;
         let common = |contact: &&Contact| (contact.proved, (contact.place ^ target).leading_zeros());
         let nearest = self.cells.contacts.iter().max_by_key(common);
         let helpful = nearest.filter(|contact| contact.level >= self.level(target) && !beside);
@@ -369,8 +382,12 @@ impl<K: Signer + Verifier> Swim<K> {
         out: &mut Vec<Effect>,
     ) {
         // A newcomer learns from those it was sent to how large the network is, and where its own cell begins.
-        let joins = self.table.lives() <= 1 && self.seeds.contains(&sender.addr);
+        let joins = self.table.lives() <= NEWCOMER && self.seeds.contains(&sender.addr);
         if joins && bits > self.cells.bits && bits <= BITS_MAX {
+            self.set_bits(bits, out);
+            let times = self.times(true);
+            self.rumours.push(self.short(), News::Record(self.me.clone()), times, true);
+        } else if bits == self.cells.bits + 1 && self.splits_with(sender, bits) {
             self.set_bits(bits, out);
         }
         let search = self.cells.search.take_if(|search| search.nonce == nonce);
@@ -415,6 +432,12 @@ impl<K: Signer + Verifier> Swim<K> {
         self.cells.search = Some(search);
     }
 
+    /// Whether a neighbour in the same half says that the cell did split, and it is large enough to believe that.
+    fn splits_with(&self, sender: &Sender, bits: u8) -> bool {
+        let common = (place_at(&sender.addr.ip()) ^ self.place()).leading_zeros();
+        common >= u32::from(bits) && self.table.find_id(&sender.id).is_some() && self.size() * 2 > self.config.flat_max
+    }
+
     /// A cell that is too large splits, one that is too small joins its sibling.
     pub(super) fn fit_cell(&mut self, now: Instant, out: &mut Vec<Effect>) {
         let (size, bits) = (self.size(), self.cells.bits);
@@ -446,11 +469,14 @@ impl<K: Signer + Verifier> Swim<K> {
         for record in &far {
             if let Some(at) = self.table.find(record.id.short()) {
                 self.suspicions.remove(&record.id.short());
-                let lived = self.table.get(at).lives();
+                let (lived, proved) = (self.table.get(at).lives(), self.table.get(at).is_proved());
                 self.table.remove(at);
                 out.push(Effect::Tell(Event::Forgotten(record.id)));
                 if lived && bits > 0 {
                     self.meet(record.clone(), false);
+                    if let Some(at) = self.cells.find(record.id.short()) {
+                        self.cells.contacts[at].proved |= proved;
+                    }
                 }
             }
         }

@@ -251,10 +251,9 @@ impl<K: Signer + Verifier> Swim<K> {
         }
     }
 
-    /// Of a suspect against whom there is nothing that it could be shown, it is asked itself.
+    /// Asks a suspect itself, and shows it what there is against it.
     pub(super) fn ask_suspect(&mut self, now: Instant, subject: u64, out: &mut Vec<Effect>) {
-        let unproved = |open: &&mut Suspicion| open.proof.is_none();
-        if fault::on(Fault::DoubtedNotAsked) || !self.suspicions.get_mut(&subject).as_ref().is_some_and(unproved) {
+        if fault::on(Fault::DoubtedNotAsked) {
             return;
         }
         let nonce = self.next_nonce();
@@ -362,11 +361,19 @@ impl<K: Signer + Verifier> Swim<K> {
             return;
         }
         if let Some(accusation) = proof {
-            let Some(slot) = self.find_living(accuser) else { return };
-            let key = self.table.get(slot).record().key;
-            let parts = [&self.me.id.0[..], &self.me.incarnation.to_be_bytes()];
-            if !self.keys.verify(&key, Domain::Accusation, &parts, &accusation.signature) {
-                return;
+            match self.find_living(accuser) {
+                Some(slot) => {
+                    let key = self.table.get(slot).record().key;
+                    let parts = [&self.me.id.0[..], &self.me.incarnation.to_be_bytes()];
+                    if !self.keys.verify(&key, Domain::Accusation, &parts, &accusation.signature) {
+                        return;
+                    }
+                }
+                // A stranger to us, but whoever repeats it may believe it: it is answered, if not too often.
+                None if self.voice(sender.short).is_some() && self.answered_stranger + self.config.period <= now => {
+                    self.answered_stranger = now;
+                }
+                None => return,
             }
         }
         if let Some(place) = self.voice(accuser) {

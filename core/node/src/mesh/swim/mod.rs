@@ -176,6 +176,8 @@ pub struct Swim<K> {
     health: u32,
     /// Questions out of a million that stay unanswered though the one asked is there.
     unanswered: u32,
+    /// When an accusation by somebody unknown was last answered.
+    answered_stranger: Instant,
     nonce: u32,
     period_due: Instant,
     /// Periods so far.
@@ -228,6 +230,7 @@ impl<K: Signer + Verifier> Swim<K> {
             seeds: Vec::new(),
             health: 0,
             unanswered: probe::UNANSWERED_START,
+            answered_stranger: Instant::default(),
             nonce: rng.next() as u32,
             period_due,
             periods: 0,
@@ -490,7 +493,7 @@ impl<K: Signer + Verifier> Swim<K> {
     /// A stranger that did not say who it is gets a question; one that we hold for dead gets to know it.
     fn answer_unknown(&mut self, now: Instant, sender: &Sender, introduced: bool, out: &mut Vec<Effect>) {
         match self.table.find_id(&sender.id) {
-            None if !introduced && !fault::on(Fault::NewcomersNotIntroduced) => {
+            None if !introduced && self.may_be_near(&sender.addr) && !fault::on(Fault::NewcomersNotIntroduced) => {
                 let body = self.begin(now, None, &Head::Gossip { introduce: true });
                 out.push(Effect::Send { to: Some(sender.id), addr: sender.addr, body });
             }

@@ -354,7 +354,7 @@ impl<K: Signer + Verifier> Swim<K> {
         }
         let slot = self.table.find_id(&sender.id);
         // In cells, most who are no members here are members elsewhere.
-        let ask = slot.is_none() && !introduced && self.cells.bits == 0;
+        let ask = slot.is_none() && !introduced && self.may_be_near(&sender.addr);
         if introduce && slot.is_none() && self.cells.bits > 0 {
             // A newcomer, for another cell: told who is nearer.
             self.on_find(sender, nonce, place_at(&sender.addr.ip()), out);

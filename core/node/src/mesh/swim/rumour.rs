@@ -56,7 +56,8 @@ impl Rumours {
         if self.list.len() >= self.max {
             self.list.pop();
         }
-        let at = self.list.partition_point(|other| (other.urgent, 0) > (urgent, other.told));
+        let own = rank(urgent, &news, 0);
+        let at = self.list.partition_point(|other| rank(other.urgent, &other.news, other.told) < own);
         self.list.insert(at, Rumour { subject, left: times, told: 0, urgent, news });
         self.recount();
     }
@@ -107,7 +108,8 @@ impl Rumours {
             self.list.retain(|rumour| rumour.left > 0);
             self.recount();
         }
-        self.list.sort_by_key(|rumour| (!rumour.urgent, rumour.told));
+        // What somebody says of itself goes before what others say of it: one answer settles many accusations.
+        self.list.sort_by_key(|rumour| rank(rumour.urgent, &rumour.news, rumour.told));
     }
 
     fn recount(&mut self) {
@@ -125,6 +127,11 @@ impl Rumour {
             }
         }
     }
+}
+
+/// What is told first: lower before higher.
+fn rank(urgent: bool, news: &News, told: u8) -> (bool, bool, u8) {
+    (!urgent, !matches!(news, News::Record(_)), told)
 }
 
 /// Whether nobody needs to hear `old` of the same subject when there is `new`.

@@ -209,6 +209,43 @@ fn what_was_heard_before_is_not_heard_again() {
 }
 
 #[test]
+fn an_old_node_passes_over_what_only_a_newer_says_and_takes_what_it_knows() {
+    let mut net = Net::new(3);
+    net.run(Duration::from_secs(5));
+    let newer = net.nodes[2].as_ref().unwrap().me.id;
+    let packet = |sequence, body| Input::Packet { from: newer, at: addr(2), sequence, body };
+    let flying = net.flying.len();
+    net.give(0, packet(1 << 40, vec![99, 1, 2, 3]));
+    assert_eq!(net.flying.len(), flying, "to a head of a later version there is no answer");
+    let stranger = node(9, 1).me;
+    let mut body = vec![];
+    Head::Gossip { introduce: false }.put(&mut body);
+    body.extend_from_slice(&[200, 3, 7, 7, 7]);
+    message::Item::Record(stranger.bytes()).put(&mut body);
+    net.give(0, packet((1 << 40) + 1, body));
+    assert_eq!(net.nodes[0].as_ref().unwrap().member(&stranger.id).unwrap().1, State::Alive);
+}
+
+#[test]
+fn who_never_answered_is_no_company_and_too_many_of_one_place_are_not_proved() {
+    let mut net = Net::new(2);
+    net.run(Duration::from_secs(5));
+    let known = net.nodes[0].as_ref().unwrap();
+    assert!(known.table.iter().all(table::Slot::is_proved), "they asked each other");
+    let names: Vec<_> = (10..60).map(|n| node(n, 1).me).collect();
+    let liar = net.nodes[1].as_ref().unwrap().me.id;
+    for (n, name) in names.iter().enumerate() {
+        let mut body = vec![];
+        Head::Gossip { introduce: false }.put(&mut body);
+        message::Item::Record(name.bytes()).put(&mut body);
+        net.give(0, Input::Packet { from: liar, at: addr(1), sequence: (1 << 40) + n as u64, body });
+    }
+    let flooded = net.nodes[0].as_ref().unwrap();
+    assert_eq!(flooded.table.iter().filter(|slot| slot.is_proved()).count(), 1);
+    assert_eq!(flooded.living(), 51);
+}
+
+#[test]
 fn keeps_the_laws() {
     let mut net = Net::new(7);
     net.run(Duration::from_secs(6));

@@ -1,0 +1,57 @@
+//! Small worlds in which nothing may go wrong. The large ones are `just sim`'s.
+
+use tutu_sim::{
+    outcome::{self, Outcome},
+    scenarios::{self, Args},
+};
+
+fn run(name: &str, nodes: u32, seconds: u64, loss: u32, seed: u64) -> Outcome {
+    let args = Args { seed, nodes, seconds, loss_ppm: loss * 10_000, lifeguard: true, liars: false };
+    let outcome = outcome::run(scenarios::find(name).unwrap().2(&args));
+    assert_eq!(outcome.violations, [""; 0], "{name} --nodes {nodes} --seconds {seconds} --loss {loss} --seed {seed}");
+    outcome
+}
+
+#[test]
+fn crashes_are_known_to_all_and_nobody_else_is_buried() {
+    for (loss, seed) in [(0, 1), (10, 2), (30, 3)] {
+        let outcome = run("crash", 40, 240, loss, seed);
+        assert_eq!((outcome.unknown, outcome.false_deaths), (0, 0), "loss {loss} %");
+        assert!(outcome.known.len() >= 4, "{:?}", outcome.known);
+    }
+}
+
+#[test]
+fn tables_come_right_after_whatever_happened() {
+    run("partition", 40, 120, 0, 1);
+    run("join", 60, 60, 0, 1);
+    run("leave", 40, 120, 0, 1);
+    run("restart", 30, 300, 0, 1);
+    (0..6).for_each(|seed| drop(run("swarm", 24, 300, 0, seed)));
+}
+
+#[test]
+fn helpers_see_what_a_cut_line_hides() {
+    run("lines", 40, 120, 0, 1);
+}
+
+#[test]
+fn liars_isolate_nobody_and_bury_nobody() {
+    for seed in 0..6 {
+        let outcome = run("byzantine", 60, 120, 0, seed);
+        assert!(outcome.attackers.is_some());
+    }
+}
+
+#[test]
+fn cells_form_by_themselves_and_hold_together() {
+    run("split", 120, 300, 0, 1);
+    run("cells", 800, 120, 0, 1);
+}
+
+#[test]
+fn the_same_seed_is_the_same_world_and_another_is_another() {
+    let trace = |seed| run("churn", 30, 300, 2, seed).trace;
+    assert_eq!(trace(5), trace(5));
+    assert_ne!(trace(5), trace(6));
+}
