@@ -94,8 +94,8 @@ impl<K: Signer + Verifier> Drive<K> {
         out: &mut Vec<Effect>,
         keep: &mut impl FnMut(&[&Kept]) -> io::Result<()>,
     ) -> io::Result<()> {
-        let saves = |effect| if let &Effect::Save(ref kept) = effect { Some(kept) } else { None };
-        let saves: Vec<&Kept> = out.iter().filter_map(saves).collect();
+        let saves = out.iter().filter_map(|effect| if let Effect::Save(kept) = effect { Some(kept) } else { None });
+        let saves: Vec<&Kept> = saves.collect();
         if !saves.is_empty() {
             keep(&saves)?;
         }
