@@ -3,6 +3,7 @@
 //! | room | what it does |
 //! |---|---|
 //! | [`cli`] | one file a command |
+//! | [`client`] | asks a server, from the command line |
 //! | [`config`] | settings: flags over environment over file over defaults |
 //! | [`daemon`] | what stays while the server runs: store, models in memory, settings |
 //! | [`drive`] | the loop around a node |
@@ -15,6 +16,7 @@
 //! | [`talk`] | what an API asks of a model and what comes back, whichever the API |
 
 pub mod cli;
+pub mod client;
 pub mod config;
 pub mod daemon;
 pub mod drive;

@@ -3,7 +3,7 @@
 
 use lexopt::Parser;
 
-use super::{Error, bench, config, create, help, key, models, perplexity, run, serve, show, tokenize, uninstall};
+use super::{Error, bench, config, create, help, key, models, perplexity, ps, run, serve, show, tokenize, uninstall};
 use tutu_node::kit::near::nearest;
 
 /// One command.
@@ -33,6 +33,22 @@ pub const ALL: &[Command] = &[
         run: run::run,
     },
     Command { name: "serve", alias: None, takes: "", about: "Answer over HTTP", flags: serve::FLAGS, run: serve::run },
+    Command {
+        name: "ps",
+        alias: None,
+        takes: "[PREFIX]",
+        about: "List the models that are in memory",
+        flags: ps::PS_FLAGS,
+        run: ps::ps,
+    },
+    Command {
+        name: "stop",
+        alias: None,
+        takes: "MODEL",
+        about: "Let a model go from memory",
+        flags: ps::STOP_FLAGS,
+        run: ps::stop,
+    },
     Command {
         name: "pull",
         alias: None,

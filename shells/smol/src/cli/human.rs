@@ -20,6 +20,12 @@ pub fn ago(seconds: u64) -> String {
     format!("{text} ago")
 }
 
+/// In how long, in words: `4 minutes from now`.
+pub fn from_now(seconds: u64) -> String {
+    let text = ago(seconds);
+    format!("{} from now", text.strip_suffix(" ago").unwrap_or(&text))
+}
+
 fn plural(count: u64, unit: &str) -> String {
     if count == 1 { format!("1 {unit}") } else { format!("{count} {unit}s") }
 }

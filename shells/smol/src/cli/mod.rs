@@ -16,6 +16,7 @@ mod key;
 pub mod modelfile;
 mod models;
 mod perplexity;
+mod ps;
 mod run;
 mod serve;
 mod show;

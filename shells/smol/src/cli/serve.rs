@@ -3,6 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use async_signal::{Signal, Signals};
@@ -11,7 +12,11 @@ use smol::stream::StreamExt;
 
 use super::{Error, args};
 use crate::{
-    daemon::Daemon,
+    client::Client,
+    daemon::{
+        Daemon,
+        seat::{self, Seat},
+    },
     http::{
         Guard, Listener, Router, Server, access::Log, address::Address, anthropic, basics, keys::Keyring, ollama,
         openai, origins::Origins,
@@ -29,6 +34,8 @@ pub const FLAGS: &[(&str, &str)] = &[
     ("--tls CHAIN KEY", "speak TLS, with a chain of certificates and a key in PEM files"),
     ("--need-keys", "ask for a key here too (`tutu key add`), as is done wherever others reach this machine"),
     ("--anyone-may-use-it", "ask nobody for a key: whoever reaches this machine may use and remove models"),
+    ("--background", "go on in the background; what it says is written to serve.log in the home"),
+    ("--replace", "take the place of the server of this home, once that has finished what it answers"),
     ("--log-requests", "write a line for each request to standard error (OLLAMA_DEBUG_LOG_REQUESTS)"),
 ];
 
@@ -43,14 +50,22 @@ struct Asked {
     tls: Option<(PathBuf, PathBuf)>,
     needs_keys: Option<bool>,
     logs: bool,
+    background: bool,
+    replaces: bool,
 }
 
 pub fn run(mut parser: Parser) -> Result<(), Error> {
     let home = args::home()?;
     let asked = asked(&mut parser, &home)?;
+    if asked.background {
+        return background(&home);
+    }
+    let _seat = seat(&home, asked.replaces)?;
     let mut listeners = listeners(&asked)?;
-    listeners.extend(in_home(&home)?);
-    let daemon = Daemon::new(&home, args::store()?, args::settings()?, args::options()?);
+    listeners.extend(of_home(&home)?);
+    let (end, ended) = smol::channel::bounded(1);
+    let daemon = Daemon::new(&home, args::store()?, args::settings()?, args::options()?, end);
+    tidy(&daemon);
     let mut router = Router::new(Arc::new(daemon));
     basics::routes(&mut router, None);
     ollama::routes(&mut router);
@@ -65,9 +80,86 @@ pub fn run(mut parser: Parser) -> Result<(), Error> {
     server.guard = asked.guard;
     server.log = asked.logs.then(|| -> Log { Arc::new(|access| eprintln!("{access}")) });
     let running = server.start(listeners)?;
-    until_asked_to_end()?;
+    until_asked_to_end(&ended)?;
     eprintln!("finishing what is being answered");
     Ok(running.stop()?)
+}
+
+/// The seat of the home's server.
+fn seat(home: &Path, replaces: bool) -> Result<Seat, Error> {
+    /// As long as a server may take to finish what it answers, and a little.
+    const PATIENCE: Duration = Duration::from_secs(40);
+    let taken = || {
+        Error::failed(
+            "a server of this home runs already: use it, end it with `tutu stop --server`, or take its place with --replace",
+        )
+    };
+    if let Some(seat) = Seat::take(home)? {
+        return Ok(seat);
+    }
+    if !replaces {
+        return Err(taken());
+    }
+    let client = Client::Home(seat::socket(home));
+    client.call(http::Method::POST, "/api/shutdown", None).map_err(Error::failed)?;
+    Seat::take_within(home, PATIENCE)?.ok_or_else(taken)
+}
+
+/// The socket in the home, for the command line.
+#[cfg(unix)]
+fn of_home(home: &Path) -> Result<Option<Listener>, Error> {
+    let path = seat::socket(home);
+    match Listener::unix(&path) {
+        Ok(listener) => Ok(Some(listener)),
+        Err(error) => {
+            eprintln!("the command line cannot reach this server: {} cannot be made: {error}", path.display());
+            Ok(None)
+        }
+    }
+}
+
+#[cfg(not(unix))]
+fn of_home(_: &Path) -> Result<Option<Listener>, Error> {
+    Ok(None)
+}
+
+/// Removes what interrupted work left in the store, beside everything else.
+fn tidy(daemon: &Daemon) {
+    /// As Ollama: an upload is used within the hour, or not at all.
+    const OLD: Duration = Duration::from_secs(3600);
+    let store = Arc::clone(&daemon.store);
+    std::thread::spawn(move || {
+        if let Err(error) = store.tidy(OLD) {
+            eprintln!("the store could not be tidied: {error}");
+        }
+    });
+}
+
+/// Starts the same command again, without a terminal, and waits until it answers.
+fn background(home: &Path) -> Result<(), Error> {
+    use std::process::{Command, Stdio};
+    std::fs::create_dir_all(home)?;
+    let path = home.join("serve.log");
+    let log = std::fs::File::options().create(true).append(true).open(&path)?;
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(std::env::args_os().skip(1).filter(|arg| arg != "--background"));
+    command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+    #[cfg(unix)]
+    std::os::unix::process::CommandExt::process_group(&mut command, 0);
+    let mut child = command.spawn()?;
+    let client = Client::Home(seat::socket(home));
+    loop {
+        if let Some(status) = child.try_wait()? {
+            let text = std::fs::read_to_string(&path).unwrap_or_default();
+            let last = text.lines().last().unwrap_or_default().to_owned();
+            return Err(Error::failed(format!("the server ended at once ({status}): {last}")));
+        }
+        if client.call(http::Method::GET, "/api/version", None).is_ok() {
+            eprintln!("serving in the background; `tutu stop --server` ends it, {} has what it says", path.display());
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 fn asked(parser: &mut Parser, home: &Path) -> Result<Asked, Error> {
@@ -78,6 +170,8 @@ fn asked(parser: &mut Parser, home: &Path) -> Result<Asked, Error> {
         guard: Guard { names: of_this_machine(), keys: Some(Keyring::new(home)), ..Guard::new() },
         tls: None,
         needs_keys: None,
+        background: false,
+        replaces: false,
         logs: !matches!(variable("OLLAMA_DEBUG_LOG_REQUESTS").trim(), "" | "0" | "false"),
     };
     while let Some(arg) = parser.next()? {
@@ -91,6 +185,8 @@ fn asked(parser: &mut Parser, home: &Path) -> Result<Asked, Error> {
             Arg::Long("tls") => asked.tls = Some((parser.value()?.into(), parser.value()?.into())),
             Arg::Long("need-keys") => asked.needs_keys = Some(true),
             Arg::Long("anyone-may-use-it") => asked.needs_keys = Some(false),
+            Arg::Long("background") => asked.background = true,
+            Arg::Long("replace") => asked.replaces = true,
             Arg::Long("log-requests") => asked.logs = true,
             other => return Err(other.unexpected().into()),
         }
@@ -140,31 +236,6 @@ fn listeners(asked: &Asked) -> Result<Vec<Listener>, Error> {
     Ok(listeners)
 }
 
-/// The socket by which commands of this home find the server, and only they.
-fn in_home(home: &Path) -> Result<Option<Listener>, Error> {
-    #[cfg(unix)]
-    {
-        let path = home.join(SOCKET);
-        std::fs::create_dir_all(home)?;
-        match Listener::unix(&path) {
-            Ok(listener) => Ok(Some(listener)),
-            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
-                Err(Error::failed(format!("a server of {} runs already; end it first", home.display())))
-            }
-            // A home on a file system without sockets, or with a long name: all others can still ask.
-            Err(error) => {
-                eprintln!("warning: cannot listen on {}: {error}", path.display());
-                Ok(None)
-            }
-        }
-    }
-    #[cfg(not(unix))]
-    {
-        let _ = home;
-        Ok(None)
-    }
-}
-
 /// One listener for each address that a name has (`localhost` has two), at least one.
 fn ports(address: &Address) -> Result<Vec<Listener>, Error> {
     let refused = |error: std::io::Error| {
@@ -193,11 +264,12 @@ fn ports(address: &Address) -> Result<Vec<Listener>, Error> {
 }
 
 /// Waits for an interrupt, or a polite request to end. The second one ends at once.
-fn until_asked_to_end() -> Result<(), Error> {
+fn until_asked_to_end(ended: &smol::channel::Receiver<()>) -> Result<(), Error> {
     // Windows has no other.
     let asking: &[Signal] = if cfg!(unix) { &[Signal::Int, Signal::Term] } else { &[Signal::Int] };
     let mut signals = Signals::new(asking)?;
-    smol::block_on(signals.next());
+    let signal = async { signals.next().await.is_some() };
+    smol::block_on(smol::future::or(signal, async { ended.recv().await.is_ok() }));
     std::thread::spawn(move || {
         smol::block_on(signals.next());
         std::process::exit(130);

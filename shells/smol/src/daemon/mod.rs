@@ -8,6 +8,7 @@ mod converse;
 mod embed;
 pub mod named;
 pub mod pool;
+pub mod seat;
 
 use std::{
     path::{Path, PathBuf},
@@ -15,6 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use smol::channel;
 use tutu_node::{
     edge::config::Settings,
     kit::Bytes,
@@ -40,6 +42,8 @@ pub struct Daemon {
     pub pool: Pool,
     /// When it began.
     pub started: Instant,
+    /// Told when somebody of this home wants it to end.
+    pub end: channel::Sender<()>,
     /// Held by whoever makes or removes models: what one needs another must not take away meanwhile.
     pub changing: smol::lock::Mutex<()>,
     lookup: Arc<named::Lookup>,
@@ -57,7 +61,7 @@ const STEP: usize = 256;
 
 impl Daemon {
     /// With nothing in memory yet.
-    pub fn new(home: &Path, store: Store, settings: Settings, options: Options) -> Self {
+    pub fn new(home: &Path, store: Store, settings: Settings, options: Options, end: channel::Sender<()>) -> Self {
         let count = |name: &str| settings.count(name);
         let total = tutu_os::memory_total().unwrap_or(8 << 30);
         // Some is left for the system and for computing.
@@ -80,6 +84,7 @@ impl Daemon {
             pool: Pool::start(config, options),
             settings,
             started: Instant::now(),
+            end,
             changing: smol::lock::Mutex::new(()),
             lookup: Arc::default(),
             cards: card::Cards::default(),

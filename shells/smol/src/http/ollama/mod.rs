@@ -36,6 +36,7 @@ pub fn routes(router: &mut Router<Daemon>) {
     router.add(Method::POST, "/api/embeddings", Scope::Run, embed::embeddings);
     router.add(Method::GET, "/api/ps", Scope::Read, models::ps);
     router.add(Method::POST, "/api/ps", Scope::Read, models::ps);
+    router.add(Method::POST, "/api/shutdown", Scope::Manage, shutdown);
     router.add(Method::GET, "/api/tags", Scope::Read, models::tags);
     router.add(Method::POST, "/api/show", Scope::Read, models::show);
     router.add(Method::POST, "/api/copy", Scope::Manage, models::copy);
@@ -46,6 +47,16 @@ pub fn routes(router: &mut Router<Daemon>) {
     router.add(Method::POST, "/api/push", Scope::Manage, transfer::push);
     router.add(Method::HEAD, "/api/blobs/:digest", Scope::Manage, transfer::has_blob);
     router.add(Method::POST, "/api/blobs/:digest", Scope::Manage, transfer::put_blob);
+}
+
+/// `POST /api/shutdown`, for the command line of this home alone: what is being answered is finished.
+async fn shutdown(daemon: Arc<Daemon>, request: Request) -> Result<Answer, Refused> {
+    if request.peer != Peer::Unix {
+        let text = "only `tutu stop --server` in the home of this server may end it".into();
+        return Err(Refused { status: StatusCode::FORBIDDEN, text });
+    }
+    let _ = daemon.end.try_send(());
+    Ok(Answer::json(StatusCode::OK, &json!({"status": "success"})))
 }
 
 /// A refusal: status and text, in Ollama's shape.

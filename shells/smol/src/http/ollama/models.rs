@@ -95,6 +95,8 @@ fn running(named: &Named, resident: &Resident) -> Value {
         "size": resident.status.holds.0,
         "digest": named.record.digest.hex(),
         "details": details(&named.record, Some(named)),
+        "expires_in_seconds": resident.expires_in.map(|left| left.as_secs()),
+        "running": resident.status.running,
         "expires_at": rfc3339(SystemTime::now() + resident.expires_in.unwrap_or(FAR)),
         "size_vram": 0,
         "context_length": resident.status.context,
