@@ -53,7 +53,7 @@ pub struct Daemon {
 }
 
 /// Of the memory for models, what keys and values of one may take: the rest is for weights.
-const KV_SHARE: u64 = 4;
+const KV_SHARE: u64 = 8;
 /// How long an ask waits for room before a model in use must make it.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Tokens of a step: those that are written, and as many of prompts besides.

@@ -45,8 +45,8 @@ pub struct Engine {
     live: BTreeMap<Id, generate::Live>,
     draft: Option<draft::Draft>,
     load: Duration,
-    /// What it takes in memory, in bytes.
-    memory: u64,
+    /// What it may take in memory.
+    estimate: Estimate,
     /// The same as `load`, until an answer has told it.
     unreported_load: Duration,
 }
@@ -82,9 +82,9 @@ impl Engine {
         self.load
     }
 
-    /// What it takes in memory, in bytes: weights, and all keys and values that it may keep.
-    pub fn memory(&self) -> u64 {
-        self.memory
+    /// What it may take in memory.
+    pub fn estimate(&self) -> Estimate {
+        self.estimate
     }
 
     /// Pages of keys and values: in use or remembered, and all.

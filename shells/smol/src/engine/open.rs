@@ -130,7 +130,7 @@ impl Engine {
             live: BTreeMap::new(),
             draft,
             load,
-            memory: estimate.bytes(),
+            estimate,
             unreported_load: load,
         })
     }
@@ -165,8 +165,13 @@ impl Estimate {
 
     /// All of it, with some room to compute in.
     pub fn bytes(&self) -> u64 {
+        self.bytes_of(self.pages)
+    }
+
+    /// The same when so many pages have been written to: those that never were take no memory yet.
+    pub fn bytes_of(&self, pages: usize) -> u64 {
         const SCRATCH: u64 = 32 << 20;
-        self.weights + self.page * self.pages as u64 + SCRATCH
+        self.weights + self.page * pages as u64 + SCRATCH
     }
 }
 

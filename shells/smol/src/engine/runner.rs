@@ -19,7 +19,7 @@ use std::{
 use smol::channel;
 use tutu_llm::batch::Id;
 
-use super::{Card, Engine, Error, Flow};
+use super::{Card, Engine, Error, Estimate, Flow};
 use crate::talk::{Heard, Prepared};
 
 /// Tokens that an answer is ahead of its reader before it pauses.
@@ -42,10 +42,17 @@ pub struct Shared {
     pub card: Card,
     /// How long opening took.
     pub load: Duration,
-    /// What it takes in memory.
-    pub memory: u64,
+    /// What it may take in memory.
+    pub estimate: Estimate,
     /// What it is doing.
     pub gauges: Gauges,
+}
+
+impl Shared {
+    /// What it takes in memory, in bytes: weights, and keys and values as far as they are there.
+    pub fn measured(&self) -> u64 {
+        self.estimate.bytes_of(self.gauges.pages.0.load(Ordering::Relaxed))
+    }
 }
 
 /// Counts of one model, since it was opened.
@@ -89,7 +96,7 @@ impl Runner {
         let shared = Arc::new(Shared {
             card: engine.card().clone(),
             load: engine.load(),
-            memory: engine.memory(),
+            estimate: engine.estimate(),
             gauges: Gauges::default(),
         });
         let handle = Handle { commands, numbers: Arc::default(), shared: Arc::clone(&shared) };

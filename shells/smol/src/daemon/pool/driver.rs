@@ -112,7 +112,7 @@ impl Driver {
                 input
             }
             Message::Opened(model, Ok(runner)) => {
-                let memory = Bytes(runner.handle().shared().memory);
+                let memory = Bytes(runner.handle().shared().estimate.bytes());
                 self.open.insert(model, runner);
                 self.fresh.insert(model);
                 Input::Opened(model, memory)

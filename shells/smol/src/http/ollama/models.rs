@@ -92,7 +92,7 @@ fn running(named: &Named, resident: &Resident) -> Value {
     json!({
         "name": named.record.name,
         "model": named.record.name,
-        "size": resident.status.holds.0,
+        "size": resident.handle.as_ref().map_or(resident.status.holds.0, |handle| handle.shared().measured()),
         "digest": named.record.digest.hex(),
         "details": details(&named.record, Some(named)),
         "expires_in_seconds": resident.expires_in.map(|left| left.as_secs()),
