@@ -39,10 +39,6 @@ pub const FLAGS: &[(&str, &str)] = &[
     ("--log-requests", "write a line for each request to standard error (OLLAMA_DEBUG_LOG_REQUESTS)"),
 ];
 
-/// The socket in the home on which a server listens for commands.
-#[cfg(unix)]
-pub const SOCKET: &str = "tutu.sock";
-
 /// What the command line and the environment say.
 struct Asked {
     address: Address,

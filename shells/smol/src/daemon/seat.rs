@@ -16,11 +16,11 @@ pub struct Seat {
 
 /// Where the socket of a home's server lies.
 pub fn socket(home: &Path) -> PathBuf {
-    home.join("daemon.sock")
+    home.join("tutu.sock")
 }
 
 fn lock(home: &Path) -> PathBuf {
-    home.join("daemon.lock")
+    home.join("tutu.lock")
 }
 
 /// Whether a server of this home runs.
