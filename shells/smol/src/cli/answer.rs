@@ -22,6 +22,11 @@ pub fn watch_interrupts() {
     let _ = ctrlc::set_handler(|| INTERRUPTED.store(true, Ordering::Relaxed));
 }
 
+/// Whether Ctrl-C was pressed since the answer began.
+pub fn interrupted() -> bool {
+    INTERRUPTED.load(Ordering::Relaxed)
+}
+
 /// Answers the last message, prints the answer as it comes, and adds it to the messages.
 pub fn answer(engine: &mut Engine, settings: &Settings, messages: &mut Vec<Message>) -> Result<(), Error> {
     let prepared = prepare(engine.card(), &ask(settings, messages))?;
@@ -60,7 +65,7 @@ pub fn answer(engine: &mut Engine, settings: &Settings, messages: &mut Vec<Messa
 fn ask(settings: &Settings, messages: &[Message]) -> Ask {
     let mut sampling = settings.sampling.clone();
     if !settings.seeded {
-        sampling.seed = fresh_seed();
+        sampling.seed = talk::options::fresh_seed();
     }
     Ask {
         input: Input::Chat(messages.to_vec()),
@@ -75,7 +80,7 @@ fn ask(settings: &Settings, messages: &[Message]) -> Ask {
 }
 
 /// What an answer looks like on standard output.
-struct Page {
+pub struct Page {
     out: std::io::StdoutLock<'static>,
     wrap: Wrap,
     /// Whether thoughts are shown, and whether they may be grey.
@@ -88,7 +93,8 @@ struct Page {
 }
 
 impl Page {
-    fn new(settings: &Settings) -> Self {
+    /// An empty one.
+    pub fn new(settings: &Settings) -> Self {
         Self {
             out: std::io::stdout().lock(),
             wrap: Wrap::new(settings.wrap),
@@ -100,7 +106,8 @@ impl Page {
         }
     }
 
-    fn show(&mut self, heard: Heard) -> std::io::Result<()> {
+    /// Shows what was heard.
+    pub fn show(&mut self, heard: Heard) -> std::io::Result<()> {
         match heard {
             Heard::Delta(Delta::Thinking(text)) => {
                 self.thinking += &text.text;
@@ -144,14 +151,15 @@ impl Page {
     }
 
     /// The end; thoughts and text.
-    fn finish(mut self) -> (String, String) {
+    pub fn finish(mut self) -> (String, String) {
         let _ = self.close();
         let _ = writeln!(self.out, "{}", self.wrap.finish());
         (self.thinking, self.content)
     }
 }
 
-fn print_verbose(end: &End) {
+/// Prints counts and speeds.
+pub fn print_verbose(end: &End) {
     let rate = |count: usize, time: std::time::Duration| count as f64 / time.as_secs_f64().max(1e-9);
     let (counts, times) = (end.counts, end.durations);
     let row = |name: &str, value: String| eprintln!("{name:<22}{value}");
@@ -164,11 +172,4 @@ fn print_verbose(end: &End) {
     row("eval count:", format!("{} token(s)", counts.generated));
     row("eval duration:", human::duration(times.generate));
     row("eval rate:", format!("{:.2} tokens/s", rate(counts.generated, times.generate)));
-}
-
-/// A seed that nobody chose.
-fn fresh_seed() -> u64 {
-    use std::hash::{BuildHasher, Hasher};
-    // The standard library's hasher keys are random for each process and differ for each call.
-    std::collections::hash_map::RandomState::new().build_hasher().finish()
 }

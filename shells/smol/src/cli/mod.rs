@@ -17,6 +17,7 @@ pub mod modelfile;
 mod models;
 mod perplexity;
 mod ps;
+mod remote;
 mod run;
 mod serve;
 mod show;

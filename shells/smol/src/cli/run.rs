@@ -4,14 +4,17 @@ use std::io::{IsTerminal, Read};
 
 use lexopt::{Arg, Parser, ValueExt};
 use serde_json::{Map, Value};
-use tutu_llm::{chat::Message, sample};
+use tutu_llm::{chat::Message, gguf::Gguf, sample};
+use tutu_node::work::models::Reference;
+use tutu_os::Mapped;
 
 use super::{
     Error,
     answer::{answer, watch_interrupts},
-    args, chat, format,
+    args, chat, format, ps, remote,
 };
 use crate::{
+    client::Client,
     engine::Engine,
     talk::{Form, Think},
 };
@@ -25,6 +28,7 @@ pub const FLAGS: &[(&str, &str)] = &[
     ),
     ("--think[=LEVEL]", "let the model think first, or not: true, false, low, medium, high, max"),
     ("--hidethinking", "do not print what it thinks"),
+    ps::HOST,
     ("--verbose", "print counts, durations and speeds"),
     ("--seed N", "where chance begins; the same seed gives the same answer"),
     ("--temperature X", "0 for always the most likely token (0.8)"),
@@ -168,6 +172,8 @@ impl Settings {
 pub fn run(mut parser: Parser) -> Result<(), Error> {
     let (mut words, mut options, mut flags) = (Vec::new(), args::options()?, Vec::new());
     let (mut settings, mut system, mut draft) = (Settings::default(), None, None);
+    // Whether a server can do all that is asked.
+    let (mut host, mut is_plain) = (None, true);
     while let Some(arg) = parser.next()? {
         match arg {
             Arg::Long("verbose") => settings.verbose = true,
@@ -175,7 +181,8 @@ pub fn run(mut parser: Parser) -> Result<(), Error> {
             Arg::Long("think") => settings.think = think(parser.optional_value())?,
             Arg::Long("hidethinking") => settings.hide_thinking = true,
             Arg::Long("system") => system = Some(parser.value()?.string()?),
-            Arg::Long("threads") => options.threads = args::value(&mut parser)?,
+            Arg::Long("host") => host = Some(parser.value()?.string()?),
+            Arg::Long("threads") => (options.threads, is_plain) = (args::value(&mut parser)?, false),
             Arg::Long("draft") => draft = Some(parser.value()?.string()?),
             Arg::Long("keepalive") => drop(parser.value()?),
             Arg::Long("format") => settings.form = format::form(&parser.value()?.string()?)?,
@@ -195,8 +202,10 @@ pub fn run(mut parser: Parser) -> Result<(), Error> {
     if words.is_empty() {
         return Err(Error::usage("run needs a model"));
     }
-    let mut model = args::model(&words.remove(0), args::settings()?.flag("models.auto_pull").unwrap_or(true))?;
+    let name = words.remove(0);
+    let mut model = args::model(&name, args::settings()?.flag("models.auto_pull").unwrap_or(true))?;
     if let Some(draft) = draft {
+        is_plain = false;
         model.sources.draft = args::model(&draft, true)?.sources.files;
     }
     settings.context = options.context;
@@ -212,6 +221,14 @@ pub fn run(mut parser: Parser) -> Result<(), Error> {
     }
     options.context = settings.context;
     let prompt = prompt(&words)?;
+    if let (Some(prompt), Some(client)) =
+        (&prompt, server(&name, host.as_deref(), is_plain && !embeds(&model), &settings)?)
+    {
+        watch_interrupts();
+        let mut messages: Vec<Message> = settings.system.iter().map(|text| Message::new("system", text)).collect();
+        messages.push(Message::new("user", prompt));
+        return remote::answer(&client, &name, &settings, &messages);
+    }
     let mut engine = Engine::open(&model.sources, options)?;
     if engine.facts().pooling.is_some() {
         let vector = engine.embed(prompt.as_deref().unwrap_or_default())?;
@@ -247,6 +264,24 @@ pub fn level(word: &str) -> Result<Think, Error> {
         "low" | "medium" | "high" | "max" => Ok(Think::Level(word.into())),
         _ => Err(Error::usage(format!("think is {word:?}, and may be true, false, low, medium, high, max"))),
     }
+}
+
+/// Whether a model makes vectors and no text.
+fn embeds(model: &args::Model) -> bool {
+    let Some(file) = model.sources.files.first().and_then(|path| Mapped::open(path).ok()) else { return false };
+    let Ok(head) = Gguf::parse(file.as_ref()) else { return false };
+    let architecture = head.str("general.architecture").unwrap_or_default();
+    head.u32(&format!("{architecture}.pooling_type")).is_some_and(|pooling| pooling > 0)
+}
+
+/// The server that answers for this program: the one of this home, if one runs, or one that was named. It has its
+/// models in memory. A file that was named, an embedding and what only this program can do are done here.
+fn server(name: &str, host: Option<&str>, is_plain: bool, settings: &Settings) -> Result<Option<Client>, Error> {
+    let is_name = matches!(Reference::parse(name), Ok(Reference::Name(_)));
+    if !is_name || !is_plain || !remote::can_ask(settings) {
+        return Ok(None);
+    }
+    Client::find(&args::home()?, host).map_err(Error::usage)
 }
 
 fn unknown(flag: &str) -> Error {
