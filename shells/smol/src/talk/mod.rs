@@ -1,6 +1,6 @@
 //! What an API asks of a model and what comes back, whichever the API.
 //!
-//! An [`Ask`] says what is wanted. [`prepare`] makes a [`Prepared`] of it, in any thread: a request for the engine, and a
+//! An [`Ask`] says what is wanted. [`prepare()`] makes a [`Prepared`] of it, in any thread: a request for the engine, and a
 //! [`Reader`] that tells thoughts, text and calls of tools apart in what the engine writes. [`Prepared::sink`] joins the
 //! two; it runs where the engine runs, so that a stop text ends the answer within one token.
 //!

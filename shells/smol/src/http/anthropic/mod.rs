@@ -1,6 +1,6 @@
 //! Anthropic's API: `/v1/messages`, and how many tokens a prompt of it has.
 //!
-//! [`ask`] reads what is asked, [`block`] makes the blocks and events of an answer.
+//! `ask` reads what is asked, `block` makes the blocks and events of an answer.
 
 mod ask;
 mod block;

@@ -2,11 +2,11 @@
 //!
 //! | room | routes |
 //! |---|---|
-//! | [`answer`] | `/api/generate`, `/api/chat` |
-//! | [`embed`] | `/api/embed`, `/api/embeddings` |
-//! | [`models`] | `/api/tags`, `/api/ps`, `/api/show`, `/api/copy`, `/api/delete` |
-//! | [`create`] | `/api/create` |
-//! | [`transfer`] | `/api/pull`, `/api/push`, `/api/blobs` |
+//! | `answer` | `/api/generate`, `/api/chat` |
+//! | `embed` | `/api/embed`, `/api/embeddings` |
+//! | `models` | `/api/tags`, `/api/ps`, `/api/show`, `/api/copy`, `/api/delete` |
+//! | `create` | `/api/create` |
+//! | `transfer` | `/api/pull`, `/api/push`, `/api/blobs` |
 
 mod answer;
 mod ask;

@@ -2,14 +2,14 @@
 //!
 //! | room | routes |
 //! |---|---|
-//! | [`chat`] | `/v1/chat/completions`; [`record`] makes its objects, [`message`] reads its messages, [`tool`] its tools |
-//! | [`completions`] | `/v1/completions`; [`legacy`] makes its objects |
-//! | [`embeddings`] | `/v1/embeddings` |
-//! | [`models`] | `/v1/models` |
-//! | [`responses`] | `/v1/responses` |
-//! | [`rerank`] | `/v1/rerank` |
-//! | [`tokens`] | `/tokenize`, `/detokenize` |
-//! | [`sampling`] | what all routes that write have in common |
+//! | `chat` | `/v1/chat/completions`; `record` makes its objects, `message` reads its messages, `tool` its tools |
+//! | `completions` | `/v1/completions`; `legacy` makes its objects |
+//! | `embeddings` | `/v1/embeddings` |
+//! | `models` | `/v1/models` |
+//! | `responses` | `/v1/responses` |
+//! | `rerank` | `/v1/rerank` |
+//! | `tokens` | `/tokenize`, `/detokenize` |
+//! | `sampling` | what all routes that write have in common |
 //!
 //! What was asked for and counts for nothing is named in the header `x-tutu-unused`; what did not fit the context and
 //! was left out, in `x-tutu-dropped`.
