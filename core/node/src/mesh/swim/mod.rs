@@ -304,7 +304,8 @@ impl<K: Signer + Verifier> Swim<K> {
     /// Whether this node asked enough others to tell members from names.
     fn is_settled(&self) -> bool {
         let proved = self.table.lives() - self.table.unproved();
-        proved >= SETTLED && proved >= self.table.unproved()
+        // Those who wait to be proved are at most half as many and a few (`has_room`), once this holds.
+        proved >= SETTLED && proved * 2 >= self.table.unproved()
     }
 
     /// As [`Self::pick`], with this node's own chance.
