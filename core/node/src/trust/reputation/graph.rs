@@ -18,6 +18,8 @@ pub struct Graph {
     rows: Vec<Row>,
     /// Places of `edges` that belong to no row any more.
     lost: usize,
+    /// Edges that there are.
+    count: usize,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -36,6 +38,11 @@ impl Graph {
     /// How many peers there are.
     pub const fn len(&self) -> usize {
         self.rows.len()
+    }
+
+    /// How many edges there are.
+    pub const fn edges(&self) -> usize {
+        self.count
     }
 
     /// Whether there is nobody.
@@ -74,6 +81,7 @@ impl Graph {
             (Err(_), 0) => return,
             (Ok(at), 0) => {
                 edges.copy_within(at + 1.., at);
+                self.count -= 1;
                 self.rows[from as usize].len -= 1;
             }
             (Ok(at), _) => edges[at].weight = weight,
@@ -84,7 +92,8 @@ impl Graph {
 
     /// Replaces all of a row, whose edges must be in the order of their numbers and not nothing.
     pub fn replace(&mut self, from: u32, edges: &[Edge]) {
-        self.rows[from as usize].len = 0;
+        self.count += edges.len();
+        self.count -= core::mem::take(&mut self.rows[from as usize].len) as usize;
         self.make_room(from, edges.len());
         let row = &mut self.rows[from as usize];
         self.edges[row.start as usize..][..edges.len()].copy_from_slice(edges);
@@ -117,6 +126,7 @@ impl Graph {
         edges.copy_within(at..len, at + 1);
         edges[at] = edge;
         row.len += 1;
+        self.count += 1;
     }
 
     /// Room for `count` edges in a row; those that are there stay.
@@ -186,6 +196,7 @@ mod tests {
             let row: Vec<_> = graph.row(from).iter().map(|edge| ((from, edge.to), edge.weight)).collect();
             let expected: Vec<_> = map.range((from, 0)..=(from, u32::MAX)).map(|(key, value)| (*key, *value)).collect();
             assert_eq!(row, expected);
+            assert_eq!(graph.edges(), map.len());
             assert_eq!(graph.sum(from), expected.iter().map(|pair| u64::from(pair.1)).sum::<u64>());
         }
         assert!(graph.edges.len() < 50 * 64 * 3, "{} places for {} edges", graph.edges.len(), map.len());

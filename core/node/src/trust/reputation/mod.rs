@@ -42,6 +42,8 @@ pub struct Config {
     pub peers_max: usize,
     /// Peers that one peer may believe at most.
     pub row_max: usize,
+    /// Edges that are known at most.
+    pub edges_max: usize,
     /// What one edge may gain in an epoch, in thousandths of a credit.
     pub gain_max: u32,
     /// The share of work for newcomers while they do well.
@@ -60,6 +62,7 @@ impl Default for Config {
             again: Ppm(150_000),
             peers_max: 65_536,
             row_max: 1024,
+            edges_max: 1 << 20,
             gain_max: 2_400_000,
             explore: Ppm(50_000),
             explore_min: Ppm(2_000),
@@ -126,6 +129,11 @@ pub enum Error {
         /// So many are.
         limit: usize,
     },
+    /// No more edges are known.
+    EdgesFull {
+        /// So many are.
+        limit: usize,
+    },
     /// The peer believes no more others.
     RowFull {
         /// So many it does.
@@ -139,6 +147,7 @@ impl fmt::Display for Error {
             Self::Same => f.write_str("nobody vouches for itself"),
             Self::Convicted => f.write_str("fraud of one of the two is proven"),
             Self::Full { limit } => write!(f, "{limit} peers are known and no more fit"),
+            Self::EdgesFull { limit } => write!(f, "{limit} statements are known and no more fit"),
             Self::RowFull { limit } => write!(f, "this peer vouches for {limit} others and for no more"),
         }
     }
@@ -184,7 +193,7 @@ impl Reputation {
     /// Takes in what `from` states of one of its edges. A rise counts up to what is left of the epoch's gain, a fall at once.
     ///
     /// # Errors
-    /// [`Error::Same`], [`Error::Convicted`], [`Error::Full`], [`Error::RowFull`], in this order of checks.
+    /// [`Error::Same`], [`Error::Convicted`], [`Error::Full`], [`Error::EdgesFull`], [`Error::RowFull`], in this order of checks.
     pub fn heard(&mut self, from: NodeId, statement: Statement) -> Result<(), Error> {
         if from == statement.to {
             return Err(Error::Same);
@@ -194,6 +203,9 @@ impl Reputation {
         }
         let (from, to) = (self.number(from)?, self.number(statement.to)?);
         let before = self.flow.graph().weight(from, to);
+        if before == 0 && self.flow.graph().edges() >= self.config.edges_max {
+            return Err(Error::EdgesFull { limit: self.config.edges_max });
+        }
         if before == 0 && self.flow.graph().row(from).len() >= self.config.row_max {
             return Err(Error::RowFull { limit: self.config.row_max });
         }
