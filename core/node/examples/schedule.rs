@@ -24,6 +24,24 @@ fn main() {
     placements(4096, 1_000_000);
     let seconds = std::env::args().nth(1).and_then(|n| n.parse().ok()).unwrap_or(20_000);
     waits(seconds);
+    learner();
+}
+
+/// What the learner gains where lines look longer than they are, and where all is as it looks.
+fn learner() {
+    for misled in [true, false] {
+        let mean = |learns| {
+            let mut plan = plan(2, 2);
+            (plan.workers, plan.clients, plan.tokens) = (100, 2, 200);
+            (plan.misled, plan.client.learns) = (misled, learns);
+            let mut town = Town::new(plan, &[(0, 25_000)], 1_200);
+            town.live();
+            town::mean(&town.fates, 600, 1_200)
+        };
+        let (with, without) = (mean(true), mean(false));
+        let place = if misled { "half of the lines look long and are not" } else { "all is as it looks" };
+        println!("  load 0.5, {place}: {with:.3} s with the learner, {without:.3} s without");
+    }
 }
 
 /// One placement: a task is asked for, two workers are asked, both quote, one is ready, the task is bound; and before the
@@ -98,34 +116,40 @@ fn waits(seconds: u64) {
     for (choices, kept, name) in
         [(1, 1, "one choice (10 by the formula)"), (2, 1, "two choices, as quoted"), (2, 2, "two choices, bound late")]
     {
-        let plan = Plan {
-            seed: 1,
-            workers: 500,
-            clients: 10,
-            rate: 100,
-            tokens: 3_000,
-            delay: 40_000,
-            loss: 0,
-            doubled: 0,
-            churn: 0,
-            stale: 1_000_000,
-            progress: 0,
-            client: client::Config {
-                choices,
-                kept,
-                work_patience: Duration::from_secs(1_000_000),
-                ..client::Config::default()
-            },
-            worker: worker::Config {
-                queue: queue::Config { limits: [10_000; 4], ..queue::Config::default() },
-                rate: 100,
-                waits: [Duration::from_secs(1_000_000); 4],
-                ..worker::Config::default()
-            },
-        };
+        let plan = plan(choices, kept);
         let mut town = Town::new(plan, &[(0, 15_000)], seconds);
         town.live();
         let mean = town::mean(&town.fates, seconds / 5, seconds * 19 / 20) / 30.0;
         println!("  {name}: {mean:.3} ({:+.1} %), {} tasks", (mean / formula - 1.0) * 100.0, town.fates.len());
+    }
+}
+
+fn plan(choices: u8, kept: u8) -> Plan {
+    Plan {
+        seed: 1,
+        workers: 500,
+        clients: 10,
+        rate: 100,
+        tokens: 3_000,
+        delay: 40_000,
+        loss: 0,
+        doubled: 0,
+        churn: 0,
+        stale: 1_000_000,
+        misled: false,
+        progress: 0,
+        client: client::Config {
+            choices,
+            kept,
+            work_patience: Duration::from_secs(1_000_000),
+            learns: false,
+            ..client::Config::default()
+        },
+        worker: worker::Config {
+            queue: queue::Config { limits: [10_000; 4], ..queue::Config::default() },
+            rate: 100,
+            waits: [Duration::from_secs(1_000_000); 4],
+            ..worker::Config::default()
+        },
     }
 }

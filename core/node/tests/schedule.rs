@@ -22,6 +22,7 @@ fn plan(seed: u64) -> Plan {
         doubled: 0,
         churn: 0,
         stale: 1_000_000,
+        misled: false,
         progress: 0,
         client: client::Config { work_patience: Duration::from_secs(36_000), ..client::Config::default() },
         worker: worker::Config {
@@ -118,4 +119,23 @@ fn nobody_starves_while_the_urgent_press() {
         means.push(town::mean(&fates, 60, 600));
     }
     assert!(means[0] < means[1] && means[1] < means[2] && means[2] < means[3], "{means:?}");
+}
+
+/// Mean time of the later tasks, in seconds.
+fn learned(learns: bool, misled: bool) -> f64 {
+    let mut plan = plan(6);
+    plan.tokens = 200;
+    plan.clients = 2;
+    (plan.misled, plan.client.learns) = (misled, learns);
+    let mut town = Town::new(plan, &[(0, 25_000)], 600);
+    town.live();
+    town::mean(&town.fates, 300, 600)
+}
+
+#[test]
+fn a_learner_helps_where_the_draw_is_misled_and_does_no_harm_elsewhere() {
+    let (with, without) = (learned(true, true), learned(false, true));
+    assert!(with < without * 0.9, "misled: {with} s with a learner, {without} s without");
+    let (with, without) = (learned(true, false), learned(false, false));
+    assert!(with < without * 1.05, "not misled: {with} s with a learner, {without} s without");
 }

@@ -36,6 +36,8 @@ pub struct Plan {
     pub churn: u32,
     /// Load figures that workers quote are up to so old, in microseconds.
     pub stale: u64,
+    /// The lines to half of the workers look much longer than they are.
+    pub misled: bool,
     /// Workers say how far they are so often, in microseconds; never, if 0.
     pub progress: u64,
     pub client: client::Config,
@@ -105,6 +107,12 @@ pub struct Town {
     pub steps: u64,
 }
 
+/// What clients are told of worker `n`.
+fn candidate(n: u32, misled: bool) -> Candidate {
+    let link = if misled && n.is_multiple_of(2) { 2_000_000 } else { 20_000 };
+    Candidate { worker: id(n), trust: 1_000, price: 1_000_000, link, hot: true }
+}
+
 pub fn id(n: u32) -> NodeId {
     NodeId::number(u64::from(n))
 }
@@ -115,9 +123,7 @@ impl Town {
         let mut rng = Rng::new(plan.seed);
         let worker =
             || Shed { worker: Worker::new(plan.worker), life: 0, alive: true, engine: BTreeMap::new(), quoted: None };
-        let list: Vec<Candidate> = (0..plan.workers)
-            .map(|n| Candidate { worker: id(n), trust: 1_000, price: 1_000_000, link: 20_000, hot: true })
-            .collect();
+        let list: Vec<Candidate> = (0..plan.workers).map(|n| candidate(n, plan.misled)).collect();
         let mut clients = Vec::new();
         for _ in 0..plan.clients {
             let mut client = Client::new(plan.client, rng.next());
@@ -406,10 +412,8 @@ impl Town {
         self.machines[at as usize].alive = true;
         self.next_death(at);
         let there = |n: &u32| self.machines[*n as usize].alive;
-        let list: Vec<Candidate> = (0..self.plan.workers)
-            .filter(there)
-            .map(|n| Candidate { worker: id(n), trust: 1_000, price: 1_000_000, link: 20_000, hot: true })
-            .collect();
+        let list: Vec<Candidate> =
+            (0..self.plan.workers).filter(there).map(|n| candidate(n, self.plan.misled)).collect();
         for client in 0..self.plan.clients {
             self.client(client, client::Input::Candidates { model: 1, list: list.clone() });
         }

@@ -48,6 +48,10 @@ struct Lane<T> {
     cost: u64,
 }
 
+/// What an entry costs at most: a million tokens, as the longest contexts have. Whoever claims more would make the rounds
+/// long.
+pub const COST_MAX: u32 = 1 << 20;
+
 /// Something that waits.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Entry<T> {
@@ -68,8 +72,10 @@ impl<T> Queue<T> {
         Self { config, lanes: [lane(), lane(), lane(), lane()], turn: 0, paid: false }
     }
 
-    /// Puts an entry in at the end of its class; gives it back when the class is full.
-    pub fn push(&mut self, entry: Entry<T>) -> Result<(), Entry<T>> {
+    /// Puts an entry in at the end of its class; gives it back when the class is full. Costs are held between 1 and
+    /// [`COST_MAX`].
+    pub fn push(&mut self, mut entry: Entry<T>) -> Result<(), Entry<T>> {
+        entry.cost = entry.cost.clamp(1, COST_MAX);
         let at = entry.class.index();
         if self.lanes[at].waiting.len() >= self.config.limits[at] as usize {
             return Err(entry);
