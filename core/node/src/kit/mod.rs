@@ -4,6 +4,7 @@ pub mod bloom;
 pub mod codec;
 pub mod digest;
 pub mod fault;
+pub mod hash;
 pub mod heap;
 pub mod id;
 pub mod laws;

@@ -20,6 +20,20 @@ pub enum Domain {
     Proof = 4,
     /// An identity lets another key sign for it.
     Certificate = 5,
+    /// An owner writes an entry into its log.
+    Entry = 16,
+    /// The other side of an entry agrees to it.
+    Consent = 17,
+    /// A witness saw one statement and no other.
+    Vote = 18,
+    /// A payee says what a hold came to.
+    Closing = 19,
+    /// A member promises a vote.
+    Ballot = 20,
+    /// A member proposes a change.
+    Proposal = 21,
+    /// A member lets another vote for it.
+    Delegation = 22,
 }
 
 /// 64 bytes as Ed25519 makes them.
@@ -45,6 +59,12 @@ pub trait Signer {
 pub trait Verifier {
     /// Whether `key` signed the concatenation of `parts` for `domain`.
     fn verify(&self, key: &NodeId, domain: Domain, parts: &[&[u8]], signature: &Signature) -> bool;
+
+    /// Whether all of these keys signed these messages for `domain`. May be cheaper than one by one, and is decided by
+    /// nothing but the list.
+    fn verify_all(&self, domain: Domain, items: &[(NodeId, &[u8], Signature)]) -> bool {
+        items.iter().all(|(key, message, signature)| self.verify(key, domain, &[message], signature))
+    }
 }
 
 /// The consent of an identity that another key sign for it.

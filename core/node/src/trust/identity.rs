@@ -39,6 +39,20 @@ impl Verifier for Identity {
         let Ok(key) = VerifyingKey::from_bytes(&key.0) else { return false };
         key.verify_strict(&framed(domain, parts), &ed25519_dalek::Signature::from_bytes(&signature.0)).is_ok()
     }
+
+    /// In one sum with weights that follow from the list (Bernstein et al., "High-speed high-security signatures", §5).
+    ///
+    /// A signer can make signatures that hold in one list and not in another, by a part of small order; nobody can make
+    /// one for the key of somebody else. So a list is valid or not as a whole, the same for everybody, and whoever is in
+    /// it did sign.
+    fn verify_all(&self, domain: Domain, items: &[(NodeId, &[u8], Signature)]) -> bool {
+        let messages: Vec<Vec<u8>> = items.iter().map(|item| framed(domain, &[item.1])).collect();
+        let messages: Vec<&[u8]> = messages.iter().map(Vec::as_slice).collect();
+        let signatures: Vec<_> = items.iter().map(|item| ed25519_dalek::Signature::from_bytes(&item.2.0)).collect();
+        let keys: Result<Vec<_>, _> = items.iter().map(|item| VerifyingKey::from_bytes(&item.0.0)).collect();
+        let Ok(keys) = keys else { return false };
+        !keys.iter().any(VerifyingKey::is_weak) && ed25519_dalek::verify_batch(&messages, &signatures, &keys).is_ok()
+    }
 }
 
 /// What is signed: whose protocol, which version, what for, and then the message.
@@ -146,6 +160,20 @@ mod tests {
         assert!(!other.verify(&identity.key(), Domain::Record, &[b"abd"], &signature), "another message");
         assert!(!other.verify(&other.key(), Domain::Record, &[b"abc"], &signature), "another signer");
         assert!(!other.verify(&NodeId([0; 32]), Domain::Record, &[b"abc"], &signature), "a key of small order");
+    }
+
+    #[test]
+    fn many_signatures_hold_together_or_not_at_all() {
+        let signers: Vec<Identity> = (1..22).map(|n| Identity::new([n; 32])).collect();
+        let sign = |n: &Identity| (n.key(), &b"once"[..], n.sign(Domain::Vote, &[b"once"]));
+        let mut list: Vec<_> = signers.iter().map(sign).collect();
+        assert!(signers[0].verify_all(Domain::Vote, &list));
+        assert!(!signers[0].verify_all(Domain::Entry, &list), "another purpose");
+        list[20].1 = b"twice";
+        assert!(!signers[0].verify_all(Domain::Vote, &list), "another message");
+        list[20] = (NodeId([0; 32]), &b"once"[..], list[0].2);
+        assert!(!signers[0].verify_all(Domain::Vote, &list), "a key of small order");
+        assert!(signers[0].verify_all(Domain::Vote, &[]));
     }
 
     #[test]
