@@ -6,6 +6,7 @@
 //! | [`work`] | models: their names, where they come from, how they are fetched and kept |
 //! | [`mesh`] | who is there |
 //! | [`trust`] | who is who |
+//! | [`economy`] | what it is worth: the ledger, its witnesses |
 //! | [`wire`] | the bytes between nodes |
 //! | [`node`] | the corridor: one machine of all |
 //! | [`edge`] | what the outside sets |
@@ -17,6 +18,7 @@
 
 extern crate alloc;
 
+pub mod economy;
 pub mod edge;
 pub mod kit;
 pub mod mesh;

@@ -7,6 +7,7 @@
 //! kept before any [`Effect::Send`] or [`Effect::Reply`] of it leaves, and if keeping fails the node stops and begins again
 //! from what is kept ([`Node::restore`]).
 
+pub mod govern;
 mod restore;
 mod route;
 

@@ -1,0 +1,537 @@
+//! Votes: how members change the parameters that govern them.
+//!
+//! | part | what it knows |
+//! |---|---|
+//! | [`parameter`] | the fifteen, their types, their ranges, how many must agree |
+//! | [`proposal`] | a change that somebody wants, and its life |
+//! | [`vote`] | who may cast what, promises, openings, the tally |
+//!
+//! [`Governance`] is one machine of them all. It is about days, so time comes in with [`Input::Date`] and it has no
+//! deadline of its own. Everybody who is told the same things in whatever order within a phase comes to the same values:
+//! ballots are a set, and a tally is a function of it.
+//!
+//! Who proposes deposits 100 credits, which are lost if too few care to vote. What passed waits two days, in which each node
+//! runs its own simulator over the change; a change that does harm there never becomes true. What became true is watched
+//! for a week, and undone when three measurements in a row leave the bands that its author declared, and the network's own
+//! ([`BANDS`]), which no author can leave out.
+//!
+//! Whose rights stand in a snapshot is for whoever feeds this machine to judge: trust is seen differently by each
+//! viewer, and a node takes part only in votes whose snapshot lies near its own view.
+
+pub mod parameter;
+pub mod proposal;
+pub mod vote;
+
+use alloc::{
+    boxed::Box,
+    collections::{BTreeMap, VecDeque},
+    vec::Vec,
+};
+use core::fmt;
+
+use self::{
+    parameter::Category,
+    proposal::{BANDS_MAX, Band, Stage, TITLE_MAX},
+    vote::{Choice, Opening, Past, Promise, Snapshot, Tally, Urn, Verdict},
+};
+pub use self::{
+    parameter::{Key, Parameters, Protection, Value},
+    proposal::{End, Metric, Proposal},
+};
+use crate::{
+    economy::fault::{Fault, on},
+    kit::{Credits, Digest, Domain, Instant, Machine, NodeId, Signature, Signer, UnixTime, Verifier},
+};
+
+/// What a proposal costs until it ends: the predecessor's.
+pub const DEPOSIT: Credits = Credits(100 * Credits::ONE.0);
+/// Proposals under way: the predecessor's.
+pub const OPEN_MAX: usize = 50;
+/// Endings that are remembered.
+pub const ENDED_MAX: usize = 1024;
+/// Members that let others vote for them.
+pub const DELEGATIONS_MAX: usize = vote::VOTERS_MAX;
+/// A proposal's own date may be off by so many seconds: clocks of home machines are.
+pub const SKEW_S: u64 = 3600;
+/// Promises are taken for five days and votes opened for two: together the predecessor's seven.
+pub const PROMISING_S: u64 = 5 * DAY_S;
+/// See there.
+pub const OPENING_S: u64 = 2 * DAY_S;
+/// Two days for whoever cannot live with a change to leave, and for simulators.
+pub const LOCK_S: u64 = 2 * DAY_S;
+/// A week in which each day of a week happens once.
+pub const WATCH_S: u64 = 7 * DAY_S;
+/// Measurements in a row outside their bands that undo a change: one alone may be chance.
+pub const OUTSIDE_MAX: u32 = 3;
+const DAY_S: u64 = 86_400;
+
+/// Where the network's metrics stay, whatever an author promised.
+pub const BANDS: [Band; 8] = [
+    band(Metric::TasksDone, 900_000, 1_000_000),
+    band(Metric::Refusals, 0, 200_000),
+    band(Metric::BadResults, 0, 10_000),
+    // Half a credit an hour is less than the power that a machine draws; see `tiers`.
+    band(Metric::HourlyEarnings, 500_000, u64::MAX),
+    band(Metric::FalseDeaths, 0, 10_000),
+    band(Metric::DetectionMs, 0, 60_000),
+    band(Metric::Eligible, 500_000, 1_000_000),
+    band(Metric::Overhead, 0, 100_000),
+];
+
+const fn band(metric: Metric, least: u64, most: u64) -> Band {
+    Band { metric, least, most }
+}
+
+/// What can happen.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Input {
+    /// It is now. Told every minute or so.
+    Date(UnixTime),
+    /// Somebody proposes, with who may vote. `deposited` is what the ledger holds of the author for it.
+    Propose {
+        /// What.
+        proposal: Box<Proposal>,
+        /// Who may vote with what.
+        snapshot: Snapshot,
+        /// How much lies in deposit.
+        deposited: Credits,
+    },
+    /// The author takes it back.
+    Cancel {
+        /// What.
+        id: Digest,
+        /// See [`Proposal::cancel`].
+        signature: Signature,
+    },
+    /// Somebody promises a vote.
+    Promise(Promise),
+    /// Somebody opens a vote.
+    Open(Opening),
+    /// Somebody lets another vote for it, or no longer. Counts for proposals that come after.
+    Delegate(Delegation),
+    /// What the simulator showed.
+    Simulated {
+        /// Of what.
+        id: Digest,
+        /// Whether nothing was harmed.
+        harmless: bool,
+    },
+    /// What was measured in the network, all at one time.
+    Measured(Vec<(Metric, u64)>),
+}
+
+/// Somebody lets another vote for it in one area.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Delegation {
+    /// Who.
+    pub voter: NodeId,
+    /// In what.
+    pub category: Category,
+    /// Whom; nobody from now on, if `None`.
+    pub delegate: Option<NodeId>,
+    /// The highest counts.
+    pub serial: u32,
+    /// By the voter.
+    pub signature: Signature,
+}
+
+impl Delegation {
+    /// Lets `delegate` vote.
+    pub fn new(category: Category, delegate: Option<NodeId>, serial: u32, keys: &impl Signer) -> Self {
+        let voter = keys.key();
+        let unsigned = Self { voter, category, delegate, serial, signature: Signature([0; 64]) };
+        Self { signature: keys.sign(Domain::Delegation, &[&unsigned.message()]), ..unsigned }
+    }
+
+    fn message(&self) -> Vec<u8> {
+        let mut out = alloc::vec![self.category as u8, u8::from(self.delegate.is_some())];
+        out.extend_from_slice(&self.serial.to_be_bytes());
+        self.delegate.iter().for_each(|delegate| out.extend_from_slice(&delegate.0));
+        out
+    }
+}
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// What was just heard does not count.
+    Refused(Error),
+    /// It counts: keep it, so that all of them in their order bring a restarted node back ([`Governance::restore`]).
+    Save(Box<Input>),
+    /// Run the simulator with this changed, and say what came of it.
+    Simulate {
+        /// For which proposal.
+        id: Digest,
+        /// With these.
+        parameters: Parameters,
+    },
+    /// The votes were counted.
+    Counted {
+        /// Of which proposal.
+        id: Digest,
+        /// What they came to.
+        tally: Tally,
+        /// What that means.
+        verdict: Verdict,
+    },
+    /// From now on these hold.
+    Apply(Parameters),
+    /// Give the deposit back, or keep it for all.
+    Deposit {
+        /// Whose.
+        author: NodeId,
+        /// Whether it goes back.
+        back: bool,
+    },
+    /// It is over.
+    Ended {
+        /// Which proposal.
+        id: Digest,
+        /// How.
+        end: End,
+    },
+}
+
+/// Why something does not count. Nothing changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Error {
+    /// As many proposals are under way as there may be.
+    Full {
+        /// How many.
+        limit: usize,
+    },
+    /// The title is empty or too long, or there are too many bands.
+    Form,
+    /// It was proposed before.
+    Known,
+    /// Its date is not now.
+    Date,
+    /// The parameter cannot become this.
+    Change(parameter::Error),
+    /// Another change of this parameter is under way.
+    Busy,
+    /// Too little was deposited.
+    Deposit {
+        /// What must be.
+        needed: Credits,
+    },
+    /// The snapshot is not the one that the proposal names.
+    Snapshot,
+    /// Whoever is named did not sign it.
+    Forged,
+    /// No such proposal is under way.
+    Unknown,
+    /// It is too late to take it back.
+    Late,
+    /// A later delegation holds.
+    Old {
+        /// Its number.
+        serial: u32,
+    },
+    /// Nobody votes for oneself by delegation.
+    Itself,
+    /// A ballot does not count.
+    Vote(vote::Error),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Full { limit } => write!(f, "no more than {limit} at once"),
+            Self::Form => write!(f, "a proposal has a title of 1 to {TITLE_MAX} bytes and at most {BANDS_MAX} bands"),
+            Self::Known => f.write_str("it was proposed before"),
+            Self::Date => f.write_str("its date is not now"),
+            Self::Change(error) => error.fmt(f),
+            Self::Busy => f.write_str("another change of this parameter is under way"),
+            Self::Deposit { needed } => write!(f, "a proposal takes a deposit of {needed} credits"),
+            Self::Snapshot => f.write_str("the snapshot is not the one that the proposal names"),
+            Self::Forged => f.write_str("whoever is named did not sign it"),
+            Self::Unknown => f.write_str("no such proposal is under way"),
+            Self::Late => f.write_str("it is too late to take it back"),
+            Self::Old { serial } => write!(f, "delegation {serial} came later and holds"),
+            Self::Itself => f.write_str("one votes for oneself by voting"),
+            Self::Vote(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for Error {}
+
+/// What is voted on and what came of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Governance<V> {
+    verifier: V,
+    date: UnixTime,
+    parameters: Parameters,
+    open: BTreeMap<Digest, Item>,
+    /// The oldest first.
+    ended: VecDeque<(Digest, End)>,
+    delegations: BTreeMap<(Category, NodeId), (u32, Option<NodeId>)>,
+    past: Past,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Item {
+    proposal: Proposal,
+    stage: Stage,
+    /// What the simulator said.
+    harmless: Option<bool>,
+}
+
+impl<V: Verifier> Governance<V> {
+    /// Before anybody voted.
+    pub fn new(verifier: V) -> Self {
+        Self {
+            verifier,
+            date: UnixTime(0),
+            parameters: Parameters::default(),
+            open: BTreeMap::new(),
+            ended: VecDeque::new(),
+            delegations: BTreeMap::new(),
+            past: Past::default(),
+        }
+    }
+
+    /// One that goes on where it was: `saved` is what was kept, in its order.
+    pub fn restore(verifier: V, saved: impl IntoIterator<Item = Input>) -> Self {
+        let (mut governance, mut out) = (Self::new(verifier), Vec::new());
+        for input in saved {
+            governance.handle(Instant::default(), input, &mut out);
+            out.clear();
+        }
+        governance
+    }
+
+    /// The values that hold now.
+    pub const fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    /// Proposals under way, by id.
+    pub fn open(&self) -> impl Iterator<Item = (&Digest, &Proposal)> {
+        self.open.iter().map(|(id, item)| (id, &item.proposal))
+    }
+
+    /// How a proposal ended, if it did and is remembered.
+    pub fn ended(&self, id: &Digest) -> Option<End> {
+        self.ended.iter().find(|ended| ended.0 == *id).map(|ended| ended.1)
+    }
+
+    fn hear(&mut self, input: &Input, out: &mut Vec<Effect>) -> Result<(), Error> {
+        match input {
+            Input::Date(date) => self.pass(*date, out),
+            Input::Propose { proposal, snapshot, deposited } => self.propose(proposal, snapshot, *deposited, out)?,
+            Input::Cancel { id, signature } => {
+                let item = self.open.get(id).ok_or(Error::Unknown)?;
+                if !matches!(&item.stage, Stage::Voting { urn, .. } if !urn.is_open()) {
+                    return Err(Error::Late);
+                }
+                if !item.proposal.is_cancelled(signature, &self.verifier) {
+                    return Err(Error::Forged);
+                }
+                self.end(*id, End::Cancelled, out);
+            }
+            Input::Promise(promise) => {
+                let verifier = &self.verifier;
+                let urn = self.open.get_mut(&promise.proposal).and_then(Item::urn).ok_or(Error::Unknown)?;
+                urn.promise(promise, verifier).map_err(Error::Vote)?;
+            }
+            Input::Open(opening) => {
+                let urn = self.open.get_mut(&opening.proposal).and_then(Item::urn).ok_or(Error::Unknown)?;
+                urn.reveal(opening).map_err(Error::Vote)?;
+            }
+            Input::Delegate(delegation) => self.delegate(delegation)?,
+            Input::Simulated { id, harmless } => {
+                let item = self.open.get_mut(id).ok_or(Error::Unknown)?;
+                item.harmless = Some(*harmless);
+                if !harmless && !on(Fault::HarmNotBlocked) && !matches!(item.stage, Stage::Watched { .. }) {
+                    self.end(*id, End::Blocked, out);
+                }
+            }
+            Input::Measured(metrics) => self.measure(metrics, out),
+        }
+        Ok(())
+    }
+
+    /// In this order of checks: [`Error::Full`], [`Error::Form`], [`Error::Known`], [`Error::Date`], [`Error::Change`],
+    /// [`Error::Busy`], [`Error::Deposit`], [`Error::Snapshot`], [`Error::Forged`].
+    fn propose(
+        &mut self,
+        proposal: &Proposal,
+        snapshot: &Snapshot,
+        deposited: Credits,
+        out: &mut Vec<Effect>,
+    ) -> Result<(), Error> {
+        if self.open.len() >= OPEN_MAX {
+            return Err(Error::Full { limit: OPEN_MAX });
+        }
+        if proposal.title.is_empty() || proposal.title.len() > TITLE_MAX || proposal.bands.len() > BANDS_MAX {
+            return Err(Error::Form);
+        }
+        let id = proposal.id();
+        if self.open.contains_key(&id) || self.ended(&id).is_some() {
+            return Err(Error::Known);
+        }
+        if proposal.made.0.abs_diff(self.date.0) > SKEW_S {
+            return Err(Error::Date);
+        }
+        let parameters = self.parameters.with(proposal.key, proposal.value).map_err(Error::Change)?;
+        if self.open.values().any(|item| item.proposal.key == proposal.key) {
+            return Err(Error::Busy);
+        }
+        if deposited < DEPOSIT && !on(Fault::DepositIgnored) {
+            return Err(Error::Deposit { needed: DEPOSIT });
+        }
+        if snapshot.digest() != proposal.snapshot {
+            return Err(Error::Snapshot);
+        }
+        if !on(Fault::AuthorUnchecked) && !proposal.holds(&self.verifier) {
+            return Err(Error::Forged);
+        }
+        let category = proposal.key.spec().category;
+        let in_category = self.delegations.iter().filter(|((area, _), _)| *area == category);
+        let delegates = in_category.filter_map(|((_, voter), (_, delegate))| Some((*voter, (*delegate)?))).collect();
+        let until = UnixTime(proposal.made.0 + PROMISING_S);
+        let stage = Stage::Voting { until, urn: Urn::new(id, snapshot.clone(), &delegates) };
+        self.open.insert(id, Item { proposal: proposal.clone(), stage, harmless: None });
+        out.push(Effect::Simulate { id, parameters });
+        Ok(())
+    }
+
+    /// In this order of checks: [`Error::Itself`], [`Error::Old`], [`Error::Full`], [`Error::Forged`].
+    fn delegate(&mut self, delegation: &Delegation) -> Result<(), Error> {
+        let Delegation { voter, category, delegate, serial, signature } = *delegation;
+        if delegate == Some(voter) {
+            return Err(Error::Itself);
+        }
+        match self.delegations.get(&(category, voter)) {
+            Some((held, _)) if *held >= serial => return Err(Error::Old { serial: *held }),
+            None if self.delegations.len() >= DELEGATIONS_MAX => return Err(Error::Full { limit: DELEGATIONS_MAX }),
+            _ => {}
+        }
+        if !self.verifier.verify(&voter, Domain::Delegation, &[&delegation.message()], &signature) {
+            return Err(Error::Forged);
+        }
+        self.delegations.insert((category, voter), (serial, delegate));
+        Ok(())
+    }
+
+    /// Time goes on; it never goes back. Each proposal goes on as far as the date lets it, at the dates that were due.
+    fn pass(&mut self, date: UnixTime, out: &mut Vec<Effect>) {
+        self.date = self.date.max(date);
+        let ids: Vec<Digest> = self.open.keys().copied().collect();
+        for id in ids {
+            while self.advance(id, out) {}
+        }
+    }
+
+    /// One stage on, if it is time; whether it was.
+    fn advance(&mut self, id: Digest, out: &mut Vec<Effect>) -> bool {
+        let date = self.date;
+        let Some(item) = self.open.get_mut(&id) else { return false };
+        let Item { proposal, stage, harmless } = item;
+        match stage {
+            Stage::Voting { until, urn } if *until <= date && !urn.is_open() => {
+                urn.open();
+                *until = UnixTime(until.0 + OPENING_S);
+            }
+            Stage::Voting { until, urn } if *until <= date => {
+                let tally = urn.tally(&self.past);
+                let verdict = tally.verdict(proposal.key.spec().protection);
+                self.past.record(urn.choices().collect::<Vec<(NodeId, Choice)>>());
+                out.push(Effect::Counted { id, tally, verdict });
+                *stage = Stage::Locked { until: UnixTime(until.0 + LOCK_S) };
+                match verdict {
+                    Verdict::Passed => {}
+                    Verdict::Rejected => self.end(id, End::Rejected, out),
+                    Verdict::Expired => self.end(id, End::Expired, out),
+                }
+            }
+            Stage::Locked { until } if *until <= date => match harmless {
+                // The simulator has as long again as the lock is; who never hears from it never changes anything.
+                None if date.0 < until.0 + LOCK_S => return false,
+                None | Some(false) => self.end(id, End::Blocked, out),
+                Some(true) => {
+                    let (key, value, until) = (proposal.key, proposal.value, UnixTime(date.0 + WATCH_S));
+                    *stage = Stage::Watched { until, before: self.parameters.value(key), outside: 0 };
+                    self.parameters.set(key, value);
+                    out.push(Effect::Apply(self.parameters));
+                }
+            },
+            Stage::Watched { until, .. } if *until <= date => self.end(id, End::Settled, out),
+            _ => return false,
+        }
+        true
+    }
+
+    fn measure(&mut self, metrics: &[(Metric, u64)], out: &mut Vec<Effect>) {
+        let mut harmful = Vec::new();
+        for (id, item) in &mut self.open {
+            let Stage::Watched { before, outside, .. } = &mut item.stage else { continue };
+            let declared = item.proposal.bands.iter();
+            let leaves = |band: &Band| {
+                metrics
+                    .iter()
+                    .any(|(metric, value)| *metric == band.metric && !(band.least..=band.most).contains(value))
+            };
+            *outside = if !on(Fault::BandsIgnored) && declared.chain(&BANDS).any(leaves) { *outside + 1 } else { 0 };
+            let most = if on(Fault::OneMeasurementUndoes) { 1 } else { OUTSIDE_MAX };
+            if *outside >= most {
+                harmful.push((*id, item.proposal.key, *before));
+            }
+        }
+        for (id, key, before) in harmful {
+            if !on(Fault::NotUndone) {
+                self.parameters.set(key, before);
+            }
+            out.push(Effect::Apply(self.parameters));
+            self.end(id, End::RolledBack, out);
+        }
+    }
+
+    /// The deposit is lost where too few cared to vote, or the change did harm.
+    fn end(&mut self, id: Digest, end: End, out: &mut Vec<Effect>) {
+        let Some(item) = self.open.remove(&id) else { return };
+        let back = !matches!(end, End::Expired | End::RolledBack);
+        out.push(Effect::Deposit { author: item.proposal.author, back });
+        out.push(Effect::Ended { id, end });
+        self.ended.push_back((id, end));
+        if self.ended.len() > ENDED_MAX {
+            self.ended.pop_front();
+        }
+    }
+}
+
+impl Item {
+    fn urn(&mut self) -> Option<&mut Urn> {
+        match &mut self.stage {
+            Stage::Voting { urn, .. } => Some(urn),
+            Stage::Locked { .. } | Stage::Watched { .. } => None,
+        }
+    }
+}
+
+impl<V: Verifier> Machine for Governance<V> {
+    type Input = Input;
+    type Effect = Effect;
+
+    fn handle(&mut self, _: Instant, input: Input, out: &mut Vec<Effect>) {
+        // What counts is kept before anything that follows from it is done.
+        let place = out.len();
+        match self.hear(&input, out) {
+            Ok(()) => out.insert(place, Effect::Save(Box::new(input))),
+            Err(error) => out.push(Effect::Refused(error)),
+        }
+    }
+
+    fn tick(&mut self, _: Instant, _: &mut Vec<Effect>) {}
+
+    /// It is about days: see [`Input::Date`].
+    fn deadline(&self) -> Option<Instant> {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests;

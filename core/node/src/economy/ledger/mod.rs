@@ -1,0 +1,74 @@
+//! Credits between strangers: mutual credit that sums to zero, without a chain.
+//!
+//! | part | what it knows |
+//! |---|---|
+//! | [`book`] | who holds how much: double entry in memory, holds in two phases |
+//! | [`entry`] | what an owner writes into its log, and what others sign of it |
+//! | [`fold`] | what a log comes to, entry by entry, and every reason to refuse one |
+//! | [`log`] | the log of this node, as it writes it |
+//! | [`session`] | one signature, then a hash for every block of tokens |
+//! | [`merkle`] | that an entry is among many, shown with few hashes |
+//! | [`fraud`] | proofs that anybody checks without asking anybody |
+//! | [`alarm`] | how a proof gets around |
+//! | [`limit`] | how much credit trust is worth |
+//!
+//! An account is one append-only log with one writer. An entry is signed by its owner, agreed to by the other side where
+//! there is one, and linked to the one before. What is above [`limit::Exposure`] is certified: 2f+1 of the account's
+//! 3f+1 witnesses saw this entry and no other in its place ([`super::witness`]).
+//!
+//! ```text
+//! payer                       payee                      payer's witnesses
+//!   |--- terms ---------------->|
+//!   |<-- consent ---------------|
+//!   |--- Hold entry, signed ------------------------------->|  2f+1 votes: a certificate
+//!   |--- certificate ---------->|
+//!   |<-- 32 tokens -------------|
+//!   |--- tick (a hash) -------->|   ... and so on
+//!   |                           |--- Closing, last tick --->|  2f+1 votes
+//!   |<------------------------- certificate ----------------|
+//!   Release entry               Receive entry
+//! ```
+//!
+//! Not before its time: a payer has no say in what a hold comes to until `until` is past; then anybody may have it closed
+//! with the ticks that it can show, or with none.
+//!
+//! # What holds
+//!
+//! - **S1, no double spend.** If at most f of an account's 3f+1 witnesses are faulty, at most one statement is certified for
+//!   each of its slots (an entry's number, a hold's closing), in any asynchrony and any partition: two quorums share f+1
+//!   members, one of which is honest and votes once. Its votes form one chain of entries.
+//!   *Held by* `witness::tests::one_slot_gets_one_certificate_in_any_order_of_votes` and `tests/economy_world.rs`.
+//! - **S2, conservation.** Every certified fact debits one account and credits another by the same amount, and facts merge
+//!   by union: in whatever order and however often they arrive, the sum of all balances is 0, and the balances are the same.
+//!   *Held by* `book::tests::facts_in_any_order_give_the_same_balances_and_sum_to_nothing` and `tests/economy_world.rs`.
+//! - **S3, accountability.** Two certificates for one slot name at least f+1 witnesses that signed both, and two entries
+//!   with one number name their owner. Anybody checks it alone.
+//!   *Held by* `fraud::tests` and `tests/economy_world.rs`.
+//! - **S4, bounded loss.** What defaulting identities owe with certified entries is at most the sum of their limits; limits
+//!   are a share of a pool by trust, so the loss is at most the pool times the attackers' share of trust, whatever the
+//!   number of identities. Without a certificate each payee risks at most its own exposure.
+//!   *Held by* `limit::tests::splitting_an_identity_gains_no_credit`, `fold::tests` and `tests/economy_world.rs`.
+//! - **Liveness.** An honest owner has its certificate after one round trip to 2f+1 witnesses that live. Who forks freezes
+//!   itself and nobody else. *Held by* `witness::collect::tests::certified_after_one_round_trip` and
+//!   `witness::tests::a_fork_freezes_its_owner_and_closings_are_paid_nevertheless`.
+//!
+//! What does not hold: an owner that opens two logs with two sets of witnesses gets one certificate from each. A payee
+//! therefore accepts only a set of which a quorum is among those that it would have drawn itself
+//! ([`super::witness::Set::acceptable`]); between views of trust that differ, a second log is detected (two opening entries
+//! are a fork) and not prevented. If more than f witnesses of an account vanish for good, the account stands still.
+
+pub mod alarm;
+pub mod book;
+pub mod entry;
+pub mod fold;
+pub mod fraud;
+pub mod limit;
+pub mod log;
+pub mod merkle;
+pub mod session;
+
+pub use book::Book;
+pub use entry::{Act, Closing, Entry, Signed, Terms};
+pub use fold::{Fold, Proven};
+pub use fraud::Fraud;
+pub use log::Log;

@@ -1,0 +1,233 @@
+//! 2f+1 of 3f+1 witnesses, for one statement.
+
+use alloc::{collections::BTreeMap, vec::Vec};
+use core::fmt;
+
+use super::set::Set;
+use crate::{
+    economy::{
+        fault::{Fault, on},
+        ledger::{
+            entry::{Act, Closing, Signed, Slot, Statement},
+            fold::Proven,
+        },
+    },
+    kit::{
+        Digest, Domain, NodeId, Signature, Verifier,
+        codec::{Error as CodecError, Reader, put_number},
+    },
+};
+
+/// Proof that a quorum of a set saw this statement and no other in its place.
+///
+/// In bytes: account 32, 0 and number, or 1, payee 32 and turn; digest 32; set 32; count of votes; for each the index of
+/// the member, 1, and its signature, 64. With f = 10 that is 1.5 KB.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certificate {
+    /// What is certified.
+    pub statement: Statement,
+    /// Digest of the set.
+    pub set: Digest,
+    /// Places in the set, ascending, and signatures over [`Statement::vote_digest`].
+    pub votes: Vec<(u8, Signature)>,
+}
+
+/// What is wrong with a certificate. The sender's fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Error {
+    /// It is by another set.
+    Set,
+    /// Too few signed.
+    Few {
+        /// How many must.
+        quorum: usize,
+    },
+    /// A vote is out of order, twice there, or of nobody.
+    Order,
+    /// A signature is wrong.
+    Forged,
+    /// It certifies something else than what came with it.
+    Other,
+    /// It certifies nothing that can be received.
+    Useless,
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Set => f.write_str("the certificate is by another set of witnesses"),
+            Self::Few { quorum } => write!(f, "{quorum} witnesses must sign"),
+            Self::Order => f.write_str("the votes are not those of different members in order"),
+            Self::Forged => f.write_str("a vote is not signed by its witness"),
+            Self::Other => f.write_str("the certificate is about something else"),
+            Self::Useless => f.write_str("this entry pays nobody"),
+        }
+    }
+}
+
+impl core::error::Error for Error {}
+
+impl Certificate {
+    /// Whether it holds for this set.
+    ///
+    /// # Errors
+    /// [`Error::Set`], [`Error::Few`], [`Error::Order`], [`Error::Forged`], in this order of checks: the dear one last.
+    pub fn verify(&self, set: &Set, verifier: &impl Verifier) -> Result<(), Error> {
+        if self.set != set.digest() {
+            return Err(Error::Set);
+        }
+        if self.votes.len() < set.quorum() - usize::from(on(Fault::QuorumTooSmall)) {
+            return Err(Error::Few { quorum: set.quorum() });
+        }
+        let ascending = self.votes.is_sorted_by(|a, b| a.0 < b.0 || on(Fault::VotersCountedTwice));
+        if !ascending || self.votes.last().is_none_or(|last| usize::from(last.0) >= set.members().len()) {
+            return Err(Error::Order);
+        }
+        let digest = self.statement.vote_digest(&self.set);
+        let items: Vec<(NodeId, &[u8], Signature)> = self
+            .votes
+            .iter()
+            .map(|(at, signature)| (set.members()[usize::from(*at)], &digest.0[..], *signature))
+            .collect();
+        if verifier.verify_all(Domain::Vote, &items) { Ok(()) } else { Err(Error::Forged) }
+    }
+
+    /// Who signed it.
+    pub fn signers(&self, set: &Set) -> Vec<NodeId> {
+        self.votes.iter().filter_map(|vote| set.members().get(usize::from(vote.0)).copied()).collect()
+    }
+
+    /// As bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(160 + 65 * self.votes.len());
+        out.extend_from_slice(&self.statement.account.0);
+        match self.statement.slot {
+            Slot::Entry(number) => {
+                out.push(0);
+                put_number(&mut out, number);
+            }
+            Slot::Closing { payee, turn } => {
+                out.push(1);
+                out.extend_from_slice(&payee.0);
+                put_number(&mut out, turn);
+            }
+        }
+        out.extend_from_slice(&self.statement.digest.0);
+        out.extend_from_slice(&self.set.0);
+        out.push(self.votes.len() as u8);
+        for (at, signature) in &self.votes {
+            out.push(*at);
+            out.extend_from_slice(&signature.0);
+        }
+        out
+    }
+
+    /// From the front of `reader`.
+    ///
+    /// # Errors
+    /// The codec's.
+    pub fn decode(reader: &mut Reader<'_>) -> Result<Self, CodecError> {
+        let account = reader.id()?;
+        let slot = match reader.byte()? {
+            0 => Slot::Entry(reader.number()?),
+            1 => Slot::Closing { payee: reader.id()?, turn: reader.number()? },
+            _ => return Err(CodecError::Odd),
+        };
+        let statement = Statement { account, slot, digest: Digest(*reader.array()?) };
+        let set = Digest(*reader.array()?);
+        let count = reader.byte()?;
+        let votes: Result<Vec<_>, CodecError> = (0..count).map(|_| Ok((reader.byte()?, reader.signature()?))).collect();
+        Ok(Self { statement, set, votes: votes? })
+    }
+}
+
+/// What a certified payment proves.
+///
+/// # Errors
+/// [`Error::Other`], [`Error::Useless`], and those of [`Certificate::verify`], in this order of checks.
+pub fn payment(
+    certificate: &Certificate,
+    signed: &Signed,
+    set: &Set,
+    verifier: &impl Verifier,
+) -> Result<Proven, Error> {
+    let statement = signed.entry.statement();
+    if certificate.statement != statement {
+        return Err(Error::Other);
+    }
+    let Act::Pay { payee, turn, amount } = signed.entry.act else { return Err(Error::Useless) };
+    certificate.verify(set, verifier)?;
+    Ok(Proven { payer: signed.entry.account, payee, turn, amount, statement: statement.digest })
+}
+
+/// What the certified closing of a hold proves. A hold that came to nothing proves nothing for its payee, and lets its
+/// payer release it.
+///
+/// # Errors
+/// [`Error::Other`], and those of [`Certificate::verify`], in this order of checks.
+pub fn closing(
+    certificate: &Certificate,
+    closing: &Closing,
+    set: &Set,
+    verifier: &impl Verifier,
+) -> Result<Proven, Error> {
+    let statement = closing.statement();
+    if certificate.statement != statement {
+        return Err(Error::Other);
+    }
+    certificate.verify(set, verifier)?;
+    let Closing { payer, payee, turn, amount, .. } = *closing;
+    Ok(Proven { payer, payee, turn, amount, statement: statement.digest })
+}
+
+/// The sets of the accounts that this node deals with: the first by its own judgement, each next by the one before.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Registry {
+    known: BTreeMap<NodeId, (Set, u64)>,
+}
+
+/// Accounts whose sets are remembered.
+pub const KNOWN_MAX: usize = 65_536;
+
+impl Registry {
+    /// Takes in how a log was opened, with its set, which whoever calls has found acceptable. Nothing happens if one is
+    /// known: a log has one opening. Returns whether it is the known one now.
+    pub fn open(&mut self, signed: &Signed, set: &Set) -> bool {
+        let Act::Open { witnesses, .. } = signed.entry.act else { return false };
+        if witnesses != set.digest() || self.known.len() >= KNOWN_MAX {
+            return false;
+        }
+        let known = self.known.entry(signed.entry.account).or_insert_with(|| (set.clone(), 0));
+        known.0 == *set
+    }
+
+    /// Takes in a change of witnesses, certified by those before.
+    ///
+    /// # Errors
+    /// [`Error::Other`], [`Error::Useless`], [`Error::Set`], and those of [`Certificate::verify`], in this order of checks.
+    pub fn renew(
+        &mut self,
+        certificate: &Certificate,
+        signed: &Signed,
+        set: &Set,
+        verifier: &impl Verifier,
+    ) -> Result<(), Error> {
+        if certificate.statement != signed.entry.statement() {
+            return Err(Error::Other);
+        }
+        let Act::Renew { witnesses, .. } = signed.entry.act else { return Err(Error::Useless) };
+        let Some(known) = self.known.get_mut(&signed.entry.account) else { return Err(Error::Set) };
+        if witnesses != set.digest() || signed.entry.number <= known.1 {
+            return Err(Error::Set);
+        }
+        certificate.verify(&known.0, verifier)?;
+        *known = (set.clone(), signed.entry.number);
+        Ok(())
+    }
+
+    /// The witnesses of `account`.
+    pub fn set(&self, account: &NodeId) -> Option<&Set> {
+        self.known.get(account).map(|known| &known.0)
+    }
+}

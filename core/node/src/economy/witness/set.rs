@@ -1,0 +1,197 @@
+//! The witnesses of an account.
+//!
+//! Drawn by lot, each with the chance of its trust: who holds a twentieth of the trust is a twentieth of the witnesses,
+//! whatever the number of its identities. With 5 % of faulty trust a set of 31 has more than 10 faulty members once in
+//! six million draws (1.6e-7, binomial).
+
+use alloc::vec::Vec;
+use core::cmp::Ordering;
+
+use crate::{
+    economy::fault::{Fault, on},
+    kit::{
+        Digest, NodeId,
+        hash::{Tag, hash},
+    },
+};
+
+/// 3f+1 witnesses, in the order of their ids.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Set {
+    faults: u8,
+    members: Vec<NodeId>,
+}
+
+/// The greatest f: a certificate of 67 signatures is 4.4 KB.
+pub const FAULTS_MAX: u8 = 33;
+
+impl Set {
+    /// The set of these members; `None` if f is not 1 to [`FAULTS_MAX`], or they are not 3f+1 different ones.
+    pub fn new(faults: u8, mut members: Vec<NodeId>) -> Option<Self> {
+        members.sort_unstable();
+        members.dedup();
+        let right = (1..=FAULTS_MAX).contains(&faults) && members.len() == 3 * usize::from(faults) + 1;
+        right.then_some(Self { faults, members })
+    }
+
+    /// f of 3f+1.
+    pub const fn faults(&self) -> u8 {
+        self.faults
+    }
+
+    /// How many must sign: 2f+1.
+    pub const fn quorum(&self) -> usize {
+        2 * self.faults as usize + 1
+    }
+
+    /// Who is in it, by id.
+    pub fn members(&self) -> &[NodeId] {
+        &self.members
+    }
+
+    /// The place of a member.
+    pub fn index(&self, member: &NodeId) -> Option<u8> {
+        self.members.binary_search(member).ok().map(|at| at as u8)
+    }
+
+    /// What stands in the account's log.
+    pub fn digest(&self) -> Digest {
+        let ids: Vec<&[u8]> = self.members.iter().map(|member| &member.0[..]).collect();
+        hash(Tag::Witnesses, &ids)
+    }
+
+    /// Draws the witnesses of `account` for its `epoch`th term from candidates with their trust; `None` if too few have any.
+    pub fn draw(account: &NodeId, epoch: u64, faults: u8, candidates: &[(NodeId, u64)]) -> Option<Self> {
+        Self::new(faults, ranked(account, epoch, candidates, 3 * usize::from(faults) + 1))
+    }
+
+    /// Whether whoever sees `candidates` with this trust takes the set for drawn and not chosen: 2f+1 of it, a quorum, are
+    /// among the first 2(3f+1) that it would have drawn.
+    ///
+    /// Views of trust differ, so the same draw is not asked for. A chosen set of accomplices passes only if they hold
+    /// their places by trust.
+    pub fn acceptable(&self, account: &NodeId, epoch: u64, candidates: &[(NodeId, u64)]) -> bool {
+        let drawn = ranked(account, epoch, candidates, 2 * self.members.len());
+        drawn.iter().filter(|member| self.index(member).is_some()).count() >= self.quorum()
+    }
+}
+
+/// The first `count` candidates by weighted lot.
+///
+/// Each draws a number u between 0 and 1, the same for everybody who looks; the least of -ln(u)/trust come first, so the
+/// chance to be first is the share of trust.
+///
+/// Source: P. Efraimidis, P. Spirakis, "Weighted random sampling with a reservoir" (2006), in the form of weighted
+/// rendezvous hashing.
+pub fn ranked(account: &NodeId, epoch: u64, candidates: &[(NodeId, u64)], count: usize) -> Vec<NodeId> {
+    let mut lots: Vec<(u64, u64, NodeId)> = candidates
+        .iter()
+        .filter(|candidate| candidate.1 > 0 && candidate.0 != *account)
+        .map(|(member, trust)| {
+            (wait(&lot(account, epoch, member)), if on(Fault::DrawnWithoutTrust) { 1 } else { *trust }, *member)
+        })
+        .collect();
+    let by_lot = |a: &(u64, u64, NodeId), b: &(u64, u64, NodeId)| -> Ordering {
+        let (left, right) = (u128::from(a.0) * u128::from(b.1), u128::from(b.0) * u128::from(a.1));
+        left.cmp(&right).then(a.2.cmp(&b.2))
+    };
+    if lots.len() > count && count > 0 {
+        lots.select_nth_unstable_by(count - 1, by_lot);
+        lots.truncate(count);
+    }
+    lots.sort_unstable_by(by_lot);
+    lots.into_iter().take(count).map(|lot| lot.2).collect()
+}
+
+fn lot(account: &NodeId, epoch: u64, member: &NodeId) -> u64 {
+    let digest = hash(Tag::Lot, &[&account.0, &epoch.to_be_bytes(), &member.0]);
+    NodeId(digest.0).short()
+}
+
+/// -log2 of (lot + 1/2) / 2^64, in 2^-32; above nothing.
+fn wait(lot: &u64) -> u64 {
+    let lot = lot | 1;
+    let whole = lot.leading_zeros();
+    // 1 <= x < 2 with 63 bits behind the point; its logarithm comes out bit by bit from squaring (Knuth, TAOCP 1.2.2, ex. 25).
+    let (mut x, mut part) = (lot << whole, 0_u64);
+    for _ in 0..32 {
+        let square = u128::from(x) * u128::from(x);
+        let above = square >> 127 == 1;
+        x = (square >> if above { 64 } else { 63 }) as u64;
+        part = part << 1 | u64::from(above);
+    }
+    ((u64::from(whole) + 1) << 32) - part
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_is_the_logarithm_of_its_lot() {
+        for n in 0..2000_u64 {
+            let lot = NodeId::number(n).short() >> (n % 60);
+            let right = (64.0 - ((lot | 1) as f64).log2()) * 4_294_967_296.0;
+            let error = (wait(&lot) as f64 - right).abs();
+            assert!(error < right.max(1e6) * 1e-6 + 2.0, "{lot}: {} for {right}", wait(&lot));
+        }
+    }
+
+    #[test]
+    fn witnesses_are_drawn_by_their_trust() {
+        // 90 with one part each, and 10 with ten: half of all trust.
+        let candidates: Vec<(NodeId, u64)> =
+            (0..100).map(|n| (NodeId::number(n), if n < 10 { 10 } else { 1 })).collect();
+        let first = (0..4000).filter(|account| {
+            let first = ranked(&NodeId::number(1000 + account), 0, &candidates, 1)[0];
+            candidates[..10].iter().any(|candidate| candidate.0 == first)
+        });
+        // 100 of 190 parts: 2105 of 4000, with a deviation of 32.
+        let first = first.count();
+        assert!((2000..2210).contains(&first), "{first}");
+    }
+
+    #[test]
+    fn splitting_an_identity_gains_no_seat() {
+        let honest = (0..50).map(|n| (NodeId::number(n), 1000));
+        for parts in [1, 100] {
+            let liars = (0..parts).map(|n| (NodeId::number(500 + n), 10_000 / parts));
+            let candidates: Vec<(NodeId, u64)> = honest.clone().chain(liars).collect();
+            let seats: usize = (0..600)
+                .map(|account| {
+                    let set = Set::draw(&NodeId::number(5000 + account), 0, 1, &candidates).unwrap();
+                    set.members().iter().filter(|member| !candidates[..50].iter().any(|c| c.0 == **member)).count()
+                })
+                .sum();
+            // One identity has at most one seat of four; a hundred have a sixth of all seats.
+            let range = if parts == 1 { 200..400 } else { 330..470 };
+            assert!(range.contains(&seats), "{parts}: {seats} of 2400");
+        }
+    }
+
+    #[test]
+    fn a_set_is_whole_and_its_order_does_not_matter() {
+        let ids: Vec<NodeId> = (0..4).map(NodeId::number).collect();
+        let set = Set::new(1, ids.clone()).unwrap();
+        assert_eq!(Set::new(1, ids.iter().rev().copied().collect()), Some(set.clone()));
+        assert_eq!((set.quorum(), set.index(&NodeId::number(9))), (3, None));
+        assert_eq!(Set::new(1, ids[..3].to_vec()), None);
+        assert_eq!(Set::new(0, ids[..1].to_vec()), None);
+        assert_eq!(Set::new(1, alloc::vec![ids[0], ids[0], ids[1], ids[2]]), None, "one counted twice");
+        assert_eq!(Set::new(FAULTS_MAX + 1, (0..103).map(NodeId::number).collect()), None);
+    }
+
+    #[test]
+    fn a_chosen_set_is_not_acceptable_and_a_drawn_one_is_even_to_others() {
+        let account = NodeId::number(77);
+        let candidates: Vec<(NodeId, u64)> = (0..200).map(|n| (NodeId::number(n), 1000)).collect();
+        let other: Vec<(NodeId, u64)> = (0..200).map(|n| (NodeId::number(n), 900 + n)).collect();
+        let drawn = Set::draw(&account, 3, 3, &candidates).unwrap();
+        assert!(drawn.acceptable(&account, 3, &other));
+        assert!(!drawn.acceptable(&account, 4, &other), "another term");
+        let chosen = Set::new(3, (0..10).map(NodeId::number).collect()).unwrap();
+        assert!(!chosen.acceptable(&account, 3, &other));
+        assert_eq!(Set::draw(&account, 0, 67, &candidates), None);
+        assert_eq!(Set::draw(&account, 0, 1, &[(account, 5), (NodeId::number(1), 0)]), None);
+    }
+}

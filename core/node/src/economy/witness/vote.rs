@@ -1,0 +1,387 @@
+//! A witness: one statement for each place, ever.
+//!
+//! It keeps, for each account it watches, what the log comes to, and votes for the next entry if it follows, if everybody
+//! signed who must, and if the account can afford it. What it voted for it keeps before it says so ([`Saved`]); who asks
+//! again gets the same vote again, and who asks for something else gets a refusal, and a proof if the owner signed it.
+
+use alloc::{boxed::Box, collections::BTreeMap};
+use core::fmt;
+
+use super::{certificate::Certificate, set::Set};
+use crate::{
+    economy::{
+        fault::{Fault, on},
+        ledger::{
+            entry::{Act, Closing, Error as EntryError, Signed, Statement},
+            fold::{Error as FoldError, Fold, Proven},
+            fraud::Fraud,
+            session,
+        },
+    },
+    kit::{Credits, Digest, Domain, NodeId, Signature, Signer, UnixTime, Verifier},
+};
+
+/// Accounts that one witness watches: at 31 seats an account, as many as a cell has members, with room for uneven trust.
+pub const WARDS_MAX: usize = 65_536;
+
+/// Whoever watches others' accounts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Witness<K> {
+    keys: K,
+    wards: BTreeMap<NodeId, Ward>,
+}
+
+/// A watched account, as it is kept.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ward {
+    fold: Fold,
+    /// Those who watch now, this node among them; or the first of which it is no longer one.
+    set: Set,
+    /// Entries since the last checkpoint, each with the set that votes for it.
+    tail: BTreeMap<u64, (Signed, Digest)>,
+    /// Closings of open holds that were voted for.
+    closings: BTreeMap<(NodeId, u64), Closing>,
+    frozen: Option<Box<Fraud>>,
+}
+
+/// A vote, and what must be kept before it leaves; nothing, if it was given before.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Voted {
+    /// Over what.
+    pub statement: Statement,
+    /// Digest of the set in whose name.
+    pub set: Digest,
+    /// By this witness.
+    pub signature: Signature,
+    /// Keep it first.
+    pub saved: Option<Saved>,
+}
+
+/// What a witness keeps, in the order in which it came.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Saved {
+    /// It watches this account, of which all this is known. In the place of whatever was kept of it before.
+    Ward(Box<Ward>),
+    /// It voted for an entry.
+    Entry {
+        /// Which.
+        signed: Box<Signed>,
+        /// What was shown with it.
+        proven: Option<Proven>,
+        /// The set after a change of witnesses.
+        set: Option<Set>,
+    },
+    /// It voted for a closing.
+    Closing(Closing),
+    /// It saw a fork.
+    Frozen(Box<Fraud>),
+}
+
+/// Why a witness does not vote. Nothing changed, but that [`Refusal::Fork`] freezes the account.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// This node does not watch the account, or not in this set.
+    Stranger,
+    /// It watches as many as it can.
+    Full,
+    /// The owner forked, as was proven before.
+    Frozen,
+    /// It was so long ago that the entry is not kept any more.
+    Old,
+    /// The owner signed two entries with one number: here is the proof. To be kept, and told.
+    Fork(Box<Fraud>),
+    /// Somebody did not sign who must.
+    Unsigned(EntryError),
+    /// The set that came with a change of witnesses is not the one that the entry names.
+    Set,
+    /// The log does not take the entry.
+    Ledger(FoldError),
+    /// Another closing of this hold was voted for.
+    Taken,
+    /// There is no such open hold.
+    Unheld,
+    /// Only the payee can close it now.
+    Early {
+        /// Until then.
+        until: UnixTime,
+    },
+    /// The payee did not sign this closing.
+    Forged,
+    /// The link does not show so many ticks, or they are not worth so much.
+    Ticks,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stranger => f.write_str("this node is no witness of the account"),
+            Self::Full => write!(f, "this node watches {WARDS_MAX} accounts and no more"),
+            Self::Frozen => f.write_str("the owner forked its log"),
+            Self::Old => f.write_str("the entry is older than what is kept"),
+            Self::Fork(_) => f.write_str("the owner signed another entry with this number"),
+            Self::Unsigned(error) => error.fmt(f),
+            Self::Set => f.write_str("the set is not the one that the entry names"),
+            Self::Ledger(error) => error.fmt(f),
+            Self::Taken => f.write_str("another closing of this hold was voted for"),
+            Self::Unheld => f.write_str("there is no such open hold"),
+            Self::Early { until } => write!(f, "until {} only the payee can close it", until.0),
+            Self::Forged => f.write_str("the payee did not sign this closing"),
+            Self::Ticks => f.write_str("the link does not show these ticks at this price"),
+        }
+    }
+}
+
+impl core::error::Error for Refusal {}
+
+impl<K: Signer + Verifier> Witness<K> {
+    /// One that watches nobody.
+    pub const fn new(keys: K) -> Self {
+        Self { keys, wards: BTreeMap::new() }
+    }
+
+    /// One that goes on where it was.
+    pub fn restore(keys: K, saved: impl IntoIterator<Item = Saved>) -> Self {
+        let mut witness = Self::new(keys);
+        saved.into_iter().for_each(|saved| witness.replay(saved));
+        witness
+    }
+
+    /// What the log of `account` comes to, as far as this witness saw it.
+    pub fn fold(&self, account: &NodeId) -> Option<&Fold> {
+        self.wards.get(account).map(|ward| &ward.fold)
+    }
+
+    /// All that is known of `account`, to be kept in the place of everything before: after a checkpoint that is little.
+    pub fn snapshot(&self, account: &NodeId) -> Option<Saved> {
+        self.wards.get(account).map(|ward| Saved::Ward(Box::new(ward.clone())))
+    }
+
+    /// The proof that `account` forked.
+    pub fn fraud(&self, account: &NodeId) -> Option<&Fraud> {
+        self.wards.get(account)?.frozen.as_deref()
+    }
+
+    /// Votes for `signed`, of an account that may owe up to `limit`. `proven` is what this node found to be certified, where
+    /// the entry refers to something; `set` comes with an opening and with a change of witnesses.
+    ///
+    /// # Errors
+    /// [`Refusal::Stranger`], [`Refusal::Full`], [`Refusal::Frozen`], [`Refusal::Old`], [`Refusal::Fork`],
+    /// [`Refusal::Unsigned`], [`Refusal::Set`], [`Refusal::Ledger`], in this order of checks.
+    pub fn vote(
+        &mut self,
+        signed: &Signed,
+        proven: Option<&Proven>,
+        set: Option<&Set>,
+        limit: Credits,
+    ) -> Result<Voted, Refusal> {
+        let me = self.keys.key();
+        let account = signed.entry.account;
+        let Some(ward) = self.wards.get_mut(&account) else { return self.begin(signed, set, limit) };
+        if signed.entry.number < ward.fold.next() {
+            return self.again(signed);
+        }
+        if ward.set.index(&me).is_none() {
+            return Err(Refusal::Stranger);
+        }
+        if ward.frozen.is_some() {
+            return Err(Refusal::Frozen);
+        }
+        signed.check(&self.keys).map_err(Refusal::Unsigned)?;
+        let next_set = match signed.entry.act {
+            Act::Renew { witnesses, faults, .. } => {
+                let right = set.filter(|set| set.digest() == witnesses && set.faults() == faults);
+                Some(right.ok_or(Refusal::Set)?.clone())
+            }
+            _ => None,
+        };
+        ward.fold.apply(&signed.entry, proven, limit).map_err(Refusal::Ledger)?;
+        ward.remember(signed, next_set.clone());
+        let saved = Saved::Entry { signed: Box::new(signed.clone()), proven: proven.copied(), set: next_set };
+        let by = ward.tail[&signed.entry.number].1;
+        Ok(self.sign(signed.entry.statement(), by, Some(saved)))
+    }
+
+    /// Votes for what a hold came to. `consent` is the payee's signature; without it, it must be past the hold's time.
+    ///
+    /// A fork of the payer changes nothing here: whoever worked for a certified hold is paid.
+    ///
+    /// # Errors
+    /// [`Refusal::Stranger`], [`Refusal::Taken`], [`Refusal::Unheld`], [`Refusal::Early`], [`Refusal::Forged`],
+    /// [`Refusal::Ticks`], in this order of checks: the dear one last.
+    pub fn close(&mut self, closing: &Closing, consent: Option<&Signature>, date: UnixTime) -> Result<Voted, Refusal> {
+        let me = self.keys.key();
+        let ward = self.wards.get_mut(&closing.payer).ok_or(Refusal::Stranger)?;
+        let by = ward.fold.witnesses();
+        if ward.set.index(&me).is_none() {
+            return Err(Refusal::Stranger);
+        }
+        let place = (closing.payee, closing.turn);
+        match ward.closings.get(&place) {
+            Some(voted) if voted == closing => return Ok(self.sign(closing.statement(), by, None)),
+            Some(_) if on(Fault::ClosedTwice) => {}
+            Some(_) => return Err(Refusal::Taken),
+            None => {}
+        }
+        let terms = ward.fold.terms(&closing.payee, closing.turn).ok_or(Refusal::Unheld)?;
+        match consent {
+            None if date < terms.until && !on(Fault::ClosedBeforeItsTime) => {
+                return Err(Refusal::Early { until: terms.until });
+            }
+            Some(consent)
+                if !on(Fault::PayeeOfClosingUnchecked)
+                    && !self.keys.verify(&closing.payee, Domain::Closing, &[&closing.digest().0], consent) =>
+            {
+                return Err(Refusal::Forged);
+            }
+            _ => {}
+        }
+        if !session::holds(&terms, closing) {
+            return Err(Refusal::Ticks);
+        }
+        ward.closings.insert(place, *closing);
+        Ok(self.sign(closing.statement(), by, Some(Saved::Closing(*closing))))
+    }
+
+    /// Watches an account from a change of witnesses on that put this node in. What the log came to before is shown by the
+    /// entry, and the entry by the certificate of those who watched before, whom this node knows.
+    ///
+    /// # Errors
+    /// [`Refusal::Stranger`], [`Refusal::Full`], [`Refusal::Set`], [`Refusal::Ledger`], in this order of checks.
+    pub fn adopt(
+        &mut self,
+        fold: Fold,
+        signed: &Signed,
+        certificate: &Certificate,
+        before: &Set,
+        set: &Set,
+    ) -> Result<Saved, Refusal> {
+        let account = signed.entry.account;
+        // Who watches it already must see every entry: its votes are one chain.
+        if set.index(&self.keys.key()).is_none() || self.wards.contains_key(&account) {
+            return Err(Refusal::Stranger);
+        }
+        if self.wards.len() >= WARDS_MAX {
+            return Err(Refusal::Full);
+        }
+        let named = matches!(signed.entry.act, Act::Renew { witnesses, faults, .. } if witnesses == set.digest() && faults == set.faults());
+        let certified =
+            certificate.statement == signed.entry.statement() && certificate.verify(before, &self.keys).is_ok();
+        let certified = certified || on(Fault::WitnessesChangedByAnybody);
+        if !named || !certified || fold.witnesses() != before.digest() {
+            return Err(Refusal::Set);
+        }
+        let ward = Ward::adopted(fold, signed, set)?;
+        self.wards.insert(account, ward.clone());
+        Ok(Saved::Ward(Box::new(ward)))
+    }
+
+    /// Freezes whom somebody else has shown to have forked; `None` if this node does not watch it or knows already. The
+    /// proof has been checked.
+    pub fn freeze(&mut self, fraud: &Fraud) -> Option<Saved> {
+        let ward = self.wards.get_mut(&fraud.owner()?)?;
+        if ward.frozen.is_some() {
+            return None;
+        }
+        ward.frozen = Some(Box::new(fraud.clone()));
+        Some(Saved::Frozen(Box::new(fraud.clone())))
+    }
+
+    fn begin(&mut self, signed: &Signed, set: Option<&Set>, limit: Credits) -> Result<Voted, Refusal> {
+        let named = |set: &&Set| matches!(signed.entry.act, Act::Open { witnesses, faults } if witnesses == set.digest() && faults == set.faults());
+        let set = set.filter(named).filter(|set| set.index(&self.keys.key()).is_some()).ok_or(Refusal::Stranger)?;
+        if self.wards.len() >= WARDS_MAX {
+            return Err(Refusal::Full);
+        }
+        signed.check(&self.keys).map_err(Refusal::Unsigned)?;
+        let mut fold = Fold::new(signed.entry.account);
+        fold.apply(&signed.entry, None, limit).map_err(Refusal::Ledger)?;
+        let ward = Ward::begun(fold, signed, set);
+        self.wards.insert(signed.entry.account, ward.clone());
+        Ok(self.sign(signed.entry.statement(), set.digest(), Some(Saved::Ward(Box::new(ward)))))
+    }
+
+    /// An entry whose number was voted for: the same vote, or a proof.
+    fn again(&mut self, signed: &Signed) -> Result<Voted, Refusal> {
+        let ward = self.wards.get_mut(&signed.entry.account).ok_or(Refusal::Stranger)?;
+        let (kept, by) = ward.tail.get(&signed.entry.number).ok_or(Refusal::Old)?;
+        if kept.entry == signed.entry || on(Fault::VotedTwice) {
+            let by = *by;
+            return Ok(self.sign(signed.entry.statement(), by, None));
+        }
+        if ward.frozen.is_some() {
+            return Err(Refusal::Frozen);
+        }
+        let fraud = Box::new(Fraud::Fork { one: kept.clone(), other: signed.clone() });
+        if fraud.check(&self.keys).is_err() {
+            return Err(Refusal::Unsigned(EntryError::Forged));
+        }
+        if !on(Fault::ForkNotFrozen) {
+            ward.frozen = Some(fraud.clone());
+        }
+        Err(Refusal::Fork(fraud))
+    }
+
+    fn sign(&self, statement: Statement, set: Digest, saved: Option<Saved>) -> Voted {
+        let signature = self.keys.sign(Domain::Vote, &[&statement.vote_digest(&set).0]);
+        Voted { statement, set, signature, saved }
+    }
+
+    /// What was kept was checked before it was kept; what does not fit is passed over.
+    fn replay(&mut self, saved: Saved) {
+        let all = Credits(u64::MAX);
+        match saved {
+            Saved::Ward(ward) => {
+                self.wards.insert(ward.fold.account(), *ward);
+            }
+            Saved::Entry { signed, proven, set } => {
+                if let Some(ward) = self.wards.get_mut(&signed.entry.account)
+                    && ward.fold.apply(&signed.entry, proven.as_ref(), all).is_ok()
+                {
+                    ward.remember(&signed, set);
+                }
+            }
+            Saved::Closing(closing) => {
+                if let Some(ward) = self.wards.get_mut(&closing.payer) {
+                    ward.closings.insert((closing.payee, closing.turn), closing);
+                }
+            }
+            Saved::Frozen(fraud) => {
+                if let Some(ward) = fraud.owner().and_then(|owner| self.wards.get_mut(&owner)) {
+                    ward.frozen = Some(fraud);
+                }
+            }
+        }
+    }
+}
+
+impl Ward {
+    fn begun(fold: Fold, signed: &Signed, set: &Set) -> Self {
+        let tail = [(signed.entry.number, (signed.clone(), set.digest()))].into();
+        Self { fold, set: set.clone(), tail, closings: BTreeMap::new(), frozen: None }
+    }
+
+    fn adopted(mut fold: Fold, signed: &Signed, set: &Set) -> Result<Self, Refusal> {
+        let before = fold.witnesses();
+        fold.apply(&signed.entry, None, Credits(u64::MAX)).map_err(Refusal::Ledger)?;
+        let tail = [(signed.entry.number, (signed.clone(), before))].into();
+        Ok(Self { fold, set: set.clone(), tail, closings: BTreeMap::new(), frozen: None })
+    }
+
+    /// After the fold took `signed`: keeps it while it may be asked for again, and lets go of what nobody asks for.
+    fn remember(&mut self, signed: &Signed, set: Option<Set>) {
+        match signed.entry.act {
+            Act::Checkpoint { .. } => self.tail.clear(),
+            Act::Release { payee, turn, .. } => {
+                self.closings.remove(&(payee, turn));
+            }
+            _ => {}
+        }
+        // A change of witnesses is voted for in the name of those before; the fold names those after.
+        let by = if set.is_some() { self.set.digest() } else { self.fold.witnesses() };
+        self.tail.insert(signed.entry.number, (signed.clone(), by));
+        if let Some(set) = set {
+            self.set = set;
+        }
+    }
+}
