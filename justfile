@@ -68,3 +68,15 @@ bench-core:
 # The documentation of every crate
 doc:
     cargo doc --workspace --no-deps --open
+
+# Speed of the economy on one core of this machine
+bench-economy:
+    cargo run --release -p tutu-node --example economy
+
+# Whether tests notice each rule of the economy that is broken
+mutants-economy:
+    ci/mutants-economy
+
+# A thousand ledgers, a fifth of them Byzantine, until POSTINGS are certified
+ledger-world postings='1000000' seed='1':
+    TUTU_WORLD_POSTINGS={{postings}} TUTU_WORLD_SEED={{seed}} cargo test --release -p tutu-node --test economy_world -- --nocapture safe_in
