@@ -209,7 +209,7 @@ impl World {
             } else {
                 (last, idle) = (self.postings, 0);
             }
-            if self.found.events % 100_000 == 0 {
+            if self.found.events.is_multiple_of(100_000) {
                 assert_eq!(self.book.sum(), 0, "S2");
             }
         }
