@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `earning_rate_base`, `streak_bonus_cap` | [`market`]: every price |
 //! | `earning_cap_hourly`, `free_tier_daily_limit`, `pro_tier_daily_limit`, `education_tier_enabled` | [`policy`]: quotas and hourly caps |
-//! | `gossip_interval_ms`, `heartbeat_interval_seconds` | [`swim`]: how often members gossip and compare what they hold |
+//! | `gossip_interval_ms`, `heartbeat_interval_seconds` | `swim`: how often members gossip and compare what they hold |
 
 use core::time::Duration;
 

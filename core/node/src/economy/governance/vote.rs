@@ -34,7 +34,7 @@ pub struct Right {
     pub voter: NodeId,
     /// What it has locked for voting.
     pub locked: Credits,
-    /// Its trust, in the unit of [`Snapshot::total`].
+    /// Its trust, in the unit of `Snapshot::total`.
     pub trust: u64,
 }
 
