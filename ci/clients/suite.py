@@ -399,7 +399,7 @@ claude = anthropic.Anthropic(base_url=URL, api_key="any", max_retries=0)
 
 
 def message(**more):
-    return claude.messages.create(**{"model": CHAT, "max_tokens": 12, "messages": hello, "temperature": 0, **more})
+    return claude.messages.create(**{"model": CHAT, "max_tokens": 12, "messages": hello, "extra_body": {"temperature": 0}, **more})
 
 
 def test_messages():
@@ -420,7 +420,7 @@ def test_messages():
 
 
 def test_messages_stream():
-    with claude.messages.stream(model=CHAT, max_tokens=12, messages=hello, temperature=0) as stream:
+    with claude.messages.stream(model=CHAT, max_tokens=12, messages=hello, extra_body={"temperature": 0}) as stream:
         text = "".join(stream.text_stream)
         final = stream.get_final_message()
     assert text == final.content[0].text == message().content[0].text and final.usage.output_tokens > 0
