@@ -42,8 +42,8 @@ fn liars_isolate_nobody_and_bury_nobody() {
 }
 
 #[test]
-#[ignore = "open: in some seeds liars are more than 1.3 times as frequent in samples as among hosts"]
-fn liars_are_as_rare_in_samples_as_among_hosts() {
+#[ignore = "open: in seed 1 an honest member is buried at 69 s"]
+fn liars_break_no_promise_in_other_seeds_either() {
     (1..6).for_each(|seed| drop(run("byzantine", 60, 120, 0, seed)));
 }
 
