@@ -119,8 +119,16 @@ fn waits(seconds: u64) {
         let plan = plan(choices, kept);
         let mut town = Town::new(plan, &[(0, 15_000)], seconds);
         town.live();
-        let mean = town::mean(&town.fates, seconds / 5, seconds * 19 / 20) / 30.0;
-        println!("  {name}: {mean:.3} ({:+.1} %), {} tasks", (mean / formula - 1.0) * 100.0, town.fates.len());
+        let (from, to) = (seconds / 5, seconds * 19 / 20);
+        let mean = town::mean(&town.fates, from, to) / 30.0;
+        // By chance the load is not quite what was planned, and the formula is steep.
+        let load = town::load(&town.fates, from, to) / (500.0 * 100.0);
+        let formula = town::two_choices(load);
+        println!(
+            "  {name}: {mean:.3} at a load of {load:.4}; {:+.1} % to the formula there, {} tasks",
+            (mean / formula - 1.0) * 100.0,
+            town.fates.len()
+        );
     }
 }
 

@@ -34,25 +34,27 @@ fn plan(seed: u64) -> Plan {
     }
 }
 
-/// Mean time in system in service times, at a load of nine tenths.
+/// Mean time in system, as a part of what the formula says for the load that there was: nine tenths, but for chance.
 fn loaded(kept: u8, seed: u64) -> f64 {
     let mut plan = plan(seed);
     plan.client.kept = kept;
     let mut town = Town::new(plan, &[(0, 3_000)], 12_000);
     town.live();
     assert!(town.fates.iter().all(|fate| fate.done.is_some()));
-    town::mean(&town.fates, 2_000, 11_000) / 30.0
+    let load = town::load(&town.fates, 2_000, 11_000) / (100.0 * 100.0);
+    assert!((load - 0.9).abs() < 0.03, "{load}");
+    town::mean(&town.fates, 2_000, 11_000) / 30.0 / town::two_choices(load)
 }
 
 #[test]
 fn waits_are_those_of_the_shorter_of_two_queues() {
-    let formula = town::two_choices(0.9);
-    assert!((formula - 2.61).abs() < 0.01);
+    assert!((town::two_choices(0.9) - 2.61).abs() < 0.01);
     let quoted = (loaded(1, 1) + loaded(1, 2)) / 2.0;
-    // A town of 100 and some 27,000 tasks each: by chance, the mean is off by a few parts in a hundred.
-    assert!((quoted / formula - 1.0).abs() < 0.08, "{quoted} service times, {formula} by the formula");
+    // The formula is for a town without end; one of 100 is 2 % slower (N. Gast, B. Van Houdt, "A Refined Mean Field
+    // Approximation", 2017), and 27,000 tasks leave a few parts in a hundred to chance.
+    assert!((quoted - 1.0).abs() < 0.08, "{quoted} of the formula");
     let late = loaded(2, 1);
-    assert!(late < formula, "binding late: {late} service times, {formula} by the formula");
+    assert!(late < 1.0, "binding late: {late} of the formula");
 }
 
 #[test]
@@ -125,11 +127,11 @@ fn nobody_starves_while_the_urgent_press() {
 fn learned(learns: bool, misled: bool) -> f64 {
     let mut plan = plan(6);
     plan.tokens = 200;
-    plan.clients = 2;
+    plan.clients = 1;
     (plan.misled, plan.client.learns) = (misled, learns);
-    let mut town = Town::new(plan, &[(0, 25_000)], 600);
+    let mut town = Town::new(plan, &[(0, 25_000)], 900);
     town.live();
-    town::mean(&town.fates, 300, 600)
+    town::mean(&town.fates, 500, 900)
 }
 
 #[test]

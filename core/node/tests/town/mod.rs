@@ -426,6 +426,13 @@ pub fn mean(fates: &[Fate], from: u64, to: u64) -> f64 {
     times.iter().sum::<f64>() / times.len() as f64
 }
 
+/// Tokens a second that were asked for, of tasks asked from second `from` up to second `to`.
+pub fn load(fates: &[Fate], from: u64, to: u64) -> f64 {
+    let asked = from * 1_000_000..to * 1_000_000;
+    let tokens = fates.iter().filter(|fate| asked.contains(&fate.asked)).map(|fate| f64::from(fate.tokens));
+    tokens.sum::<f64>() / (to - from) as f64
+}
+
 /// Times from asking to the end, in seconds, sorted.
 pub fn times(fates: &[Fate], from: u64, to: u64) -> Vec<f64> {
     let asked = from * 1_000_000..to * 1_000_000;
