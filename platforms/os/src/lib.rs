@@ -8,6 +8,6 @@ mod lock;
 mod mapped;
 
 pub use database::open_database;
-pub use limits::{cores, disk_free, memory_peak, memory_total, terminal_width};
+pub use limits::{cores, disk_free, memory_peak, memory_total, memory_used, terminal_width};
 pub use lock::Lock;
 pub use mapped::Mapped;

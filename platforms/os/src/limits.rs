@@ -39,6 +39,26 @@ pub fn memory_peak() -> Option<u64> {
     }
 }
 
+/// Bytes of memory that this process holds; `None` where the system does not tell.
+pub fn memory_used() -> Option<u64> {
+    // Pages: of the whole program, then those in memory. Linux alone has this file.
+    let text = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = text.split_whitespace().nth(1)?.parse().ok()?;
+    Some(pages * page_size())
+}
+
+fn page_size() -> u64 {
+    #[cfg(unix)]
+    {
+        // SAFETY: `sysconf` only reads a number of the system.
+        u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
+    }
+    #[cfg(not(unix))]
+    {
+        4096
+    }
+}
+
 /// Bytes that may still be written to the file system which holds `path`.
 ///
 /// # Errors
