@@ -10,10 +10,12 @@
 //! | [`engine`] | a loaded model that answers |
 //! | [`http`] | who asks over HTTP is let in, understood and answered |
 //! | [`make`] | models of one's own |
+//! | [`measure`] | what models do here, counted |
 //! | [`model`] | a model that was named |
 //! | [`perform`] | fetches what the core decides to fetch |
 //! | [`store`] | models on disk, their records in LMDB |
 //! | [`talk`] | what an API asks of a model and what comes back, whichever the API |
+//! | [`web`] | the page of this machine |
 
 pub mod cli;
 pub mod client;
@@ -23,7 +25,9 @@ pub mod drive;
 pub mod engine;
 pub mod http;
 pub mod make;
+pub mod measure;
 pub mod model;
 pub mod perform;
 pub mod store;
 pub mod talk;
+pub mod web;

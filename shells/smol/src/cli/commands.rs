@@ -3,7 +3,9 @@
 
 use lexopt::Parser;
 
-use super::{Error, bench, config, create, help, key, models, perplexity, ps, run, serve, show, tokenize, uninstall};
+use super::{
+    Error, bench, config, create, doctor, help, key, models, perplexity, ps, run, serve, show, tokenize, uninstall,
+};
 use tutu_node::kit::near::nearest;
 
 /// One command.
@@ -151,6 +153,14 @@ pub const ALL: &[Command] = &[
         about: "Read and change the settings of this machine",
         flags: &[],
         run: config::run,
+    },
+    Command {
+        name: "doctor",
+        alias: None,
+        takes: "",
+        about: "Say whether everything is well, and what to do where it is not",
+        flags: doctor::FLAGS,
+        run: doctor::run,
     },
     Command {
         name: "key",

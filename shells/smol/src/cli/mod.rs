@@ -8,6 +8,7 @@ mod chat;
 mod commands;
 mod config;
 mod create;
+mod doctor;
 mod error;
 mod format;
 mod help;

@@ -15,12 +15,14 @@ use crate::{
     client::Client,
     daemon::{
         Daemon,
+        health::Place,
         seat::{self, Seat},
     },
     http::{
-        Guard, Listener, Router, Server, access::Log, address::Address, anthropic, basics, keys::Keyring, ollama,
-        openai, origins::Origins,
+        Counters, Guard, Listener, Router, Server, access::Log, address::Address, anthropic, basics, keys::Keyring,
+        observe, ollama, openai, origins::Origins,
     },
+    web,
 };
 
 pub const FLAGS: &[(&str, &str)] = &[
@@ -60,10 +62,14 @@ pub fn run(mut parser: Parser) -> Result<(), Error> {
     let mut listeners = listeners(&asked)?;
     listeners.extend(of_home(&home)?);
     let (end, ended) = smol::channel::bounded(1);
-    let daemon = Daemon::new(&home, args::store()?, args::settings()?, args::options()?, end);
+    let mut daemon = Daemon::new(&home, args::store()?, args::settings()?, args::options()?, end);
+    let tls = asked.tls.is_some();
+    daemon.health.places =
+        listeners.iter().filter_map(Listener::address).map(|address| Place { address, tls }).collect();
     tidy(&daemon);
     let mut router = Router::new(Arc::new(daemon));
-    basics::routes(&mut router, None);
+    basics::routes(&mut router, Some(web::page));
+    web::routes(&mut router);
     ollama::routes(&mut router);
     openai::routes(&mut router);
     anthropic::routes(&mut router);
@@ -72,7 +78,10 @@ pub fn run(mut parser: Parser) -> Result<(), Error> {
             println!("listening on {}://{place}", if asked.tls.is_some() { "https" } else { "http" });
         }
     }
+    let counters = Arc::<Counters>::default();
+    observe::routes(&mut router, Arc::clone(&counters));
     let mut server = Server::new(router);
+    server.counters = counters;
     server.guard = asked.guard;
     server.log = asked.logs.then(|| -> Log { Arc::new(|access| eprintln!("{access}")) });
     let running = server.start(listeners)?;

@@ -6,6 +6,7 @@
 mod card;
 mod converse;
 mod embed;
+pub mod health;
 pub mod named;
 pub mod pool;
 pub mod seat;
@@ -42,6 +43,8 @@ pub struct Daemon {
     pub pool: Pool,
     /// When it began.
     pub started: Instant,
+    /// Whether everything is as it must be.
+    pub health: health::Health,
     /// Told when somebody of this home wants it to end.
     pub end: channel::Sender<()>,
     /// Held by whoever makes or removes models: what one needs another must not take away meanwhile.
@@ -84,6 +87,7 @@ impl Daemon {
             pool: Pool::start(config, options),
             settings,
             started: Instant::now(),
+            health: health::Health::default(),
             end,
             changing: smol::lock::Mutex::new(()),
             lookup: Arc::default(),

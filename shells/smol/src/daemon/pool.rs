@@ -11,7 +11,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use smol::channel;
@@ -20,7 +20,10 @@ use tutu_node::{
     work::pool::{self, Ask, Config, Input, Keep, Model, Why},
 };
 
-use crate::engine::{self, Card, Handle, Options, Sources};
+use crate::{
+    engine::{self, Card, Handle, Options, Sources},
+    measure::Measures,
+};
 use driver::{Driver, Message};
 
 /// What somebody wants of the pool.
@@ -111,6 +114,7 @@ pub struct Pool {
     inbox: channel::Sender<Message>,
     asks: AtomicU64,
     options: Options,
+    measures: Arc<Measures>,
     known: Mutex<Known>,
 }
 
@@ -145,17 +149,36 @@ impl Pool {
     /// If the system has no thread left.
     pub fn start(config: Config, options: Options) -> Self {
         let (sender, inbox) = channel::unbounded();
-        let driver = Driver::new(config, options, sender.clone());
+        let measures = Arc::<Measures>::default();
+        let driver = Driver::new(config, options, Arc::clone(&measures), sender.clone());
         let work = move || smol::block_on(driver.run(&inbox));
         thread::Builder::new().name("tutu-pool".into()).spawn(work).expect("the system has threads");
-        Self { inbox: sender, asks: AtomicU64::new(0), options, known: Mutex::default() }
+        Self { inbox: sender, asks: AtomicU64::new(0), options, measures, known: Mutex::default() }
     }
 
     /// Waits until it is this ask's turn with a model, which is opened where it is not.
     ///
     /// # Errors
     /// [`Refusal`].
-    pub async fn lease(&self, mut wanted: Wanted) -> Result<Lease, Refusal> {
+    pub async fn lease(&self, wanted: Wanted) -> Result<Lease, Refusal> {
+        let start = Instant::now();
+        let lease = self.turn(wanted).await;
+        match &lease {
+            Ok(lease) => {
+                let wait = start.elapsed().saturating_sub(lease.load());
+                self.measures.queue_wait.record(wait.as_secs_f64());
+            }
+            Err(_) => drop(self.measures.refused.fetch_add(1, Ordering::Relaxed)),
+        }
+        lease
+    }
+
+    /// What its models did.
+    pub fn measures(&self) -> &Measures {
+        &self.measures
+    }
+
+    async fn turn(&self, mut wanted: Wanted) -> Result<Lease, Refusal> {
         let (model, estimate) = self.look(&wanted.sources, wanted.context).await?;
         wanted.context = estimate.context;
         let ask = Ask(self.asks.fetch_add(1, Ordering::Relaxed));

@@ -13,14 +13,18 @@ use std::{
         mpsc::{self, Receiver, Sender, TryRecvError},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use smol::channel;
 use tutu_llm::batch::Id;
+use tutu_os::Mapped;
 
-use super::{Card, Engine, Error, Estimate, Flow};
-use crate::talk::{Heard, Prepared};
+use super::{Card, Engine, Error, Estimate, Event, Flow};
+use crate::{
+    measure::{Measures, OfModel, Watch},
+    talk::{Heard, Prepared},
+};
 
 /// Tokens that an answer is ahead of its reader before it pauses.
 pub const UNREAD_MAX: usize = 512;
@@ -46,9 +50,16 @@ pub struct Shared {
     pub estimate: Estimate,
     /// What it is doing.
     pub gauges: Gauges,
+    /// What it was read from.
+    files: Vec<Arc<Mapped>>,
 }
 
 impl Shared {
+    /// Whether its files are still what they were when it was opened.
+    pub fn is_intact(&self) -> bool {
+        self.files.iter().all(|file| file.is_intact())
+    }
+
     /// What it takes in memory, in bytes: weights, and keys and values as far as they are there.
     pub fn measured(&self) -> u64 {
         self.estimate.bytes_of(self.gauges.pages.0.load(Ordering::Relaxed))
@@ -87,20 +98,22 @@ pub struct Runner {
 }
 
 impl Runner {
-    /// Gives an engine a thread.
+    /// Gives an engine a thread; what it does is counted under `name`.
     ///
     /// # Panics
     /// If the system has no thread left.
-    pub fn start(engine: Engine) -> Self {
+    pub fn start(engine: Engine, measures: Arc<Measures>, name: &str) -> Self {
         let (commands, inbox) = mpsc::channel();
         let shared = Arc::new(Shared {
             card: engine.card().clone(),
             load: engine.load(),
             estimate: engine.estimate(),
             gauges: Gauges::default(),
+            files: engine.files.clone(),
         });
         let handle = Handle { commands, numbers: Arc::default(), shared: Arc::clone(&shared) };
-        let work = move || Loop { engine, shared, answers: BTreeMap::new() }.run(&inbox);
+        let model = measures.of(name);
+        let work = move || Loop { engine, shared, answers: BTreeMap::new(), measures, model }.run(&inbox);
         let thread = thread::Builder::new().name("tutu-model".into()).spawn(work).expect("the system has threads");
         Self { handle, thread }
     }
@@ -128,7 +141,7 @@ impl Handle {
     pub fn answer(&self, prepared: Prepared) -> Answer {
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let (sender, events) = channel::unbounded();
-        let outlet = Outlet { events: sender, paused: Arc::default() };
+        let outlet = Outlet { events: sender, paused: Arc::default(), asked: Instant::now() };
         let paused = Arc::clone(&outlet.paused);
         // If the thread is gone its end of the channel goes with the command, and the answer says so.
         let _ = self.commands.send(Command::Answer(number, Box::new(prepared), outlet));
@@ -186,12 +199,15 @@ impl Drop for Answer {
 struct Outlet {
     events: channel::Sender<Heard>,
     paused: Arc<AtomicBool>,
+    asked: Instant,
 }
 
 struct Loop {
     engine: Engine,
     shared: Arc<Shared>,
     answers: BTreeMap<u64, Writing>,
+    measures: Arc<Measures>,
+    model: Arc<OfModel>,
 }
 
 /// An answer that is being written.
@@ -251,11 +267,16 @@ impl Loop {
     }
 
     fn begin(&mut self, number: u64, prepared: Prepared, outlet: Outlet) {
-        let Outlet { events, paused } = outlet;
+        let Outlet { events, paused, asked } = outlet;
         let sender = events.clone();
         let hear = move |heard| if sender.try_send(heard).is_ok() { Flow::Continue } else { Flow::Stop };
-        let sink = prepared.sink(hear);
-        match self.engine.submit(prepared.request, sink) {
+        let mut sink = prepared.sink(hear);
+        let mut watch = Watch::new(Arc::clone(&self.measures), Arc::clone(&self.model), asked);
+        let watched = move |event: Event| {
+            watch.heard(&event, Instant::now());
+            sink(event)
+        };
+        match self.engine.submit(prepared.request, Box::new(watched)) {
             Ok(id) => drop(self.answers.insert(number, Writing { id, events, paused })),
             Err(error) => drop(events.try_send(Heard::Failed(error))),
         }
@@ -263,6 +284,7 @@ impl Loop {
 
     fn step(&mut self) {
         let gauges = &self.shared.gauges;
+        let start = Instant::now();
         // A mistake of ours must not take the others' models with it: it ends this one's answers.
         let stepped = std::panic::catch_unwind(AssertUnwindSafe(|| self.engine.step()));
         match stepped {
@@ -273,6 +295,7 @@ impl Loop {
                 add(&gauges.tokens.0, stepped.prompt);
                 add(&gauges.tokens.1, stepped.chosen);
                 add(&gauges.guessed, stepped.guessed);
+                self.measures.stepped(&stepped, start.elapsed());
             }
             // The sinks were told.
             Ok(Err(_)) => {}

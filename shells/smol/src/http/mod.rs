@@ -12,6 +12,7 @@
 //! | [`address`] | where to listen |
 //! | [`ollama`], [`openai`], [`anthropic`] | the APIs that clients know |
 //! | [`basics`] | routes that need no engine |
+//! | [`observe`] | what goes on here, for those who watch |
 //! | [`refusal`], [`trace`] | refusals in the shape that clients know; W3C traces |
 
 pub mod access;
@@ -25,6 +26,7 @@ pub mod feed;
 pub mod guard;
 pub mod json;
 pub mod keys;
+pub mod observe;
 pub mod ollama;
 pub mod openai;
 pub mod origins;

@@ -144,6 +144,21 @@ impl Store {
         Ok(Self { env, models, blobs, ollama })
     }
 
+    /// Writes something to the disk and takes it away again, as far as models have to be written too.
+    ///
+    /// # Errors
+    /// [`Error::File`], [`Error::Database`].
+    pub fn probe(&self) -> Result<(), Error> {
+        let mut file = tempfile::tempfile_in(&self.blobs).map_err(at(&self.blobs))?;
+        io::Write::write_all(&mut file, b"probe").map_err(at(&self.blobs))?;
+        let mut txn = self.env.write_txn()?;
+        // No name of a model is like this: they hold no blanks.
+        self.models.put(&mut txn, " probe", b"")?;
+        self.models.delete(&mut txn, " probe")?;
+        txn.commit()?;
+        Ok(())
+    }
+
     /// Where blobs lie.
     pub fn blobs(&self) -> &Path {
         &self.blobs

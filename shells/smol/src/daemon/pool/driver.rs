@@ -16,7 +16,10 @@ use tutu_node::{
 };
 
 use super::{Lease, Refusal, Resident, Wanted};
-use crate::engine::{self, Engine, Options, Runner, Sources};
+use crate::{
+    engine::{self, Engine, Options, Runner, Sources},
+    measure::Measures,
+};
 
 type Reply = channel::Sender<Result<Lease, Refusal>>;
 
@@ -35,6 +38,7 @@ pub(super) struct Driver {
     start: Clock,
     inbox: channel::Sender<Message>,
     options: Options,
+    measures: Arc<Measures>,
     replies: BTreeMap<Ask, (Model, Reply)>,
     wanted: BTreeMap<Model, Wanted>,
     open: BTreeMap<Model, Box<Runner>>,
@@ -44,12 +48,18 @@ pub(super) struct Driver {
 }
 
 impl Driver {
-    pub(super) fn new(config: Config, options: Options, inbox: channel::Sender<Message>) -> Self {
+    pub(super) fn new(
+        config: Config,
+        options: Options,
+        measures: Arc<Measures>,
+        inbox: channel::Sender<Message>,
+    ) -> Self {
         Self {
             machine: pool::Pool::new(config),
             start: Clock::now(),
             inbox,
             options,
+            measures,
             replies: BTreeMap::new(),
             wanted: BTreeMap::new(),
             open: BTreeMap::new(),
@@ -190,11 +200,12 @@ impl Driver {
         self.failures.remove(&model);
         let sources = Sources { template: None, ..self.wanted[&model].sources.clone() };
         let (inbox, options) = (self.inbox.clone(), Options { context, ..self.options });
+        let (measures, name) = (Arc::clone(&self.measures), self.wanted[&model].name.clone());
         thread::spawn(move || {
             let opened = panic::catch_unwind(AssertUnwindSafe(|| Engine::open(&sources, options)));
             let mistake =
                 |_| Err(engine::Error::Backend("a mistake of this program was met while it was opened".into()));
-            let opened = opened.unwrap_or_else(mistake).map(|engine| Box::new(Runner::start(engine)));
+            let opened = opened.unwrap_or_else(mistake).map(|engine| Box::new(Runner::start(engine, measures, &name)));
             let _ = inbox.try_send(Message::Opened(model, opened));
         });
     }
