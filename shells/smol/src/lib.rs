@@ -9,6 +9,7 @@
 //! | [`drive`] | the loop around a node |
 //! | [`engine`] | a loaded model that answers |
 //! | [`http`] | who asks over HTTP is let in, understood and answered |
+//! | [`log`] | what happened, for those who look after this machine |
 //! | [`make`] | models of one's own |
 //! | [`measure`] | what models do here, counted |
 //! | [`model`] | a model that was named |
@@ -24,6 +25,7 @@ pub mod daemon;
 pub mod drive;
 pub mod engine;
 pub mod http;
+pub mod log;
 pub mod make;
 pub mod measure;
 pub mod model;

@@ -195,6 +195,27 @@ pub const KEYS: &[Key] = &[
         ollama: Some("OLLAMA_MAX_QUEUE"),
         about: "requests that wait for their turn before others are refused",
     },
+    Key {
+        name: "log.level",
+        kind: Kind::Choice(&["error", "warn", "info", "debug"]),
+        default: "info",
+        ollama: None,
+        about: "what the server writes into logs/ in TUTU_HOME; OLLAMA_DEBUG sets debug",
+    },
+    Key {
+        name: "log.max_size",
+        kind: Kind::Bytes,
+        default: "50MB",
+        ollama: None,
+        about: "how long a file of the log grows",
+    },
+    Key {
+        name: "log.max_files",
+        kind: Kind::Count(1, 1000),
+        default: "5",
+        ollama: None,
+        about: "files of the log that are kept",
+    },
 ];
 
 /// The key of that name.

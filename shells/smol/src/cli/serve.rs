@@ -9,6 +9,7 @@ use std::{
 use async_signal::{Signal, Signals};
 use lexopt::{Arg, Parser, ValueExt};
 use smol::stream::StreamExt;
+use tutu_node::edge::config::Settings;
 
 use super::{Error, args};
 use crate::{
@@ -22,6 +23,7 @@ use crate::{
         Counters, Guard, Listener, Router, Server, access::Log, address::Address, anthropic, basics, keys::Keyring,
         observe, ollama, openai, origins::Origins,
     },
+    log::{self, Level},
     web,
 };
 
@@ -62,7 +64,9 @@ pub fn run(mut parser: Parser) -> Result<(), Error> {
     let mut listeners = listeners(&asked)?;
     listeners.extend(of_home(&home)?);
     let (end, ended) = smol::channel::bounded(1);
-    let mut daemon = Daemon::new(&home, args::store()?, args::settings()?, args::options()?, end);
+    let settings = args::settings()?;
+    start_log(&home, &settings);
+    let mut daemon = Daemon::new(&home, args::store()?, settings, args::options()?, end);
     let tls = asked.tls.is_some();
     daemon.health.places =
         listeners.iter().filter_map(Listener::address).map(|address| Place { address, tls }).collect();
@@ -83,7 +87,7 @@ pub fn run(mut parser: Parser) -> Result<(), Error> {
     let mut server = Server::new(router);
     server.counters = counters;
     server.guard = asked.guard;
-    server.log = asked.logs.then(|| -> Log { Arc::new(|access| eprintln!("{access}")) });
+    server.log = Some(requests(asked.logs || log::wants(Level::Debug)));
     let running = server.start(listeners)?;
     until_asked_to_end(&ended)?;
     eprintln!("finishing what is being answered");
@@ -128,6 +132,39 @@ fn of_home(_: &Path) -> Result<Option<Listener>, Error> {
     Ok(None)
 }
 
+/// Lets what happens be written down in the home.
+fn start_log(home: &Path, settings: &Settings) {
+    let debug = std::env::var("OLLAMA_DEBUG").is_ok_and(|text| !matches!(text.trim(), "" | "0" | "false"));
+    let set = settings.text("log.level").and_then(Level::parse).unwrap_or(Level::Info);
+    let level = if debug { Level::Debug } else { set };
+    let most = settings.bytes("log.max_size").map_or(u64::MAX, |bytes| bytes.0);
+    let files = settings.count("log.max_files").unwrap_or(1);
+    if let Err(error) = log::start(&home.join("logs"), level, most, files) {
+        log::say(Level::Warn, "the log cannot be written", &[("error", error.to_string().into())]);
+    }
+    if level < Level::Debug {
+        log::tell_of_panics();
+    }
+}
+
+/// Writes requests into the log, and on standard error if that was asked for.
+fn requests(loud: bool) -> Log {
+    Arc::new(move |access| {
+        let level = match access.method {
+            _ if access.status >= 500 => Level::Warn,
+            // Those who watch ask often.
+            http::Method::GET | http::Method::HEAD => Level::Debug,
+            _ => Level::Info,
+        };
+        if loud {
+            eprintln!("{access}");
+        }
+        if log::wants(level) {
+            log::note(level, "request", &access.fields());
+        }
+    })
+}
+
 /// Removes what interrupted work left in the store, beside everything else.
 fn tidy(daemon: &Daemon) {
     /// As Ollama: an upload is used within the hour, or not at all.
@@ -135,7 +172,7 @@ fn tidy(daemon: &Daemon) {
     let store = Arc::clone(&daemon.store);
     std::thread::spawn(move || {
         if let Err(error) = store.tidy(OLD) {
-            eprintln!("the store could not be tidied: {error}");
+            log::say(Level::Error, "the store could not be tidied", &[("error", error.to_string().into())]);
         }
     });
 }

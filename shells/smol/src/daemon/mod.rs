@@ -29,7 +29,12 @@ pub use embed::{Embedded, Text};
 pub use named::Named;
 pub use pool::{Lease, Pool, Refusal, Resident, Wanted};
 
-use crate::{engine::Options, perform::Limit, store::Store};
+use crate::{
+    engine::Options,
+    log::{self, Level},
+    perform::Limit,
+    store::Store,
+};
 
 /// See the module.
 pub struct Daemon {
@@ -108,7 +113,10 @@ impl Daemon {
     /// What models on disk may take together.
     pub fn limit(&self) -> Limit {
         let most = self.settings.bytes("models.max_storage").filter(|most| most.0 > 0);
-        let evicted = |name: &str| eprintln!("removed {name}, which was not used for the longest time, to make room");
+        let evicted = |name: &str| {
+            let what = "removed a model that was not used for the longest time, to make room";
+            log::say(Level::Info, what, &[("model", name.into())]);
+        };
         Limit { most, evicted }
     }
 

@@ -272,12 +272,16 @@ impl Loop {
         let hear = move |heard| if sender.try_send(heard).is_ok() { Flow::Continue } else { Flow::Stop };
         let mut sink = prepared.sink(hear);
         let mut watch = Watch::new(Arc::clone(&self.measures), Arc::clone(&self.model), asked);
+        let joined = watch.joined();
         let watched = move |event: Event| {
             watch.heard(&event, Instant::now());
             sink(event)
         };
         match self.engine.submit(prepared.request, Box::new(watched)) {
-            Ok(id) => drop(self.answers.insert(number, Writing { id, events, paused })),
+            Ok(id) => {
+                joined.store(true, Ordering::Relaxed);
+                self.answers.insert(number, Writing { id, events, paused });
+            }
             Err(error) => drop(events.try_send(Heard::Failed(error))),
         }
     }

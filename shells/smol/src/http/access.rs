@@ -2,7 +2,10 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use serde_json::Value;
+
 use super::{Method, Peer, Request, trace::Trace};
+use crate::log::Field;
 
 /// One request, after its answer ended.
 #[derive(Clone, Debug)]
@@ -53,6 +56,32 @@ impl Access {
     }
 }
 
+impl Access {
+    /// As names and values.
+    pub fn fields(&self) -> Vec<Field<'static>> {
+        let ms = |time: Duration| Value::from(time.as_micros() as f64 / 1000.0);
+        let peer = match self.peer {
+            Peer::Tcp(address) => address.ip().to_string(),
+            Peer::Unix => "unix".into(),
+        };
+        let mut fields: Vec<Field<'static>> = vec![
+            ("method", self.method.as_str().into()),
+            ("path", self.path.clone().into()),
+            ("status", self.status.into()),
+            ("bytes", self.bytes.into()),
+            ("head_ms", ms(self.head)),
+            ("ms", ms(self.whole)),
+            ("finished", self.finished.into()),
+            ("peer", peer.into()),
+            ("id", (*self.id).into()),
+            ("trace", format!("{:032x}", self.trace.id).into()),
+            ("span", format!("{:016x}", self.trace.span).into()),
+        ];
+        fields.extend(self.key.as_deref().map(|key| ("key", key.into())));
+        fields
+    }
+}
+
 /// What is done with every [`Access`]. It must not wait.
 pub type Log = Arc<dyn Fn(&Access) + Send + Sync>;
 
@@ -92,5 +121,8 @@ mod tests {
             "{line}"
         );
         assert!(!line.contains("secret"));
+        let fields = access.fields();
+        assert!(fields.contains(&("key", "laptop".into())) && fields.contains(&("ms", 1.5.into())));
+        assert!(!fields.iter().any(|(_, value)| value.to_string().contains("secret")));
     }
 }

@@ -9,7 +9,7 @@ use std::{
     fmt::{self, Write},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -119,13 +119,15 @@ pub struct Watch {
     asked: Instant,
     last: Option<Instant>,
     ended: bool,
+    /// Whether the engine took it.
+    joined: Arc<AtomicBool>,
 }
 
 impl Watch {
     /// An answer that was asked for then.
     pub fn new(measures: Arc<Measures>, model: Arc<OfModel>, asked: Instant) -> Self {
         measures.active.fetch_add(1, Ordering::Relaxed);
-        Self { measures, model, asked, last: None, ended: false }
+        Self { measures, model, asked, last: None, ended: false, joined: Arc::default() }
     }
 
     /// Something came of it, now.
@@ -160,10 +162,9 @@ impl Watch {
         count(&self.measures.completed);
     }
 
-    /// It could not begin.
-    pub fn refused(mut self) {
-        self.ended = true;
-        count(&self.measures.failed);
+    /// To be set when the engine has taken the answer: until then it is no reader's leaving that ends it.
+    pub fn joined(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.joined)
     }
 }
 
@@ -171,7 +172,8 @@ impl Drop for Watch {
     fn drop(&mut self) {
         self.measures.active.fetch_sub(1, Ordering::Relaxed);
         if !self.ended {
-            count(&self.measures.left);
+            let joined = self.joined.load(Ordering::Relaxed);
+            count(if joined { &self.measures.left } else { &self.measures.failed });
         }
     }
 }
@@ -295,9 +297,11 @@ mod tests {
     fn a_reader_who_leaves_is_counted_once() {
         let measures = Arc::new(Measures::default());
         let mut watch = Watch::new(Arc::clone(&measures), measures.of("a"), Instant::now());
+        watch.joined().store(true, Ordering::Relaxed);
         watch.heard(&token(), Instant::now());
         drop(watch);
-        Watch::new(Arc::clone(&measures), measures.of("a"), Instant::now()).refused();
+        // The engine would not take this one.
+        drop(Watch::new(Arc::clone(&measures), measures.of("a"), Instant::now()));
         let read = |value: &AtomicU64| value.load(Ordering::Relaxed);
         assert_eq!((read(&measures.left), read(&measures.failed), read(&measures.completed)), (1, 1, 0));
         assert_eq!(read(&measures.active), 0);

@@ -18,6 +18,7 @@ use tutu_node::{
 use super::{Lease, Refusal, Resident, Wanted};
 use crate::{
     engine::{self, Engine, Options, Runner, Sources},
+    log::{self, Field, Level},
     measure::Measures,
 };
 
@@ -116,18 +117,24 @@ impl Driver {
                 Input::Wanted(ask, want)
             }
             Message::Happened(input) => {
-                if let Input::Left(ask) = input {
-                    self.replies.remove(&ask);
+                match input {
+                    Input::Left(ask) => drop(self.replies.remove(&ask)),
+                    Input::Closed(model) => self.log(Level::Info, "a model was closed", model, &[]),
+                    _ => {}
                 }
                 input
             }
             Message::Opened(model, Ok(runner)) => {
-                let memory = Bytes(runner.handle().shared().estimate.bytes());
+                let shared = runner.handle().shared();
+                let memory = Bytes(shared.estimate.bytes());
+                let fields = [("memory_bytes", memory.0.into()), ("ms", (shared.load.as_millis() as u64).into())];
+                self.log(Level::Info, "a model was opened", model, &fields);
                 self.open.insert(model, runner);
                 self.fresh.insert(model);
                 Input::Opened(model, memory)
             }
             Message::Opened(model, Err(error)) => {
+                self.log(Level::Error, "a model could not be opened", model, &[("error", error.to_string().into())]);
                 self.failures.insert(model, error.into());
                 Input::Failed(model)
             }
@@ -143,6 +150,11 @@ impl Driver {
             }
         };
         self.machine.handle(self.now(), input, out);
+    }
+
+    fn log(&self, level: Level, what: &str, model: Model, fields: &[Field<'_>]) {
+        let name = [("model", self.wanted[&model].name.as_str().into())];
+        log::say(level, what, &[&name, fields].concat());
     }
 
     /// The model of these files, if it is in memory or on its way.

@@ -18,6 +18,7 @@ use super::{Refused, required};
 use crate::{
     daemon::Daemon,
     http::{Answer, Read, Request, StatusCode},
+    log::{self, Level},
     perform::{self, Progress, Stage},
     store::Incoming,
 };
@@ -38,12 +39,13 @@ const EVERY: Duration = Duration::from_millis(60);
 pub(super) async fn pull(daemon: Arc<Daemon>, request: Request) -> Result<Answer, Refused> {
     transfer(request, move |name, tell| {
         tell.say(json!({"status": "pulling manifest"}));
-        let mut seen = Seen::default();
+        let (mut seen, start) = (Seen::default(), Instant::now());
         let pulled = perform::model(&daemon.store, &daemon.limit(), name, &mut |progress| {
             if let Some(record) = seen.record(&progress, "pulling") {
                 tell.say(record);
             }
         });
+        note("a model was pulled", name, start, &pulled);
         pulled.map_err(|error| format!("pull model manifest: {error}"))?;
         tell.say(json!({"status": "writing manifest"}));
         Ok(())
@@ -55,17 +57,30 @@ pub(super) async fn pull(daemon: Arc<Daemon>, request: Request) -> Result<Answer
 pub(super) async fn push(daemon: Arc<Daemon>, request: Request) -> Result<Answer, Refused> {
     transfer(request, move |name, tell| {
         tell.say(json!({"status": "retrieving manifest"}));
-        let mut seen = Seen::default();
+        let (mut seen, start) = (Seen::default(), Instant::now());
         let pushed = perform::push(&daemon.store, name, &mut |progress| {
             if let Some(record) = seen.record(&progress, "pushing") {
                 tell.say(record);
             }
         });
+        note("a model was pushed", name, start, &pushed);
         pushed.map_err(|error| error.to_string())?;
         tell.say(json!({"status": "pushing manifest"}));
         Ok(())
     })
     .await
+}
+
+/// Writes into the log how it went.
+fn note<T, E: ToString>(what: &str, name: &Name, start: Instant, outcome: &Result<T, E>) {
+    let mut fields = vec![("model", name.to_string().into()), ("ms", (start.elapsed().as_millis() as u64).into())];
+    match outcome {
+        Ok(_) => log::say(Level::Info, what, &fields),
+        Err(error) => {
+            fields.push(("error", error.to_string().into()));
+            log::say(Level::Error, "a transfer failed", &fields);
+        }
+    }
 }
 
 /// Where records go.
