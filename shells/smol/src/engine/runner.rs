@@ -273,10 +273,7 @@ impl Loop {
         let mut sink = prepared.sink(hear);
         let mut watch = Watch::new(Arc::clone(&self.measures), Arc::clone(&self.model), asked);
         let joined = watch.joined();
-        let watched = move |event: Event| {
-            watch.heard(&event, Instant::now());
-            sink(event)
-        };
+        let watched = move |event: Event| watch.pass(event, Instant::now(), &mut sink);
         match self.engine.submit(prepared.request, Box::new(watched)) {
             Ok(id) => {
                 joined.store(true, Ordering::Relaxed);

@@ -18,7 +18,7 @@ use tutu_llm::batch::Stepped;
 
 pub use histogram::Histogram;
 
-use crate::engine::{Counts, Event};
+use crate::engine::{Counts, Event, Flow};
 
 /// Models that are counted by name; further ones share one line, so that names cannot fill the memory.
 const NAMES_MAX: usize = 64;
@@ -130,18 +130,23 @@ impl Watch {
         Self { measures, model, asked, last: None, ended: false, joined: Arc::default() }
     }
 
-    /// Something came of it, now.
-    pub fn heard(&mut self, event: &Event, now: Instant) {
+    /// Something came of it, now: passes it on, and says what its reader says.
+    pub fn pass(&mut self, event: Event, now: Instant, sink: &mut dyn FnMut(Event) -> Flow) -> Flow {
         match event {
-            // What was held back until the end is no token.
-            Event::Piece(piece) if piece.id.is_none() => {}
-            Event::Piece(_) => self.token(now),
-            Event::Done(finished) => self.done(&finished.counts, now),
-            Event::Failed(_) => {
-                self.ended = true;
-                count(&self.measures.failed);
+            Event::Done(finished) => {
+                let counts = finished.counts;
+                // Who has left does not take the end any more.
+                let flow = sink(Event::Done(finished));
+                self.done(&counts, flow == Flow::Continue, now);
+                return flow;
             }
+            Event::Failed(_) => count(&self.measures.failed),
+            // What was held back until the end is no token.
+            Event::Piece(ref piece) if piece.id.is_none() => {}
+            Event::Piece(_) => self.token(now),
         }
+        self.ended |= matches!(event, Event::Failed(_));
+        sink(event)
     }
 
     fn token(&mut self, now: Instant) {
@@ -154,12 +159,12 @@ impl Watch {
         self.model.generated.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn done(&mut self, counts: &Counts, now: Instant) {
+    fn done(&mut self, counts: &Counts, is_read: bool, now: Instant) {
         self.measures.prompt.fetch_add(counts.prompt as u64, Ordering::Relaxed);
         self.measures.cached.fetch_add(counts.cached as u64, Ordering::Relaxed);
         self.model.latency.record(now.saturating_duration_since(self.asked).as_secs_f64());
         self.ended = true;
-        count(&self.measures.completed);
+        count(if is_read { &self.measures.completed } else { &self.measures.left });
     }
 
     /// To be set when the engine has taken the answer: until then it is no reader's leaving that ends it.
@@ -170,11 +175,11 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.measures.active.fetch_sub(1, Ordering::Relaxed);
         if !self.ended {
             let joined = self.joined.load(Ordering::Relaxed);
             count(if joined { &self.measures.left } else { &self.measures.failed });
         }
+        self.measures.active.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -262,6 +267,10 @@ mod tests {
         Event::Done(Finished { tokens: Vec::new(), reason: Reason::Stop, counts, durations: Durations::default() })
     }
 
+    fn reads(_: Event) -> Flow {
+        Flow::Continue
+    }
+
     #[test]
     fn the_first_token_and_those_after_it_are_timed_apart() {
         let measures = Arc::new(Measures::default());
@@ -269,10 +278,10 @@ mod tests {
         let at = |ms| start + Duration::from_millis(ms);
         let mut watch = Watch::new(Arc::clone(&measures), measures.of("a\"b"), start);
         assert_eq!(measures.active.load(Ordering::Relaxed), 1);
-        watch.heard(&token(), at(200));
-        watch.heard(&token(), at(230));
-        watch.heard(&Event::Piece(Piece::default()), at(231));
-        watch.heard(&done(), at(232));
+        watch.pass(token(), at(200), &mut reads);
+        watch.pass(token(), at(230), &mut reads);
+        watch.pass(Event::Piece(Piece::default()), at(231), &mut reads);
+        watch.pass(done(), at(232), &mut reads);
         drop(watch);
         let text = measures.to_string();
         for line in [
@@ -294,16 +303,20 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_who_leaves_is_counted_once() {
+    fn readers_who_leave_are_counted_once() {
         let measures = Arc::new(Measures::default());
         let mut watch = Watch::new(Arc::clone(&measures), measures.of("a"), Instant::now());
         watch.joined().store(true, Ordering::Relaxed);
-        watch.heard(&token(), Instant::now());
+        watch.pass(token(), Instant::now(), &mut reads);
+        drop(watch);
+        // This one's reader leaves while it is being ended.
+        let mut watch = Watch::new(Arc::clone(&measures), measures.of("a"), Instant::now());
+        watch.pass(done(), Instant::now(), &mut |_| Flow::Stop);
         drop(watch);
         // The engine would not take this one.
         drop(Watch::new(Arc::clone(&measures), measures.of("a"), Instant::now()));
         let read = |value: &AtomicU64| value.load(Ordering::Relaxed);
-        assert_eq!((read(&measures.left), read(&measures.failed), read(&measures.completed)), (1, 1, 0));
+        assert_eq!((read(&measures.left), read(&measures.failed), read(&measures.completed)), (2, 1, 0));
         assert_eq!(read(&measures.active), 0);
     }
 

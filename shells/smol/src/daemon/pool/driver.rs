@@ -127,7 +127,8 @@ impl Driver {
             Message::Opened(model, Ok(runner)) => {
                 let shared = runner.handle().shared();
                 let memory = Bytes(shared.estimate.bytes());
-                let fields = [("memory_bytes", memory.0.into()), ("ms", (shared.load.as_millis() as u64).into())];
+                let fields =
+                    [("memory_bytes", shared.measured().into()), ("ms", (shared.load.as_millis() as u64).into())];
                 self.log(Level::Info, "a model was opened", model, &fields);
                 self.open.insert(model, runner);
                 self.fresh.insert(model);
