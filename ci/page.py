@@ -132,13 +132,13 @@ def watch(page):
     curve = "(document.querySelector('#c-tokens .curve')?.getAttribute('points') || '')"
     first = page.until("a chart", curve)
     page.run("document.querySelector('#prompt').value = 'Count to one hundred.'; document.querySelector('#ask').requestSubmit()")
-    page.until("a chart that moves", f"{curve} !== arguments[0] && parseFloat(document.querySelector('#n-tokens').textContent) > 0", first)
+    rate = page.until("a chart that moves", f"(() => {{ const n = parseFloat(document.querySelector('#n-tokens').textContent);"
+                      f" return {curve} !== arguments[0] && n > 0 ? n : 0; }})()", first)
     page.until("more of it", "document.querySelector('#c-first .curve') && document.querySelector('#c-gap .curve')")
     page.until("some points", f"{curve}.split(' ').length > 8")
     page.picture("watch.png")
     checks = page.run("return [...document.querySelectorAll('#checks li')].map(li => li.textContent)")
     assert len(checks) == 5, checks
-    rate = page.run("return document.querySelector('#n-tokens').textContent")
     print(f"the chart moved: {rate} tokens a second; health: {len(checks)} checks")
 
 
@@ -182,7 +182,9 @@ for dark in [False, True]:
             browser.type("#prompt", "Explain in a few points what a tide is. Use markdown.\ue007")
             browser.until("an answer", f"{ANSWER} && {ANSWER}.textContent.length > 300")
             browser.picture("dark.png")
-            browser.click("#stop")
+            # The answer may have come to its own end by now: then there is no button to press.
+            browser.run("const stop = document.querySelector('#stop'); if (!stop.hidden) stop.click()")
+            browser.until("the end of the answer", f"!{ANSWER}.classList.contains('writing')")
         else:
             chat(browser)
             marks(browser)
