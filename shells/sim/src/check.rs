@@ -89,6 +89,10 @@ struct HostState {
     /// Whether it ever said farewell.
     left_once: bool,
     stalled_until: u64,
+    /// When its present life began.
+    born: u64,
+    /// The highest incarnation that it signed in the lives before.
+    past: u64,
     /// The last life that was wrongly declared over, and whether the host had an excuse.
     mourned: u64,
     /// The crash that it lies in.
@@ -97,6 +101,8 @@ struct HostState {
 
 /// Periods after a stall or a repair in which what happened before it may still be believed.
 const ECHO: u64 = 120;
+/// Periods after which everybody must have heard that a host is back. Until then a life that is over may be declared so.
+const NEWS: u64 = 10;
 
 impl Check {
     /// For a world as planned.
@@ -172,7 +178,8 @@ impl Check {
 
     /// A host stops.
     pub fn stops(&mut self, now: u64, n: u32, farewell: bool) {
-        self.state[n as usize].up = false;
+        let state = &mut self.state[n as usize];
+        (state.up, state.past) = (false, self.signed[n as usize]);
         self.live -= 1;
         self.tombs.retain(|(observer, _), _| *observer != n);
         self.suspects.retain(|(observer, _), _| *observer != n);
@@ -197,9 +204,9 @@ impl Check {
     }
 
     /// A host begins a life.
-    pub fn starts(&mut self, n: u32) {
+    pub fn starts(&mut self, now: u64, n: u32) {
         let state = &mut self.state[n as usize];
-        state.up = true;
+        (state.up, state.born) = (true, now);
         self.live += 1;
         if let Some(crash) = state.crash.take() {
             self.seen.crashes[crash].over = true;
@@ -281,7 +288,8 @@ impl Check {
         if hosts[subject as usize].left {
             self.seen.farewells_missed += 1;
         }
-        if !state.up || hosts[subject as usize].left {
+        let over = incarnation <= state.past && now < state.born + NEWS * self.period;
+        if !state.up || hosts[subject as usize].left || over {
             return;
         }
         if subject >= self.honest || n >= self.honest {

@@ -513,7 +513,7 @@ impl World {
         let seeds = (0..5).map(|_| net::addr(seed(), PORT)).collect();
         self.hear(n, Input::Ask { from: 0, ask: Ask::Join(seeds) });
         self.arm(n);
-        self.check.starts(n);
+        self.check.starts(self.now, n);
     }
 
     fn add_host(&mut self, n: u32) {
