@@ -145,8 +145,11 @@ impl Liar {
                 }
             }
             Head::Help { nonce, .. } if self.attacks.contains(&Attack::Hush) => Head::Nack { nonce }.put(&mut answer),
-            Head::Want { .. } | Head::Digest { .. } => {
-                Head::Records.put(&mut answer);
+            Head::Want { .. } | Head::Digest { .. } | Head::Find { .. } => {
+                match head {
+                    Head::Find { nonce, .. } => Head::Near { nonce, bits: 0 }.put(&mut answer),
+                    _ => Head::Records.put(&mut answer),
+                }
                 self.names.iter().take(5).for_each(|name| Item::Record(name.1.bytes()).put(&mut answer));
             }
             _ => return Vec::new(),

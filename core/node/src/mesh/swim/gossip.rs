@@ -3,7 +3,7 @@
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
 
 use super::{
-    Effect, Event, SETTLED, Sender, Swim,
+    Effect, Event, Sender, Swim,
     message::{Accusation, Head, Item},
     record::Record,
     rumour::News,
@@ -136,40 +136,6 @@ impl<K: Signer + Verifier> Swim<K> {
             let times = self.times(urgent);
             self.rumours.push(short, News::Record(record), times, urgent);
         }
-    }
-
-    /// Whether one more can be taken in. Those who are proved are never pushed out; of the others, one by chance makes room,
-    /// so that a flood of new names cannot keep out somebody who is there.
-    fn has_room(&mut self, out: &mut Vec<Effect>) -> bool {
-        let proved = self.table.lives() - self.table.unproved();
-        let flooded = self.is_settled() && self.table.unproved() > SETTLED + proved / 2;
-        let full = self.table.len() >= self.config.members_max;
-        if !flooded && !full {
-            return true;
-        }
-        let new = |slot: &super::table::Slot| !slot.is_proved() && (full || slot.lives());
-        let Some(at) = self.table.sample(&mut self.rng, new) else { return false };
-        self.forget(at, out);
-        true
-    }
-
-    fn forget(&mut self, at: usize, out: &mut Vec<Effect>) {
-        let id = self.table.get(at).record().id;
-        self.suspicions.remove(&id.short());
-        self.table.remove(at);
-        out.push(Effect::Tell(Event::Forgotten(id)));
-    }
-
-    /// The member at `at` answered us. If too many others did from there, it is one name too many.
-    pub(super) fn prove(&mut self, at: usize, out: &mut Vec<Effect>) {
-        let slot = self.table.get(at);
-        if slot.is_proved() {
-            return;
-        }
-        if slot.lives() && self.table.crowd(slot.record()) >= self.config.per_host_max {
-            return self.forget(at, out);
-        }
-        self.table.prove(at);
     }
 
     fn on_accusation(&mut self, now: Instant, sender: &Sender, accusation: Accusation, age: u8, out: &mut Vec<Effect>) {

@@ -85,6 +85,8 @@ pub enum Head {
     Digest {
         /// At most [`BITS_MAX`].
         bits: u8,
+        /// Bits that tell the sender's cell from others: who is in a smaller one says so ([`Self::Near`]).
+        cell: u8,
     },
     /// All living members that the sender knows from one short id to another follow: short id, incarnation.
     List {
@@ -111,7 +113,7 @@ pub enum Head {
     },
     /// These, as records; they are no news and are not told on.
     Near {
-        /// Of the question.
+        /// Of the question; 0 if the sender only wants its `bits` known.
         nonce: u32,
         /// Bits that tell the sender's cell from others.
         bits: u8,
@@ -134,7 +136,7 @@ impl Head {
         let (head, rest) = postcard::take_from_bytes(body.0).map_err(|_| Error::Odd)?;
         body.0 = rest;
         match head {
-            Self::Digest { bits } if bits > BITS_MAX => Err(Error::Odd),
+            Self::Digest { bits, .. } if bits > BITS_MAX => Err(Error::Odd),
             Self::List { first, last, .. } if first > last => Err(Error::Odd),
             head => Ok(head),
         }
@@ -264,7 +266,7 @@ mod tests {
             Head::Help { nonce: 1, target: u64::MAX },
             Head::Proof { nonce: u32::MAX },
             Head::Nack { nonce: 0 },
-            Head::Digest { bits: 8 },
+            Head::Digest { bits: 8, cell: 20 },
             Head::List { first: 0, last: u64::MAX, count: u16::MAX },
             Head::Records,
             Head::Want { count: 3 },
@@ -279,9 +281,51 @@ mod tests {
             assert_eq!(reader.0, [77]);
         }
         let mut out = vec![];
-        Head::Digest { bits: 9 }.put(&mut out);
+        Head::Digest { bits: 9, cell: 0 }.put(&mut out);
         assert_eq!(Head::take(&mut Reader(&out)), Err(Error::Odd));
         assert_eq!(Head::take(&mut Reader(&[99])), Err(Error::Odd));
+    }
+
+    /// The file was written by hand from the formats above.
+    #[test]
+    fn the_golden_heads_and_items_stay_as_they_are() {
+        let pulse = Pulse { engine: true, load: 99, price: 1000 };
+        let heads = [
+            Head::Gossip { introduce: true },
+            Head::Ping { nonce: 300, introduce: false, behalf: Some((u64::MAX, 7)) },
+            Head::Ping { nonce: 1, introduce: true, behalf: None },
+            Head::Ack { nonce: u32::MAX, introduce: false, proof: true, pulse },
+            Head::Help { nonce: 5, target: 1 << 40 },
+            Head::Proof { nonce: 5 },
+            Head::Nack { nonce: 5 },
+            Head::Digest { bits: 8, cell: 3 },
+            Head::List { first: 1, last: u64::MAX, count: 55 },
+            Head::Records,
+            Head::Want { count: 100 },
+            Head::Find { nonce: 5, target: 1 << 63 },
+            Head::Near { nonce: 5, bits: 9 },
+        ];
+        let signature = Signature([5; 64]);
+        let items = [
+            Item::Record(b"a record"),
+            Item::Accusation(Accusation { subject: 1, incarnation: 300, accuser: 3, signature }, 255),
+            Item::Doubt { subject: 9, incarnation: 2, age: 3, dead: true },
+        ];
+        let heads = heads.iter().map(|head| {
+            let mut out = vec![];
+            head.put(&mut out);
+            out
+        });
+        let items = items.iter().map(|item| {
+            let mut out = vec![];
+            item.put(&mut out);
+            out
+        });
+        let lines = heads.chain(items).map(|bytes| {
+            let hex = bytes.iter().map(|byte| alloc::format!("{byte:02x}"));
+            hex.collect::<alloc::string::String>() + "\n"
+        });
+        assert_eq!(lines.collect::<alloc::string::String>(), include_str!("../../../tests/data/gossip.hex"));
     }
 
     #[test]

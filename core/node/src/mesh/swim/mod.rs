@@ -20,12 +20,13 @@
 //! 2. A death is never believed. News of one is one more accuser; the time-out is always our own and has a floor.
 //! 3. Whoever accuses and is refuted too often is not heard for a while.
 //! 4. A helper's answer carries the signature of the one that was asked.
-//! 5. Whoever did not answer us from where it says to be is a member like others, but no sample, no helper and no company
+//! 5. Whoever did not answer us from where it says to be (`company`) is a member like others, but no sample, no helper and no company
 //!    for gossip as long as there are better; such members are bounded, and of those at one address few are admitted.
 //! 6. How many unanswered questions make a suspicion depends on how many are lost anyway (`probe`): the chance of
 //!    suspecting somebody for bad luck stays below 1 in 100,000 on any line.
 
 pub mod cells;
+mod company;
 mod config;
 mod gossip;
 pub mod message;
@@ -41,6 +42,7 @@ use core::{net::SocketAddr, time::Duration};
 
 use self::{
     cells::Cells,
+    company::Company,
     message::Head,
     probe::{Probe, Relay, Walk},
     rumour::{News, Rumours},
@@ -161,8 +163,7 @@ pub struct Swim<K> {
     doubted: Option<u64>,
     /// A dead member that was asked whether it is.
     reached: Option<(u32, u64)>,
-    /// A member that was asked for the first time.
-    proving: Option<(u32, u64)>,
+    company: Company,
     relays: Vec<Relay>,
     suspicions: BTreeMap<u64, Suspicion>,
     /// When to look at which suspicion; some are looked at too early.
@@ -190,8 +191,6 @@ pub struct Swim<K> {
 
 /// Lifeguard §IV.A: S, the greatest value of the local health multiplier.
 const HEALTH_MAX: u32 = 8;
-/// Members that a node asked itself, from which on it prefers them.
-const SETTLED: usize = 32;
 /// Addresses that are asked when a node knows nobody.
 const SEEDS_MAX: usize = 64;
 
@@ -220,7 +219,7 @@ impl<K: Signer + Verifier> Swim<K> {
             probe: None,
             doubted: None,
             reached: None,
-            proving: None,
+            company: Company::default(),
             relays: Vec::new(),
             suspicions: BTreeMap::new(),
             suspicions_due: Heap::new(),
@@ -279,41 +278,6 @@ impl<K: Signer + Verifier> Swim<K> {
     /// Members that are suspected.
     pub fn suspected(&self) -> usize {
         self.table.suspects()
-    }
-
-    /// A living member of the whole network by chance; hosts with many names count as one, and names without a host not at all, once enough
-    /// others are known.
-    pub fn sample(&self, rng: &mut Rng) -> Option<&Arc<Record>> {
-        if let Some(beyond) = self.sample_beyond(rng) {
-            return Some(beyond);
-        }
-        self.pick(rng, |slot| slot.state() == State::Alive).map(|at| self.table.get(at).record())
-    }
-
-    /// Somebody by chance for whom `fits`; one that is proved, if enough are.
-    fn pick(&self, rng: &mut Rng, fits: impl Fn(&table::Slot) -> bool) -> Option<usize> {
-        if self.is_settled()
-            && !fault::on(Fault::UnprovedSampled)
-            && let Some(at) = self.table.sample(rng, |slot| slot.is_proved() && fits(slot))
-        {
-            return Some(at);
-        }
-        self.table.sample(rng, fits)
-    }
-
-    /// Whether this node asked enough others to tell members from names.
-    fn is_settled(&self) -> bool {
-        let proved = self.table.lives() - self.table.unproved();
-        // Those who wait to be proved are at most half as many and a few (`has_room`), once this holds.
-        proved >= SETTLED && proved * 2 >= self.table.unproved()
-    }
-
-    /// As [`Self::pick`], with this node's own chance.
-    fn pick_own(&mut self, fits: impl Fn(&table::Slot) -> bool) -> Option<usize> {
-        let mut rng = self.rng.clone();
-        let picked = self.pick(&mut rng, fits);
-        self.rng = rng;
-        picked
     }
 
     /// Uses `record` in place of its own equal copy. For many nodes in one process.
@@ -414,6 +378,7 @@ impl<K: Signer + Verifier> Swim<K> {
                 let proof = if proof { rest.signature().ok() } else { None };
                 self.on_ack(now, &sender, nonce, proof, pulse, out);
                 self.items(now, &sender, &mut rest, true, out);
+                self.seed_answered(&sender, nonce, out);
                 if introduce {
                     self.introduce_to(now, Some(from), at, out);
                 }
@@ -428,10 +393,10 @@ impl<K: Signer + Verifier> Swim<K> {
                 self.items(now, &sender, &mut rest, true, out);
             }
             Head::Nack { nonce } => {
-                self.on_nack(&sender, nonce);
+                self.on_nack(now, &sender, nonce);
                 self.items(now, &sender, &mut rest, true, out);
             }
-            Head::Digest { bits } => self.on_digest(now, &sender, bits, &mut rest, out),
+            Head::Digest { bits, cell } => self.on_digest(now, &sender, bits, cell, &mut rest, out),
             Head::List { first, last, count } => self.on_list(now, &sender, first, last, count, &mut rest, out),
             Head::Want { count } => self.on_want(now, &sender, count, &mut rest, out),
             Head::Records => {
@@ -634,7 +599,9 @@ impl<K: Signer + Verifier> Machine for Swim<K> {
             }
             Input::Recall(records) => {
                 for record in records {
+                    let short = record.id.short();
                     self.admit(now, record, None, out);
+                    self.vouch(short);
                 }
                 self.compare.hurry(now + self.config.period);
                 let times = self.times(true);

@@ -7,7 +7,7 @@
 //! | 0 | ping |
 //! | P/4 | ping again; ask helpers to ping |
 //! | 9P/20 | once more, twice or three times, if answers are often lost |
-//! | 3P/4 | verdict |
+//! | 3P/4 | verdict; from 3P/5 on as soon as all helpers said that they got no answer either |
 //!
 //! Each silence is evidence: if a share q of questions stays unanswered though somebody is there, a silent question tells
 //! log2(1/q) bits against it, and a silent helper log2(1/(1-(1-q)²)), because two such exchanges must both succeed.
@@ -264,7 +264,7 @@ impl<K: Signer + Verifier> Swim<K> {
     }
 
     /// Asks the target's relays and `count` members by chance to ping it. How many were asked.
-    fn ask_helpers(&mut self, now: Instant, target: u64, nonce: u32, count: u32, out: &mut Vec<Effect>) -> u32 {
+    pub(super) fn ask_helpers(&mut self, now: Instant, target: u64, nonce: u32, count: u32, out: &mut Vec<Effect>) -> u32 {
         if fault::on(Fault::HelpersNotAsked) {
             return 0;
         }
@@ -309,29 +309,12 @@ impl<K: Signer + Verifier> Swim<K> {
         out.push(Effect::Send { to: Some(record.id), addr: record.facts.addr, body });
     }
 
-    /// Asks somebody who never answered this node; beside the probe, so that a flood of names delays no verdict.
-    fn ask_new(&mut self, now: Instant, out: &mut Vec<Effect>) {
-        if self.table.unproved() == 0 {
-            return;
-        }
-        let new = |slot: &super::table::Slot| slot.state() == State::Alive && !slot.is_proved();
-        let Some(slot) = self.table.sample(&mut self.rng, new) else { return };
-        let facts = &self.table.get(slot).record().facts;
-        let (target, hidden) = (self.table.get(slot).record().id.short(), facts.is_hidden());
-        let nonce = self.next_nonce();
-        self.proving = Some((nonce, target));
-        if hidden {
-            self.ask_helpers(now, target, nonce, 0, out);
-        } else {
-            self.ping(now, target, nonce, None, out);
-        }
-    }
-
     pub(super) fn ask_seeds(&mut self, now: Instant, out: &mut Vec<Effect>) {
         let count = if fault::on(Fault::SeedsNotAsked) { 0 } else { self.seeds.len().min(3) };
         for _ in 0..count {
             let addr = self.seeds[self.rng.below(self.seeds.len() as u32) as usize];
             let nonce = self.next_nonce();
+            self.knock(nonce, addr);
             let mut body = self.begin(now, None, &Head::Ping { nonce, introduce: true, behalf: None });
             super::message::Item::Record(self.me.bytes()).put(&mut body);
             out.push(Effect::Send { to: None, addr, body });
@@ -355,8 +338,8 @@ impl<K: Signer + Verifier> Swim<K> {
         let slot = self.table.find_id(&sender.id);
         // In cells, most who are no members here are members elsewhere.
         let ask = slot.is_none() && !introduced && self.may_be_near(&sender.addr);
-        if introduce && slot.is_none() && self.cells.bits > 0 {
-            // A newcomer, for another cell: told who is nearer.
+        if introduce {
+            // A newcomer, or one that comes back: told how small cells are, and who is nearer; in a flat network, of some.
             self.on_find(sender, nonce, place_at(&sender.addr.ip()), out);
         }
         let head = Head::Ack { nonce, introduce: ask, proof: behalf.is_some(), pulse: self.pulse };
@@ -382,7 +365,7 @@ impl<K: Signer + Verifier> Swim<K> {
         self.probe.as_ref().is_some_and(|probe| (probe.nonce, probe.target) == (nonce, who))
             || self.relays.iter().any(|relay| (relay.nonce, relay.target) == (nonce, who))
             || self.reached == Some((nonce, who))
-            || self.proving == Some((nonce, who))
+            || self.company.awaits(nonce, who)
             || self.suspicions.get(&who).is_some_and(|open| open.nonce == Some(nonce))
     }
 
@@ -419,14 +402,8 @@ impl<K: Signer + Verifier> Swim<K> {
             }
         }
         self.reached.take_if(|asked| *asked == (nonce, sender.short));
-        self.proving.take_if(|asked| *asked == (nonce, sender.short));
-    }
-
-    /// An answer that was waited for, from where its sender says to be, proves that it is there.
-    fn prove_from(&mut self, sender: &Sender, asked: bool, out: &mut Vec<Effect>) {
-        let Some(slot) = self.table.find_id(&sender.id).filter(|_| asked) else { return };
-        if self.table.get(slot).record().facts.addr.ip() == sender.addr.ip() {
-            self.prove(slot, out);
+        if asked {
+            self.company.answered(nonce);
         }
     }
 
@@ -482,12 +459,13 @@ impl<K: Signer + Verifier> Swim<K> {
 
     pub(super) fn on_proof(&mut self, nonce: u32, proof: &Signature, out: &mut Vec<Effect>) {
         let probed = self.probe.as_ref().filter(|probe| probe.nonce == nonce).map(|probe| probe.target);
-        let new = self.proving.filter(|proving| proving.0 == nonce).map(|proving| proving.1);
+        let new = self.company.asked(nonce);
         let Some(slot) = probed.or(new).and_then(|target| self.table.find(target)) else { return };
         let parts = [&self.short().to_be_bytes()[..], &nonce.to_be_bytes()];
         if !self.keys.verify(&self.table.get(slot).record().key, Domain::Proof, &parts, proof) {
             return;
         }
+        self.company.answered(nonce);
         if probed.is_some() {
             self.probe = None;
             self.answered(false);
@@ -498,10 +476,14 @@ impl<K: Signer + Verifier> Swim<K> {
         }
     }
 
-    pub(super) fn on_nack(&mut self, sender: &Sender, nonce: u32) {
+    pub(super) fn on_nack(&mut self, now: Instant, sender: &Sender, nonce: u32) {
         let known = self.table.find_id(&sender.id).is_some();
         if let Some(probe) = self.probe.as_mut().filter(|probe| probe.nonce == nonce && known) {
             probe.heard += 1;
+            // There is nothing more to come; but helpers that lie are fast, so an answer still gets the time it needs.
+            if probe.step == Step::Last && probe.heard >= probe.helpers {
+                probe.due = probe.due.min((probe.begun + probe.unit * 12).max(now + Duration::from_micros(1)));
+            }
         }
     }
 

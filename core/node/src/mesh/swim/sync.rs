@@ -110,6 +110,7 @@ impl<K: Signer + Verifier> Swim<K> {
             return;
         }
         let Some(slot) = self.pick_own(fits) else { return };
+        self.cells.offer(self.table.get(slot).record().id.short());
         self.offer(slot, out);
         self.compare.save_in -= 1;
         if self.compare.save_in == 0 {
@@ -128,7 +129,7 @@ impl<K: Signer + Verifier> Swim<K> {
     fn offer(&self, slot: usize, out: &mut Vec<Effect>) {
         let hashes = self.whole_digest(super::message::BITS_MAX);
         let mut body = Vec::with_capacity(8 + hashes.len() * 4 + 110);
-        Head::Digest { bits: hashes.len().trailing_zeros() as u8 }.put(&mut body);
+        Head::Digest { bits: hashes.len().trailing_zeros() as u8, cell: self.cells.bits }.put(&mut body);
         hashes.iter().for_each(|hash| body.extend_from_slice(&hash.to_be_bytes()));
         let record = self.table.get(slot).record();
         out.push(Effect::Send { to: Some(record.id), addr: record.facts.addr, body });
@@ -142,11 +143,13 @@ impl<K: Signer + Verifier> Swim<K> {
         hashes
     }
 
+    #[allow(clippy::too_many_arguments, reason = "all of a digest")]
     pub(super) fn on_digest(
         &mut self,
         now: Instant,
         sender: &Sender,
         bits: u8,
+        cell: u8,
         rest: &mut Reader,
         out: &mut Vec<Effect>,
     ) {
@@ -154,6 +157,9 @@ impl<K: Signer + Verifier> Swim<K> {
         for _ in 0..1_usize << bits {
             let Ok(hash) = rest.array() else { return };
             theirs.push(u32::from_be_bytes(*hash));
+        }
+        if cell < self.cells.bits {
+            self.tell_bits(sender, out);
         }
         let Some(slot) = self.table.find_id(&sender.id).filter(|slot| self.table.get(*slot).lives()) else {
             return self.answer_unknown(now, sender, false, out);

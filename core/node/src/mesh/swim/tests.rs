@@ -15,6 +15,8 @@ struct Net {
     sequence: u64,
     log: String,
     inputs: Vec<(usize, Instant, Input)>,
+    /// Nodes that say more than the others understand ([`later`]).
+    newer: Vec<usize>,
 }
 
 fn addr(n: usize) -> SocketAddr {
@@ -30,8 +32,15 @@ fn node(n: usize, incarnation: u64) -> Node {
 impl Net {
     fn new(count: usize) -> Self {
         let nodes = (0..count).map(|n| Some(node(n, 1))).collect();
-        let mut net =
-            Self { nodes, flying: vec![], now: Instant::default(), sequence: 0, log: String::new(), inputs: vec![] };
+        let mut net = Self {
+            nodes,
+            flying: vec![],
+            now: Instant::default(),
+            sequence: 0,
+            log: String::new(),
+            inputs: vec![],
+            newer: vec![],
+        };
         (1..count).for_each(|n| net.give(n, Input::Join(vec![addr(0)])));
         net
     }
@@ -47,8 +56,15 @@ impl Net {
         self.perform(n, out);
     }
 
-    fn perform(&mut self, n: usize, out: Vec<Effect>) {
+    fn perform(&mut self, n: usize, mut out: Vec<Effect>) {
         let from = self.nodes[n].as_ref().unwrap().me.id;
+        if self.newer.contains(&n) {
+            let more = |effect| match effect {
+                Effect::Send { addr, body, .. } => later(body, addr),
+                effect => vec![effect],
+            };
+            out = out.into_iter().flat_map(more).collect();
+        }
         for effect in out {
             match effect {
                 Effect::Send { addr: to, body, .. } => {
@@ -224,6 +240,39 @@ fn an_old_node_passes_over_what_only_a_newer_says_and_takes_what_it_knows() {
     message::Item::Record(stranger.bytes()).put(&mut body);
     net.give(0, packet((1 << 40) + 1, body));
     assert_eq!(net.nodes[0].as_ref().unwrap().member(&stranger.id).unwrap().1, State::Alive);
+}
+
+/// What a node of a later version would send: a head that nobody knows yet before each body, gossip of an unknown kind in
+/// each, and behind its facts some more.
+fn later(body: Vec<u8>, addr: SocketAddr) -> Vec<Effect> {
+    let mut longer = body;
+    let mut rest = Reader(&longer);
+    if matches!(Head::take(&mut rest), Ok(Head::Gossip { .. } | Head::Ping { .. } | Head::Nack { .. } | Head::Records)) {
+        let head = longer.len() - rest.0.len();
+        longer.splice(head..head, [77, 4, 1, 2, 3, 4]);
+    }
+    longer.truncate(Config::default().body_max);
+    [vec![60, 1, 2, 3], longer].map(|body| Effect::Send { to: None, addr, body }).into()
+}
+
+#[test]
+fn old_and_new_nodes_live_in_one_network() {
+    let mut net = Net::new(10);
+    net.newer = vec![1, 4, 7, 8];
+    net.run(Duration::from_secs(20));
+    assert_eq!(net.living(), [9; 10]);
+    net.nodes[4] = None;
+    net.give(7, Input::Facts(Facts { region: "moon".into(), ..Facts::at(addr(7)) }));
+    net.give(2, Input::Facts(Facts { region: "mars".into(), ..Facts::at(addr(2)) }));
+    net.run(Duration::from_secs(80));
+    assert_eq!(net.living(), [8; 9]);
+    assert_eq!(net.log.matches("buries 4").count(), 9, "{}", net.log);
+    assert_eq!(net.log.matches("buries").count(), 9, "{}", net.log);
+    for (n, region) in [(7, "moon"), (2, "mars")] {
+        let me = net.nodes[n].as_ref().unwrap().me.clone();
+        let others = net.nodes.iter().flatten().filter(|node| node.me.id != me.id);
+        assert!(others.clone().all(|node| node.member(&me.id).unwrap().0.facts.region == region));
+    }
 }
 
 #[test]
