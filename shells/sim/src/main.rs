@@ -22,6 +22,7 @@ const USAGE: &str = "\
 usage: tutu-sim [--scenario NAME] [--nodes N] [--seed S] [--seeds COUNT] [--seconds T] [--loss PERCENT]
                 [--no-lifeguard] [--liars] [--real-keys] [--jobs N] [--json] [--plot FILE.svg]
        tutu-sim --convergence [--nodes N] [--seeds COUNT] [--plot FILE.svg]
+       tutu-sim --lifeguard-on-and-off [--scenario stall] [--nodes N] [--seeds COUNT] [--seconds T]
        tutu-sim --mutants | --mutants-every N        (built with --features mutants)
 
 scenarios:
@@ -37,6 +38,7 @@ struct Cli {
     real_keys: bool,
     json: bool,
     convergence: bool,
+    on_and_off: bool,
     mutants: Option<u32>,
     plot: Option<PathBuf>,
 }
@@ -63,6 +65,9 @@ fn main() -> ExitCode {
         eprintln!("there is no scenario {:?}; scenarios are:\n{}", cli.scenario, stories());
         return ExitCode::from(2);
     };
+    if cli.on_and_off {
+        return on_and_off(&cli);
+    }
     let begun = Instant::now();
     let sum = worlds(&cli, &cli.args);
     let wall = begun.elapsed().as_secs_f64();
@@ -182,6 +187,29 @@ fn convergence(cli: &Cli) -> ExitCode {
     if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
+/// The same worlds with Lifeguard and without.
+fn on_and_off(cli: &Cli) -> ExitCode {
+    let [on, off] = [true, false].map(|lifeguard| worlds(cli, &Args { lifeguard, ..cli.args.clone() }));
+    let deaths = |sum: &Sum| sum.total(|outcome| f64::from(outcome.stalled_deaths));
+    let median = |sum: &Sum, of: fn(&Outcome) -> &[f64]| {
+        quantile(&sum.sorted(of), 50).map_or("-".to_string(), |value| format!("{value:.2}"))
+    };
+    println!("{:<52}{:>14}{:>14}", cli.scenario, "Lifeguard on", "off");
+    let row = |name: &str, of: &dyn Fn(&Sum) -> String| println!("{name:<52}{:>14}{:>14}", of(&on), of(&off));
+    row("stalls", &|sum| sum.total(|outcome| f64::from(outcome.stalls)).to_string());
+    row("deaths of hosts that stalled", &|sum| deaths(sum).to_string());
+    row("deaths of hosts that did not", &|sum| sum.total(|outcome| f64::from(outcome.false_deaths)).to_string());
+    row("suspicions", &|sum| sum.total(|outcome| outcome.suspicions as f64).to_string());
+    row("crash to first suspicion, s (median)", &|sum| median(sum, |outcome| &outcome.suspected));
+    row("suspicion to first declaration, s (median)", &|sum| median(sum, |outcome| &outcome.declared));
+    println!("{:.0} times fewer deaths, or more", deaths(&off) / deaths(&on).max(1.0));
+    let failed = on.all.iter().find(|outcome| !outcome.violations.is_empty());
+    failed.map_or(ExitCode::SUCCESS, |failed| {
+        explain(cli, failed);
+        ExitCode::FAILURE
+    })
+}
+
 /// Says what went wrong, how to see it again, and how little of the story it takes.
 fn explain(cli: &Cli, failed: &Outcome) {
     for violation in &failed.violations {
@@ -228,6 +256,7 @@ fn parse() -> Result<Option<Cli>, lexopt::Error> {
         real_keys: false,
         json: false,
         convergence: false,
+        on_and_off: false,
         mutants: None,
         plot: None,
     };
@@ -252,6 +281,10 @@ fn parse() -> Result<Option<Cli>, lexopt::Error> {
                 cli.scenario = "crash".into();
             }
             Long("plot") => cli.plot = Some(parser.value()?.into()),
+            Long("lifeguard-on-and-off") => {
+                cli.on_and_off = true;
+                cli.scenario = "stall".into();
+            }
             Long("help") | Short('h') => return Ok(None),
             _ => return Err(arg.unexpected()),
         }

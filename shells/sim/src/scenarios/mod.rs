@@ -90,6 +90,10 @@ fn stall(args: &Args) -> Plan {
     plan.scatter(&mut rng, 5, args.seconds.saturating_sub(40), every, |rng| {
         Op::Stall(any(rng, stallers), 2000 + rng.below(18_000))
     });
+    // Some crash too, so that it can be seen whether patience with those who stall is paid for by those who do not.
+    plan.scatter(&mut rng, 60, args.seconds.saturating_sub(60), 60_000, |rng| {
+        Op::Crash(stallers + any(rng, args.nodes - stallers))
+    });
     plan.promise.no_false_death = args.lifeguard;
     plan
 }
