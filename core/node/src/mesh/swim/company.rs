@@ -16,6 +16,7 @@ use core::net::SocketAddr;
 
 use super::{
     Effect, Event, Sender, Swim,
+    rumour::News,
     table::{Slot, State, place_of},
 };
 use crate::kit::{Fault, Instant, Rng, Signer, Verifier, fault};
@@ -100,7 +101,7 @@ impl<K: Signer + Verifier> Swim<K> {
     }
 
     /// Whether more names wait to be proved than those who are would explain.
-    fn is_flooded(&self) -> bool {
+    pub(super) fn is_flooded(&self) -> bool {
         self.is_settled() && self.table.unproved() > SETTLED + self.proved() / 2
     }
 
@@ -225,7 +226,12 @@ impl<K: Signer + Verifier> Swim<K> {
         if slot.lives() && self.table.crowd(slot.record()) >= self.config.per_host_max {
             return self.forget(at, out);
         }
+        let record = slot.record().clone();
         self.table.prove(at);
+        if self.is_flooded() {
+            let times = self.times(false);
+            self.rumours.push(record.id.short(), News::Record(record), times, false);
+        }
     }
 
     /// Whether one more can be taken in. Those who are proved are never pushed out; of the others, one by chance makes room,

@@ -289,14 +289,18 @@ impl<K: Signer + Verifier> Swim<K> {
         if (first..=last).contains(&own) && theirs.binary_search_by_key(&own, |entry| entry.0).is_err() {
             give.push(self.me.clone());
         }
+        let flooded = self.is_flooded();
         for (short, _) in self.between(first, last) {
             if theirs.binary_search_by_key(&short, |entry| entry.0).is_err() && short != sender.short {
-                let at = self.table.find(short).expect("it is between");
-                give.push(self.table.get(at).record().clone());
+                let member = self.table.get(self.table.find(short).expect("it is between"));
+                if !flooded || member.is_proved() {
+                    give.push(member.record().clone());
+                }
             }
         }
         self.compare.found += want.len() + give.len();
-        if self.compare.found >= MANY {
+        // In a flood there are always names that others do not have.
+        if self.compare.found >= MANY && !flooded {
             self.compare.hurry(now + self.config.period / 2);
         }
         let record = self.table.get(slot).record();
