@@ -450,7 +450,7 @@ impl World {
             Op::Start(n) => self.start(n),
             Op::Leave(n) => {
                 if self.hosts[n as usize].node.is_some() {
-                    self.check.leaves(n);
+                    self.check.leaves(self.now, n);
                     self.hosts[n as usize].left = true;
                     self.hear(n, Input::Ask { from: 0, ask: Ask::Leave });
                     let life = self.hosts[n as usize].lives;
@@ -592,11 +592,17 @@ impl World {
             let first = all.partition_point(|entry| here(entry) < cell);
             let last = all.partition_point(|entry| here(entry) <= cell);
             let (own, size) = (&all[first..last], last - first);
-            let others = all[..first].iter().chain(&all[last..]);
-            let delegates: Vec<_> = others
-                .filter(|entry| cells::is_delegate(cell, bits, size, entry.0))
-                .map(|entry| entry.2.clone())
-                .collect();
+            let mut delegates = Vec::new();
+            for level in 0..u32::from(bits) {
+                // Those who share so many first bits with the cell, and not the next, lie side by side.
+                let sibling = (cell >> (u32::from(bits) - 1 - level) ^ 1) << (u32::from(bits) - 1 - level);
+                let until = sibling + (1 << (u32::from(bits) - 1 - level));
+                let from = all.partition_point(|entry| here(entry) < sibling);
+                let beyond = &all[from..from + all[from..].partition_point(|entry| here(entry) < until)];
+                let threshold = cells::threshold(bits, size, level);
+                let chosen = beyond.iter().filter(|entry| cells::score(cell, bits, entry.0) < threshold);
+                delegates.extend(chosen.map(|entry| entry.2.clone()));
+            }
             let records: Vec<_> = own.iter().map(|entry| entry.2.clone()).collect();
             let mut whole: Option<usize> = None;
             for (_, n, _) in own {

@@ -55,20 +55,27 @@ const JOINING: u32 = 8;
 /// of liars four in a row are 1 in 625; who follows them finds its cell too small, and comes back.
 const SPLIT_BY: u8 = 4;
 
-/// Which share of chance makes the member at `place` a delegate to `cell`, a number of `bits` bits, if cells have `size`
-/// members: a score, and the threshold that it must stay below.
-fn lot(cell: u64, bits: u8, size: usize, place: u64) -> (u64, u64) {
-    let level = (cell << (64 - u32::from(bits)) ^ place).leading_zeros().min(u32::from(bits) - 1);
+/// The score of the member at `place` for `cell`, a number of `bits` bits: chance that nobody can choose.
+pub fn score(cell: u64, bits: u8, place: u64) -> u64 {
+    weight(cell | 1 << bits, place)
+}
+
+/// Below which score a member is a delegate to a cell of `bits` bits, if it shares so many first bits with the cell as
+/// `level` says, and cells have `size` members.
+pub fn threshold(bits: u8, size: usize, level: u32) -> u64 {
     // Members beyond at that level: so many sibling cells, of `size` each.
     let beyond = (size.max(1) as u64) << (u32::from(bits) - 1 - level);
-    let threshold = (u128::from(u64::MAX) * u128::from(CONTACTS) / u128::from(beyond)).min(u128::from(u64::MAX));
-    (weight(cell | 1 << bits, place), threshold as u64)
+    (u128::from(u64::MAX) * u128::from(CONTACTS) / u128::from(beyond)).min(u128::from(u64::MAX)) as u64
+}
+
+/// First bits that the member at `place` has in common with `cell`, a number of `bits` bits.
+fn level(cell: u64, bits: u8, place: u64) -> u32 {
+    (cell << (64 - u32::from(bits)) ^ place).leading_zeros().min(u32::from(bits) - 1)
 }
 
 /// Whether the member at `place` is a delegate to `cell`, a number of `bits` bits, if cells have `size` members.
 pub fn is_delegate(cell: u64, bits: u8, size: usize, place: u64) -> bool {
-    let (score, threshold) = lot(cell, bits, size, place);
-    score < threshold
+    score(cell, bits, place) < threshold(bits, size, level(cell, bits, place))
 }
 
 /// The hash of where `record` says to be; its first bits are its cell.
@@ -212,9 +219,10 @@ impl<K: Signer + Verifier> Swim<K> {
             }
             self.cells.contacts.swap_remove(at);
         }
-        let (score, threshold) = lot(self.cell(), self.cells.bits, self.size(), place);
+        let (cell, bits) = (self.cell(), self.cells.bits);
+        let threshold = threshold(bits, self.size(), level(cell, bits, place));
         // Not all count the same number of members; whoever is just beside the threshold is let in too.
-        let chosen = score < threshold.saturating_add(threshold / 8) || fault::on(Fault::EverybodyIsDelegate);
+        let chosen = score(cell, bits, place) < threshold.saturating_add(threshold / 8) || fault::on(Fault::EverybodyIsDelegate);
         if record.left || record.facts.is_hidden() || !chosen || fault::on(Fault::DelegatesNotMet) {
             return;
         }
