@@ -264,6 +264,10 @@ impl Liar {
             let signature = keys.sign(Domain::Accusation, &[&id.0, &incarnation.to_be_bytes()]);
             let accusation = Accusation { subject: id.short(), incarnation, accuser: other.short(), signature };
             Item::Accusation(accusation, 255).put(&mut body);
+            // Once in a packet of its own name, whose signature is in order, and once in a packet that is forged too.
+            let to = self.any();
+            sent.push(self.open_letter(to, body.clone()));
+            let keys = &self.names[0].0;
             packet::seal(&mut body, 1, u64::MAX - 1, other, None, keys);
             let from = net::addr(self.n, PORT);
             sent.push(Sent { from, to: self.any(), bytes: body });

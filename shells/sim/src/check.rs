@@ -60,6 +60,8 @@ pub struct Seen {
     pub healed: Option<u64>,
     /// Deaths declared by some host of one that had said farewell.
     pub farewells_missed: u32,
+    /// Times that somebody saw a host off, and microseconds from its farewell to then, in all.
+    pub farewells: (u64, u64),
     /// Share of liars in samples of honest hosts, and among hosts; in parts per million.
     pub liars: Option<(u32, u32)>,
 }
@@ -86,8 +88,8 @@ pub struct Crash {
 #[derive(Clone, Copy, Default)]
 struct HostState {
     up: bool,
-    /// Whether it ever said farewell.
-    left_once: bool,
+    /// When it said farewell last.
+    farewell: Option<u64>,
     stalled_until: u64,
     /// When its present life began.
     born: u64,
@@ -172,8 +174,8 @@ impl Check {
     }
 
     /// A host says farewell.
-    pub fn leaves(&mut self, n: u32) {
-        self.state[n as usize].left_once = true;
+    pub fn leaves(&mut self, now: u64, n: u32) {
+        self.state[n as usize].farewell = Some(now);
     }
 
     /// A host stops.
@@ -252,8 +254,12 @@ impl Check {
             Event::Left(id) => {
                 let Some(subject) = self.host_of(id) else { return };
                 self.suspects.remove(&(n, subject));
-                if !self.state[subject as usize].left_once {
-                    self.broken(now, format!("{n} saw {subject} leave, which it did not"));
+                match self.state[subject as usize].farewell {
+                    Some(at) => {
+                        self.seen.farewells.0 += 1;
+                        self.seen.farewells.1 += now - at;
+                    }
+                    None => self.broken(now, format!("{n} saw {subject} leave, which it did not")),
                 }
             }
             Event::Forgotten(id) => {

@@ -47,6 +47,8 @@ pub struct Outcome {
     pub healed: Option<u64>,
     /// Deaths declared of hosts that had said farewell.
     pub farewells_missed: u32,
+    /// Seconds from a farewell until somebody heard of it, on average.
+    pub farewell: f64,
     /// Share of attackers in samples, and in the population of hosts; in parts per million.
     pub attackers: Option<(u32, u32)>,
 }
@@ -95,6 +97,7 @@ pub fn of(world: &World) -> Outcome {
         refutations: seen.refutations,
         healed: seen.healed,
         farewells_missed: seen.farewells_missed,
+        farewell: seen.farewells.1 as f64 / 1e6 / seen.farewells.0.max(1) as f64,
         attackers: seen.liars,
     }
 }
@@ -125,6 +128,7 @@ impl Outcome {
             "suspicions": self.suspicions,
             "refutations": self.refutations,
             "healed_after_s": self.healed,
+            "farewell_to_heard_s": self.farewell,
             "attackers_of_samples_ppm": self.attackers.map(|pair| pair.0),
             "attackers_of_hosts_ppm": self.attackers.map(|pair| pair.1),
         })
