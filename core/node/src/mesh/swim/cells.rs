@@ -222,7 +222,8 @@ impl<K: Signer + Verifier> Swim<K> {
         let (cell, bits) = (self.cell(), self.cells.bits);
         let threshold = threshold(bits, self.size(), level(cell, bits, place));
         // Not all count the same number of members; whoever is just beside the threshold is let in too.
-        let chosen = score(cell, bits, place) < threshold.saturating_add(threshold / 8) || fault::on(Fault::EverybodyIsDelegate);
+        let chosen =
+            score(cell, bits, place) < threshold.saturating_add(threshold / 8) || fault::on(Fault::EverybodyIsDelegate);
         if record.left || record.facts.is_hidden() || !chosen || fault::on(Fault::DelegatesNotMet) {
             return;
         }

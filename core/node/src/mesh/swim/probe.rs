@@ -264,7 +264,14 @@ impl<K: Signer + Verifier> Swim<K> {
     }
 
     /// Asks the target's relays and `count` members by chance to ping it. How many were asked.
-    pub(super) fn ask_helpers(&mut self, now: Instant, target: u64, nonce: u32, count: u32, out: &mut Vec<Effect>) -> u32 {
+    pub(super) fn ask_helpers(
+        &mut self,
+        now: Instant,
+        target: u64,
+        nonce: u32,
+        count: u32,
+        out: &mut Vec<Effect>,
+    ) -> u32 {
         if fault::on(Fault::HelpersNotAsked) {
             return 0;
         }

@@ -247,7 +247,8 @@ fn an_old_node_passes_over_what_only_a_newer_says_and_takes_what_it_knows() {
 fn later(body: Vec<u8>, addr: SocketAddr) -> Vec<Effect> {
     let mut longer = body;
     let mut rest = Reader(&longer);
-    if matches!(Head::take(&mut rest), Ok(Head::Gossip { .. } | Head::Ping { .. } | Head::Nack { .. } | Head::Records)) {
+    if matches!(Head::take(&mut rest), Ok(Head::Gossip { .. } | Head::Ping { .. } | Head::Nack { .. } | Head::Records))
+    {
         let head = longer.len() - rest.0.len();
         longer.splice(head..head, [77, 4, 1, 2, 3, 4]);
     }
