@@ -30,6 +30,7 @@ pub fn run(seed: u64, iterations: u64) -> Outcome {
         (Food::Text, seeds::texts()),
         (Food::Template, seeds::templates()),
         (Food::Grammar, seeds::grammars()),
+        (Food::Packet, seeds::packets()),
     ];
     let mut outcome = Outcome { files: iterations, ..Outcome::default() };
     for number in 0..iterations {

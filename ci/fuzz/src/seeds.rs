@@ -1,8 +1,18 @@
 //! Sound small files of several kinds, to be harmed.
 
+use std::net::SocketAddr;
+
 use tutu_llm::{
     gguf::{Meta, Writer},
     quant::Kind,
+};
+use tutu_node::{
+    kit::{Certificate, Domain, NodeId, Signature, Signer, Verifier},
+    mesh::swim::{
+        Facts, Record,
+        message::{Accusation, Head, Item, Pulse},
+    },
+    wire::packet,
 };
 
 /// Elements of the tiny models' rows.
@@ -21,6 +31,111 @@ pub fn grammars() -> Vec<Vec<u8>> {
 /// Templates of both kinds.
 pub fn templates() -> Vec<Vec<u8>> {
     [TEMPLATE, TURN].map(|text| text.as_bytes().to_vec()).into()
+}
+
+/// Takes every signature for sound, so that harm comes as far as it can. The number makes the key.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Trusting(pub u64);
+
+impl Trusting {
+    /// The key.
+    pub fn id(self) -> NodeId {
+        NodeId::number(self.0)
+    }
+}
+
+impl Signer for Trusting {
+    fn key(&self) -> NodeId {
+        self.id()
+    }
+
+    fn sign(&self, _: Domain, _: &[&[u8]]) -> Signature {
+        Signature([7; 64])
+    }
+}
+
+impl Verifier for Trusting {
+    fn verify(&self, _: &NodeId, _: Domain, _: &[&[u8]], _: &Signature) -> bool {
+        true
+    }
+}
+
+/// Where member `n` listens.
+pub fn addr(n: u64) -> SocketAddr {
+    SocketAddr::from(([10, 0, 0, n as u8], 7000))
+}
+
+fn record(n: u64, incarnation: u64, certified: bool) -> Vec<u8> {
+    let keys = Trusting(n);
+    let certificate = certified.then(|| Certificate::issue(&keys, 3, NodeId::number(n + 100)));
+    let mut facts = Facts::at(addr(n));
+    facts.region = "eu-west".into();
+    facts.models.insert(n);
+    Record::sign(keys.id(), incarnation, false, facts, certificate.as_ref(), &keys).bytes().to_vec()
+}
+
+fn letter(from: u64, sequence: u64, head: Head, write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut body = Vec::new();
+    head.put(&mut body);
+    write(&mut body);
+    let keys = Trusting(from);
+    packet::seal(&mut body, 1, sequence, keys.id(), Some(&Trusting(1).id()), &keys);
+    body
+}
+
+/// What makes four members known, from 2 to 5.
+pub fn introductions() -> Vec<Vec<u8>> {
+    let head = Head::Gossip { introduce: false };
+    let all = (2..6).map(|n| letter(n, 1, head, |body| Item::Record(&record(n, 1, false)).put(body)));
+    all.collect()
+}
+
+/// One packet of each head, with gossip of each kind.
+pub fn packets() -> Vec<Vec<u8>> {
+    let short = |n: u64| NodeId::number(n).short();
+    let pulse = Pulse { engine: true, load: 50, price: 1000 };
+    let gossip = |body: &mut Vec<u8>| {
+        Item::Record(&record(6, 2, true)).put(body);
+        Item::Record(&record(3, 2, false)).put(body);
+        let signature = Signature([7; 64]);
+        let accused = |subject, accuser| Accusation {
+            subject: short(subject),
+            incarnation: 1,
+            accuser: short(accuser),
+            signature,
+        };
+        Item::Accusation(accused(4, 3), 9).put(body);
+        Item::Accusation(accused(1, 2), 0).put(body);
+        Item::Doubt { subject: short(5), incarnation: 1, age: 2, dead: true }.put(body);
+        body.extend_from_slice(&[99, 3, 1, 2, 3]);
+        Item::Doubt { subject: short(1), incarnation: 0, age: 2, dead: false }.put(body);
+    };
+    let proof = |body: &mut Vec<u8>| {
+        body.extend_from_slice(&[7; 64]);
+        gossip(body);
+    };
+    let numbers = |body: &mut Vec<u8>| {
+        for n in 2..7 {
+            body.extend_from_slice(&short(n).to_be_bytes());
+            body.push(1);
+        }
+    };
+    let hashes = |body: &mut Vec<u8>| (0..16).for_each(|n: u32| body.extend_from_slice(&(n * 77).to_be_bytes()));
+    vec![
+        letter(2, 2, Head::Gossip { introduce: true }, gossip),
+        letter(2, 2, Head::Ping { nonce: 5, introduce: true, behalf: Some((short(3), 6)) }, gossip),
+        letter(2, 2, Head::Ack { nonce: 5, introduce: true, proof: true, pulse }, proof),
+        letter(2, 2, Head::Help { nonce: 5, target: short(4) }, gossip),
+        letter(2, 2, Head::Proof { nonce: 5 }, proof),
+        letter(2, 2, Head::Nack { nonce: 5 }, gossip),
+        letter(2, 2, Head::Digest { bits: 4, cell: 0 }, hashes),
+        letter(2, 2, Head::List { first: 0, last: u64::MAX, count: 5 }, numbers),
+        letter(2, 2, Head::Records, gossip),
+        letter(2, 2, Head::Want { count: 5 }, numbers),
+        letter(2, 2, Head::Find { nonce: 5, target: 1 << 60 }, |_| {}),
+        letter(2, 2, Head::Near { nonce: 5, bits: 3 }, gossip),
+        letter(9, 2, Head::Ping { nonce: 5, introduce: false, behalf: None }, gossip),
+    ]
 }
 
 /// All files, the parts of the split one in one input as the target takes them.

@@ -13,10 +13,21 @@ use tutu_llm::{
     token::{Special, Tokenizer},
     weights::{Bytes, Weights},
 };
-use tutu_node::work::{
-    models::{Reference, TuTufile, manifest::Manifest, tutufile},
-    pull::{Partial, registry::Challenge},
+use tutu_node::{
+    kit::{Instant, Machine as _, UnixTime, codec::Reader},
+    mesh::swim::{
+        Facts, Record,
+        message::{Head, Item},
+    },
+    node::{Ask, Birth, Config, Effect, Input as Heard, Node},
+    wire::packet::{self, ENVELOPE, PACKET_MAX},
+    work::{
+        models::{Reference, TuTufile, manifest::Manifest, tutufile},
+        pull::{Partial, registry::Challenge},
+    },
 };
+
+use crate::seeds::{Trusting, addr};
 
 /// A target.
 /// It answers whether the input was taken as sound, so that a run can tell whether harm goes deep or is
@@ -24,7 +35,7 @@ use tutu_node::work::{
 pub type Target = fn(&[u8]) -> bool;
 
 /// All of them, by name.
-pub const ALL: [(&str, Food, Target); 11] = [
+pub const ALL: [(&str, Food, Target); 13] = [
     ("gguf", Food::File, gguf),
     ("split", Food::File, split),
     ("quant", Food::File, quant),
@@ -36,6 +47,8 @@ pub const ALL: [(&str, Food, Target); 11] = [
     ("template", Food::Template, template),
     ("schema", Food::Grammar, schema),
     ("gbnf", Food::Grammar, gbnf),
+    ("gossip", Food::Packet, gossip),
+    ("packet", Food::Packet, packet),
 ];
 
 /// Which seeds a target is given, harmed.
@@ -49,6 +62,8 @@ pub enum Food {
     Template,
     /// Those of [`crate::seeds::grammars`].
     Grammar,
+    /// Those of [`crate::seeds::packets`].
+    Packet,
 }
 
 /// Reads every value and every tensor's head.
@@ -253,4 +268,58 @@ fn write(grammar: Grammar) -> bool {
         }
     }
     true
+}
+
+/// Reads a packet's body, and again what it is written as.
+pub fn gossip(bytes: &[u8]) -> bool {
+    let mut body = Reader(&bytes[..bytes.len().saturating_sub(ENVELOPE)]);
+    let Ok(head) = Head::take(&mut body) else { return false };
+    let mut again = Vec::new();
+    head.put(&mut again);
+    assert_eq!(Head::take(&mut Reader(&again)), Ok(head));
+    if matches!(head, Head::Ack { proof: true, .. } | Head::Proof { .. }) {
+        black_box(body.signature().is_ok());
+    }
+    let mut items = 0;
+    while let Some(item) = Item::next(&mut body) {
+        items += 1;
+        let mut again = Vec::new();
+        item.put(&mut again);
+        assert!(again.len() <= item.size(), "{item:?} takes {} bytes", again.len());
+        assert_eq!(Item::next(&mut Reader(&again)), Some(item));
+        if let Item::Record(bytes) = item
+            && let Ok(record) = Record::open(bytes, &Trusting(1))
+        {
+            assert_eq!(record.bytes(), bytes);
+        }
+    }
+    items > 0
+}
+
+/// Gives a packet to a node that takes every signature for sound, and lets it live on for a while.
+pub fn packet(bytes: &[u8]) -> bool {
+    let mut out = Vec::new();
+    let keys = Trusting(1);
+    let facts = Facts::at(addr(1));
+    let birth = Birth { id: keys.id(), keys, certificate: None, facts, seed: 1, at: UnixTime(1_700_000_000) };
+    let mut node = Node::restore(Config::default(), birth, [], &mut out);
+    let mut now = Instant::from_millis(1);
+    node.handle(now, Heard::Ask { from: 1, ask: Ask::Join(vec![addr(2)]) }, &mut out);
+    for known in crate::seeds::introductions() {
+        node.handle(now, Heard::Packet { from: addr(2), bytes: known }, &mut out);
+    }
+    let taken = packet::open(bytes).is_ok_and(|envelope| envelope.street == 1);
+    node.handle(now, Heard::Packet { from: addr(3), bytes: bytes.to_vec() }, &mut out);
+    for _ in 0..12 {
+        let due = node.deadline().expect("a node always has something to do");
+        now = now.max(due);
+        node.tick(now, &mut out);
+        assert!(node.deadline().is_some_and(|next| next > now), "its deadline is past");
+    }
+    for effect in &out {
+        if let Effect::Send { packet, .. } = effect {
+            assert!(packet.len() <= PACKET_MAX, "{} bytes", packet.len());
+        }
+    }
+    taken
 }

@@ -32,6 +32,8 @@ fn the_seeds_are_sound_so_that_harm_reaches_every_corner() {
     assert_eq!(gguf::weights(&seeds::parts().map(file)).unwrap().iter().count(), 4);
     assert!([seeds::SCHEMA, seeds::SHORT_SCHEMA].iter().all(|schema| targets::schema(schema.as_bytes())));
     assert!(targets::gbnf(seeds::GBNF.as_bytes()));
+    assert!(seeds::packets().iter().all(|bytes| targets::packet(bytes)));
+    assert_eq!(seeds::packets().iter().filter(|bytes| targets::gossip(bytes)).count(), 9);
 }
 
 #[test]
