@@ -300,14 +300,16 @@ impl<K: Signer + Verifier> Swim<K> {
 
     /// An answer of somebody who is no member of this cell. Whether it was one that we waited for.
     pub(super) fn contact_answered(&mut self, sender: &Sender, nonce: u32) -> bool {
-        let asked = self.cells.asked.take_if(|asked| *asked == (nonce, sender.short)).is_some();
-        if let Some(at) = self.cells.find(sender.short).filter(|_| asked) {
+        if self.cells.asked.take_if(|asked| *asked == (nonce, sender.short)).is_none() {
+            return false;
+        }
+        if let Some(at) = self.cells.find(sender.short) {
             let contact = &mut self.cells.contacts[at];
             if contact.record.facts.addr.ip() == sender.addr.ip() {
                 (contact.misses, contact.proved) = (0, true);
             }
         }
-        asked
+        true
     }
 
     /// Asks for delegates at a level by chance.
