@@ -52,6 +52,10 @@ pub struct Seen {
     pub stalls: u32,
     /// Suspicions opened, by any host.
     pub suspicions: u64,
+    /// Of them, those of hosts that ran, did not stall and could be reached.
+    pub wronged: u64,
+    /// Delegates that cells lack at the end, in a hundred.
+    pub lacking: u32,
     /// Refutations.
     pub refutations: u64,
     /// Deaths declared by some host of some host that ran; excused or not.
@@ -244,6 +248,12 @@ impl Check {
                 if let Some(crash) = self.state[subject as usize].crash {
                     self.seen.crashes[crash].suspected.get_or_insert(now);
                 }
+                let state = self.state[subject as usize];
+                let stalled = state.stalled_until > 0 && now < state.stalled_until + ECHO * self.period;
+                let reached = now >= self.excused && net.is_whole() && !net.is_walled(subject);
+                let honest = subject < self.honest && n < self.honest;
+                let lives = state.up && !hosts[subject as usize].left && *incarnation > state.past;
+                self.seen.wronged += u64::from(!stalled && reached && honest && lives);
             }
             Event::Cleared(id) => {
                 if let Some(subject) = self.host_of(id) {
@@ -328,6 +338,7 @@ impl Check {
         {
             self.broken(now, wrong);
         }
+        self.seen.lacking = lacking(hosts);
         if promise.together
             && let Some(lonely) = self.lonely(hosts)
         {
@@ -459,6 +470,14 @@ impl Check {
         }
         None
     }
+}
+
+/// Delegates that there should be at each level and are not, in a hundred.
+fn lacking(hosts: &[Host]) -> u32 {
+    let nodes = || hosts.iter().filter_map(|host| host.node.as_ref()).map(|node| node.swim());
+    let wanted: u64 = nodes().map(|swim| u64::from(swim.cell_bits()) * cells::CONTACTS).sum();
+    let known: u64 = nodes().map(|swim| swim.contacts().count() as u64).sum();
+    (wanted.saturating_sub(known) * 100 / wanted.max(1)) as u32
 }
 
 impl Crash {

@@ -16,6 +16,7 @@ use tutu_sim::{
     plot,
     scenarios::{self, Args},
     shrink,
+    world::World,
 };
 
 const USAGE: &str = "\
@@ -69,17 +70,22 @@ fn main() -> ExitCode {
         return on_and_off(&cli);
     }
     let begun = Instant::now();
-    let sum = worlds(&cli, &cli.args);
-    let wall = begun.elapsed().as_secs_f64();
+    let setup = Mutex::new(0.0);
+    let sum = worlds_timed(&cli, &cli.args, |seconds| *setup.lock().expect("adding does not panic") += seconds);
+    let setup = setup.into_inner().expect("all workers are done");
+    let wall = (begun.elapsed().as_secs_f64() - setup / cli.jobs as f64).max(1e-3);
     let simulated = sum.total(|outcome| outcome.seconds);
     let events = sum.total(|outcome| outcome.events as f64);
     if cli.json {
         let all: Vec<_> = sum.all.iter().map(Outcome::json).collect();
-        println!("{}", serde_json::json!({ "scenario": name, "commit": commit(), "wall_s": wall, "worlds": all }));
+        println!(
+            "{}",
+            serde_json::json!({ "scenario": name, "commit": commit(), "setup_s": setup, "wall_s": wall, "worlds": all })
+        );
     } else {
         println!("{name}: {about}");
         println!(
-            "{} nodes, {} s, {} worlds from seed {}, loss {} %: {:.1} s by the wall ({:.0} times faster), {:.2} M events/s",
+            "{} nodes, {} s, {} worlds from seed {}, loss {} %: set up in {setup:.1} s; {:.1} s by the wall ({:.1} times faster), {:.2} M events/s",
             cli.args.nodes,
             cli.args.seconds,
             cli.seeds,
@@ -131,6 +137,11 @@ fn mutants(_every: u32) -> ExitCode {
 
 /// Runs all seeds, as many at a time as there are jobs.
 fn worlds(cli: &Cli, args: &Args) -> Sum {
+    worlds_timed(cli, args, |_| {})
+}
+
+/// As [`worlds`]; `set_up` is told how many seconds it took until each world was there.
+fn worlds_timed(cli: &Cli, args: &Args, set_up: impl Fn(f64) + Sync) -> Sum {
     let next = AtomicU64::new(args.seed);
     let end = args.seed + cli.seeds;
     let all = Mutex::new(Vec::new());
@@ -140,11 +151,15 @@ fn worlds(cli: &Cli, args: &Args) -> Sum {
             if seed >= end {
                 return;
             }
-            let outcome = outcome::run(plan(cli, args, seed));
+            let begun = Instant::now();
+            let mut world = World::new(plan(cli, args, seed));
+            set_up(begun.elapsed().as_secs_f64());
+            world.run();
+            let outcome = outcome::of(&world);
             all.lock().expect("no worker panics while it holds the list").push(outcome);
         }
     };
-    std::thread::scope(|scope| (0..cli.jobs).for_each(|_| drop(scope.spawn(work))));
+    std::thread::scope(|scope| (0..cli.jobs).for_each(|_| drop(scope.spawn(&work))));
     let mut all = all.into_inner().expect("all workers are done");
     all.sort_by_key(|outcome| outcome.seed);
     Sum { all }

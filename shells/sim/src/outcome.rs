@@ -41,6 +41,10 @@ pub struct Outcome {
     pub stalls: u32,
     /// Suspicions opened by anybody.
     pub suspicions: u64,
+    /// Of them, of hosts that ran, did not stall and could be reached.
+    pub wronged: u64,
+    /// Delegates that cells lack at the end, in a hundred.
+    pub lacking: u32,
     /// Accusations that were answered.
     pub refutations: u64,
     /// Seconds from the last repair until all tables were right.
@@ -94,6 +98,8 @@ pub fn of(world: &World) -> Outcome {
         stalled_deaths: seen.stalled_deaths,
         stalls: seen.stalls,
         suspicions: seen.suspicions,
+        wronged: seen.wronged,
+        lacking: seen.lacking,
         refutations: seen.refutations,
         healed: seen.healed,
         farewells_missed: seen.farewells_missed,
@@ -126,6 +132,8 @@ impl Outcome {
             "stalls": self.stalls,
             "deaths_of_stalled": self.stalled_deaths,
             "suspicions": self.suspicions,
+            "suspicions_of_hosts_that_ran": self.wronged,
+            "delegates_lacking_percent": self.lacking,
             "refutations": self.refutations,
             "healed_after_s": self.healed,
             "farewell_to_heard_s": self.farewell,

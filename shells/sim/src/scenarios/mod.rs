@@ -33,6 +33,7 @@ pub const ALL: &[Story] = &[
     ("steady", "facts change once in six hours for each, and nothing else happens", steady),
     ("crash", "a host crashes every 20 seconds", crash),
     ("stall", "5 % of hosts stall for 2 to 20 seconds now and then", stall),
+    ("doze", "all hosts sleep for some seconds, one after the other; when all are awake, some crash", doze),
     ("partition", "the world falls in two halves, and heals", partition),
     ("join", "all begin at once and know one address", join),
     ("restart", "all stop at once and start again, some with old disks and old dates", restart),
@@ -91,10 +92,24 @@ fn stall(args: &Args) -> Plan {
         Op::Stall(any(rng, stallers), 2000 + rng.below(18_000))
     });
     // Some crash too, so that it can be seen whether patience with those who stall is paid for by those who do not.
-    plan.scatter(&mut rng, 60, args.seconds.saturating_sub(60), 60_000, |rng| {
-        Op::Crash(stallers + any(rng, args.nodes - stallers))
-    });
+    if args.nodes > 20 {
+        plan.scatter(&mut rng, 60, args.seconds.saturating_sub(60), 60_000, |rng| {
+            Op::Crash(stallers + any(rng, args.nodes - stallers))
+        });
+    }
     plan.promise.no_false_death = args.lifeguard;
+    plan
+}
+
+fn doze(args: &Args) -> Plan {
+    let (mut plan, mut rng) = base(args);
+    let (half, nodes) = (args.seconds / 2, args.nodes);
+    for n in 0..nodes {
+        let at = 2_000_000 + u64::from(rng.below((half.saturating_sub(60) * 1000) as u32)) * 1000;
+        plan.ops.push((at, Op::Stall(n, 3000 + rng.below(4000))));
+    }
+    plan.ops.sort_by_key(|op| op.0);
+    plan.scatter(&mut rng, half, args.seconds.saturating_sub(60), 10_000, |rng| Op::Crash(any(rng, nodes)));
     plan
 }
 
@@ -217,7 +232,7 @@ fn split(args: &Args) -> Plan {
         }
     }
     plan.ops.sort_by_key(|op| op.0);
-    plan.promise = Promise { cells: true, ..Promise::default() };
+    plan.promise.cells = args.seconds >= 200;
     plan
 }
 

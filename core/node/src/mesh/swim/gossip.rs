@@ -163,7 +163,8 @@ impl<K: Signer + Verifier> Swim<K> {
         }
         let Some(place) = self.voice(accuser) else { return };
         if let Some(open) = self.suspicions.get(&subject)
-            && (open.names(place) || open.accusers.len() > super::suspicion::CONFIRMERS)
+            && ((open.names(place) && !fault::on(Fault::EveryWordCounts))
+                || open.accusers.len() > super::suspicion::CONFIRMERS)
         {
             let same = |news: &News| matches!(news, News::Accusation(told, _) if told.accuser == accuser);
             self.rumours.heard(subject, same);
