@@ -21,7 +21,7 @@ use tutu_os::Mapped;
 use crate::{
     engine::template,
     perform,
-    store::{self, Details, Kind, Layer, Record, Store},
+    store::{self, Details, Elsewhere, Kind, Layer, Record, Store},
 };
 
 /// What a model is made of.
@@ -102,17 +102,15 @@ pub fn make(store: &Store, name: &Name, making: Making, on: &mut dyn FnMut(&str)
     Ok(record)
 }
 
-/// The layers of a model that is here, as ours: another program's blobs are copied.
+/// The layers of a model that is here, as ours: what lies elsewhere is copied.
 ///
 /// # Errors
 /// [`Error::Store`].
 pub fn of_record(store: &Store, record: &Record) -> Result<Vec<Layer>, Error> {
-    if record.elsewhere.is_some() {
-        for layer in &record.layers {
-            store.import(&store.layer(record, layer))?;
-        }
+    if let Some(Elsewhere::Folder(path)) = &record.elsewhere {
+        return of_path(store, path);
     }
-    Ok(record.layers.clone())
+    Ok(store.import_layers(record)?)
 }
 
 /// The layer of a GGUF file, or of a folder of safetensors, which is converted.

@@ -58,7 +58,7 @@ impl Model {
 }
 
 /// All parts of a split model whose first part is named `x-00001-of-00003.gguf`.
-fn parts(path: &Path) -> Vec<PathBuf> {
+pub fn parts(path: &Path) -> Vec<PathBuf> {
     let split = || {
         let name = path.file_name()?.to_str()?;
         let (head, count) = name.strip_suffix(".gguf")?.rsplit_once("-of-")?;

@@ -22,6 +22,7 @@ impl Home {
             .args(args)
             .env("TUTU_HOME", self.path())
             .env("OLLAMA_MODELS", self.path().join("none"))
+            .env("HF_HUB_CACHE", self.path().join("none"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -93,7 +93,11 @@ impl Drop for Server {
 
 fn command(home: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tutu"));
-    command.env("TUTU_HOME", home).env("OLLAMA_MODELS", home.join("none")).env_remove("OLLAMA_HOST");
+    command
+        .env("TUTU_HOME", home)
+        .env("OLLAMA_MODELS", home.join("none"))
+        .env("HF_HUB_CACHE", home.join("none"))
+        .env_remove("OLLAMA_HOST");
     command
 }
 

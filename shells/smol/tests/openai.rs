@@ -29,7 +29,11 @@ impl Server {
         std::fs::write(&file, format!("FROM {}", model.display())).expect("a file is written");
         let tutu = |args: &[&str]| {
             let mut command = Command::new(env!("CARGO_BIN_EXE_tutu"));
-            command.args(args).env("TUTU_HOME", home.path()).env("OLLAMA_MODELS", home.path().join("none"));
+            command
+                .args(args)
+                .env("TUTU_HOME", home.path())
+                .env("OLLAMA_MODELS", home.path().join("none"))
+                .env("HF_HUB_CACHE", home.path().join("none"));
             command.env_remove("OLLAMA_HOST");
             command
         };

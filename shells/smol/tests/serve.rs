@@ -29,6 +29,7 @@ impl Server {
             .args(flags)
             .env("TUTU_HOME", home.path())
             .env("OLLAMA_MODELS", home.path().join("none"))
+            .env("HF_HUB_CACHE", home.path().join("none"))
             .env_remove("OLLAMA_HOST")
             .stdout(Stdio::piped())
             .spawn()

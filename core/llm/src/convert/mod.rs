@@ -59,6 +59,9 @@ struct Source {
     heads: Option<usize>,
 }
 
+/// The families that can be converted, as `config.json` calls them.
+pub const FAMILIES: [&str; 5] = ["bert", "llama", "mistral", "qwen2", "qwen3"];
+
 /// Why a folder cannot be converted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -82,7 +85,7 @@ impl fmt::Display for Error {
             Self::Json { file, why } => write!(f, "{file} cannot be used: {why}"),
             Self::Missing(file) => write!(f, "{file} is missing in the folder"),
             Self::Family(name) => {
-                write!(f, "the family {name:?} cannot be converted; these can: bert llama mistral qwen2 qwen3")
+                write!(f, "the family {name:?} cannot be converted; these can: {}", FAMILIES.join(" "))
             }
             Self::Tensors(why) => write!(f, "the safetensors file cannot be used: {why}"),
             Self::Tensor { name, why } => write!(f, "the tensor {name:?} {why}"),

@@ -38,6 +38,8 @@ pub struct Key {
 pub enum Kind {
     /// A folder; `~/` is the home of whoever asks.
     Folder,
+    /// Folders, written as the variable `PATH` has them on the machine.
+    Folders,
     /// An amount, `50GB` or `1.5GiB`; a number alone counts bytes.
     Bytes,
     /// A whole number, both ends included.
@@ -53,7 +55,7 @@ pub enum Kind {
 /// A value that was checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {
-    /// A folder, as it was written, or a word.
+    /// A folder or folders, as they were written, or a word.
     Text(String),
     /// An amount.
     Bytes(Bytes),
@@ -131,6 +133,20 @@ pub const KEYS: &[Key] = &[
         default: "",
         ollama: Some("OLLAMA_MODELS"),
         about: "a store of Ollama whose models are used where they lie; ~/.ollama/models",
+    },
+    Key {
+        name: "models.folders",
+        kind: Kind::Folders,
+        default: "",
+        ollama: None,
+        about: "folders of GGUF files and of safetensors that are used where they lie",
+    },
+    Key {
+        name: "models.huggingface_dir",
+        kind: Kind::Folder,
+        default: "",
+        ollama: None,
+        about: "a cache of Hugging Face that is used where it lies; HF_HUB_CACHE, HF_HOME/hub or ~/.cache/huggingface/hub",
     },
     Key {
         name: "inference.context_length",
@@ -244,7 +260,9 @@ impl Key {
     /// [`Error::Value`].
     pub fn read(&self, text: &str, origin: Origin) -> Result<Value, Error> {
         let value = match self.kind {
-            Kind::Folder => Some(Value::Text(text.into())).filter(|_| !text.is_empty() && !text.contains('\0')),
+            Kind::Folder | Kind::Folders => {
+                Some(Value::Text(text.into())).filter(|_| !text.is_empty() && !text.contains('\0'))
+            }
             Kind::Bytes => Bytes::parse(text).map(Value::Bytes),
             Kind::Count(least, most) => {
                 text.parse().ok().filter(|count| (least..=most).contains(count)).map(Value::Count)
@@ -269,7 +287,7 @@ impl Key {
     /// [`Error::Value`].
     pub fn take(&self, given: &Given) -> Result<Value, Error> {
         match (self.kind, given) {
-            (Kind::Folder | Kind::Bytes | Kind::Choice(_) | Kind::Time, Given::Text(text)) => {
+            (Kind::Folder | Kind::Folders | Kind::Bytes | Kind::Choice(_) | Kind::Time, Given::Text(text)) => {
                 self.read(text, Origin::File)
             }
             (Kind::Bytes | Kind::Count(..) | Kind::Time, Given::Number(number)) => {
@@ -358,7 +376,7 @@ impl Settings {
         self.values.get(name).map(|(value, origin)| (value, origin))
     }
 
-    /// A folder or a word.
+    /// A folder, folders or a word.
     pub fn text(&self, name: &str) -> Option<&str> {
         match self.get(name) {
             Some((Value::Text(text), _)) => Some(text),
@@ -410,6 +428,7 @@ impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Folder => f.write_str("a folder"),
+            Self::Folders => f.write_str("folders, written as in PATH"),
             Self::Bytes => f.write_str("an amount such as 50GB or 1.5GiB"),
             Self::Count(least, most) => write!(f, "a whole number from {least} to {most}"),
             Self::Choice(words) => write!(f, "one of {}", words.join(", ")),

@@ -10,7 +10,12 @@ use tutu_node::{
 };
 
 use super::{Error, models};
-use crate::{config, engine::Options, store::Store};
+use crate::{
+    config,
+    engine::Options,
+    perform,
+    store::{Places, Store},
+};
 
 /// The value of a flag, as a number or whatever it must be.
 pub fn value<T: FromStr>(parser: &mut Parser) -> Result<T, Error>
@@ -46,11 +51,28 @@ pub fn settings() -> Result<Settings, Error> {
 
 /// The store of the home.
 pub fn store() -> Result<Store, Error> {
-    let (home, settings) = (home()?, settings()?);
+    store_of(&settings()?)
+}
+
+/// The same, as settings have it.
+pub fn store_of(settings: &Settings) -> Result<Store, Error> {
+    let home = home()?;
     let models = settings.text("models.dir").map_or_else(|| home.join("models"), expand);
     let default = || std::env::home_dir().map(|home| home.join(".ollama/models"));
     let others = settings.text("models.ollama_dir").map(expand).or_else(default);
-    Ok(Store::open(&home, &models, others.as_deref())?)
+    let folders = settings.text("models.folders").map(|text| std::env::split_paths(text).collect::<Vec<_>>());
+    let expanded = |path: &PathBuf| path.to_str().map_or_else(|| path.clone(), expand);
+    let folders = folders.iter().flatten().filter(|path| !path.as_os_str().is_empty()).map(expanded).collect();
+    let hub = settings.text("models.huggingface_dir").map(expand).or_else(hub);
+    Ok(Store::open(&home, &models, others.as_deref(), Places { folders, hub })?)
+}
+
+/// Where the programs of Hugging Face keep what they fetched.
+fn hub() -> Option<PathBuf> {
+    let set = |name: &str| std::env::var_os(name).filter(|path| !path.is_empty()).map(PathBuf::from);
+    let cache = || set("XDG_CACHE_HOME").or_else(|| std::env::home_dir().map(|home| home.join(".cache")));
+    let home = || set("HF_HOME").or_else(|| cache().map(|cache| cache.join("huggingface")));
+    set("HF_HUB_CACHE").or_else(|| home().map(|home| home.join("hub")))
 }
 
 /// How models are opened, as the settings have it.
@@ -108,6 +130,7 @@ fn of_name(name: &Name, pull: bool) -> Result<Model, Error> {
         Err(crate::store::Error::NotFound { .. }) if pull => models::bring(&store, name)?,
         found => found?,
     };
+    let record = perform::adopt(&store, &models::limit()?, record).map_err(Error::failed)?;
     // Being used last matters to what is removed first, not to this answer.
     let _ = store.touch(name);
     Ok(Model::of_record(&store, &record))

@@ -21,7 +21,7 @@ pub fn bring(store: &Store, name: &Name) -> Result<Record, Error> {
 }
 
 /// What models may take together.
-fn limit() -> Result<Limit, Error> {
+pub fn limit() -> Result<Limit, Error> {
     let most = args::settings()?.bytes("models.max_storage").filter(|most| most.0 > 0);
     let evicted = |name: &str| eprintln!("removed {name}, which was not used for the longest time, to make room");
     Ok(Limit { most, evicted })

@@ -14,6 +14,7 @@ use tutu_node::edge::config::Settings;
 use super::{Error, args};
 use crate::{
     client::Client,
+    config,
     daemon::{
         Daemon,
         health::Place,
@@ -36,6 +37,7 @@ pub const FLAGS: &[(&str, &str)] = &[
     ),
     ("--name NAME", "a name under which others know this machine; as often as it has names"),
     ("--tls CHAIN KEY", "speak TLS, with a chain of certificates and a key in PEM files"),
+    ("--folders LIST", "folders of GGUF files that are used where they lie, beside the store; written as in PATH"),
     ("--need-keys", "ask for a key here too (`tutu key add`), as is done wherever others reach this machine"),
     ("--anyone-may-use-it", "ask nobody for a key: whoever reaches this machine may use and remove models"),
     ("--background", "go on in the background; what it says is written to serve.log in the home"),
@@ -52,6 +54,7 @@ struct Asked {
     logs: bool,
     background: bool,
     replaces: bool,
+    folders: Option<String>,
 }
 
 pub fn run(mut parser: Parser) -> Result<(), Error> {
@@ -64,9 +67,11 @@ pub fn run(mut parser: Parser) -> Result<(), Error> {
     let mut listeners = listeners(&asked)?;
     listeners.extend(of_home(&home)?);
     let (end, ended) = smol::channel::bounded(1);
-    let settings = args::settings()?;
+    let flags = asked.folders.iter().map(|folders| ("models.folders", folders.as_str()));
+    let settings = config::read(&home, &flags.collect::<Vec<_>>())?;
     start_log(&home, &settings);
-    let mut daemon = Daemon::new(&home, args::store()?, settings, args::options()?, end);
+    let store = args::store_of(&settings)?;
+    let mut daemon = Daemon::new(&home, store, settings, args::options()?, end);
     let tls = asked.tls.is_some();
     daemon.health.places =
         listeners.iter().filter_map(Listener::address).map(|address| Place { address, tls }).collect();
@@ -214,6 +219,7 @@ fn asked(parser: &mut Parser, home: &Path) -> Result<Asked, Error> {
         needs_keys: None,
         background: false,
         replaces: false,
+        folders: None,
         logs: !matches!(variable("OLLAMA_DEBUG_LOG_REQUESTS").trim(), "" | "0" | "false"),
     };
     while let Some(arg) = parser.next()? {
@@ -225,6 +231,7 @@ fn asked(parser: &mut Parser, home: &Path) -> Result<Asked, Error> {
             Arg::Long("origins") => origins = parser.value()?.string()?,
             Arg::Long("name") => asked.guard.names.push(parser.value()?.string()?.to_ascii_lowercase()),
             Arg::Long("tls") => asked.tls = Some((parser.value()?.into(), parser.value()?.into())),
+            Arg::Long("folders") => asked.folders = Some(parser.value()?.string()?),
             Arg::Long("need-keys") => asked.needs_keys = Some(true),
             Arg::Long("anyone-may-use-it") => asked.needs_keys = Some(false),
             Arg::Long("background") => asked.background = true,

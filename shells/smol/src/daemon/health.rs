@@ -198,6 +198,9 @@ pub fn on_disk(store: &Store) -> Vec<Check> {
 fn files(store: &Store, records: &[Record]) -> Check {
     let is_whole = |record: &Record, layer: &Layer| {
         let path: PathBuf = store.layer(record, layer);
+        if record.must_be_converted() {
+            return path.is_dir();
+        }
         std::fs::metadata(path).is_ok_and(|meta| meta.len() == layer.size)
     };
     for record in records {
@@ -231,12 +234,12 @@ pub fn network() -> Check {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{Details, Kind};
+    use crate::store::{Details, Kind, Places};
     use tutu_node::work::models::Name;
 
     fn with_model() -> (tempfile::TempDir, Store) {
         let home = tempfile::tempdir().unwrap();
-        let store = Store::open(home.path(), &home.path().join("models"), None).unwrap();
+        let store = Store::open(home.path(), &home.path().join("models"), None, Places::default()).unwrap();
         let (digest, size) = store.import_bytes(b"weights").unwrap();
         let record = Record::new("a", vec![Layer { kind: Kind::Model, digest, size }], Details::default());
         store.put(&Name::parse("a").unwrap(), &record).unwrap();

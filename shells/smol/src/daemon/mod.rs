@@ -107,7 +107,8 @@ impl Daemon {
     /// [`named::Error`].
     pub async fn find(&self, name: &str) -> Result<Arc<Named>, named::Error> {
         let (lookup, store, name) = (Arc::clone(&self.lookup), Arc::clone(&self.store), name.to_owned());
-        smol::unblock(move || lookup.find(&store, &name)).await
+        let limit = self.limit();
+        smol::unblock(move || lookup.find(&store, &limit, &name)).await
     }
 
     /// What models on disk may take together.

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -14,7 +14,8 @@ use tutu_os::Mapped;
 use crate::{
     engine::template::{Capability, capabilities},
     model::Model,
-    store::{self, Record, Store},
+    perform::{self, Limit},
+    store::{self, Elsewhere, Record, Store},
     talk::Options,
 };
 
@@ -71,6 +72,7 @@ const NOTE_EVERY: Duration = Duration::from_secs(60);
 #[derive(Default)]
 pub struct Lookup {
     known: Mutex<BTreeMap<String, Entry>>,
+    converting: Mutex<()>,
 }
 
 struct Entry {
@@ -83,9 +85,9 @@ impl Lookup {
     ///
     /// # Errors
     /// [`Error`].
-    pub fn find(&self, store: &Store, text: &str) -> Result<Arc<Named>, Error> {
+    pub fn find(&self, store: &Store, limit: &Limit, text: &str) -> Result<Arc<Named>, Error> {
         let name = Name::parse(text).map_err(Error::Name)?;
-        let record = store.find(&name).map_err(Error::Store)?;
+        let record = self.record(store, limit, &name)?;
         let key = name.key();
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&key).map(|it| Arc::clone(&it.named));
         // Its use is noted in the record too, and changes nothing else.
@@ -97,6 +99,16 @@ impl Lookup {
         let entry = Entry { named: Arc::clone(&named), noted: None };
         self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(key, entry);
         Ok(named)
+    }
+
+    /// The record of a model, which is converted first where it must be.
+    fn record(&self, store: &Store, limit: &Limit, name: &Name) -> Result<Record, Error> {
+        let record = store.find(name).map_err(Error::Store)?;
+        let Some(Elsewhere::Folder(path)) = record.elsewhere.clone() else { return Ok(record) };
+        // Whoever asks meanwhile finds it done.
+        let _held = self.converting.lock().unwrap_or_else(PoisonError::into_inner);
+        let record = store.find(name).map_err(Error::Store)?;
+        perform::adopt(store, limit, record).map_err(|error| Error::File(path, error.to_string()))
     }
 
     /// Notes that a model is used, if that was not noted just now.
@@ -120,21 +132,23 @@ impl Lookup {
 
 fn read(store: &Store, record: Record) -> Result<Named, Error> {
     let model = Model::of_record(store, &record);
-    let Some(path) = model.sources.files.first() else {
+    let files = &model.sources.files;
+    let Some(path) = files.first() else {
         return Err(Error::File(PathBuf::from(&record.name), "it has no weights".into()));
     };
-    let (facts, own) = head(path).map_err(|why| Error::File(path.clone(), why))?;
+    let (facts, own) = head(files).map_err(|why| Error::File(path.clone(), why))?;
     let capabilities = capabilities(facts.pooling.is_some(), model.sources.template.as_deref(), own.as_deref());
     let mut options = Options::default();
     options.take_stored(model.parameters.iter().flatten());
     Ok(Named { model, record, facts, capabilities, options })
 }
 
-/// What the head of a file says, and the template in it.
-fn head(path: &Path) -> Result<(Facts, Option<String>), String> {
-    let file: weights::Bytes = Arc::new(Mapped::open(path).map_err(|error| error.to_string())?);
-    let head = Gguf::parse((*file).as_ref()).map_err(|error| error.to_string())?;
-    let tensors = tutu_llm::gguf::weights(std::slice::from_ref(&file)).map_err(|error| error.to_string())?;
+/// What the head of a file says, or of the first of a split one, and the template in it.
+fn head(files: &[PathBuf]) -> Result<(Facts, Option<String>), String> {
+    let map = |path: &PathBuf| Mapped::open(path).map(|file| Arc::new(file) as weights::Bytes);
+    let files = files.iter().map(map).collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())?;
+    let head = Gguf::parse((*files[0]).as_ref()).map_err(|error| error.to_string())?;
+    let tensors = tutu_llm::gguf::weights(&files).map_err(|error| error.to_string())?;
     let facts = Facts::read(&head, &tensors).map_err(|error| error.to_string())?;
     Ok((facts, head.str("tokenizer.chat_template").map(String::from)))
 }

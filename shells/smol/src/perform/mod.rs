@@ -7,6 +7,6 @@ mod push;
 mod registry;
 mod wheel;
 
-pub use folder::{adapter, convert};
+pub use folder::{adapter, adopt, convert};
 pub use pull::{Error, Limit, Progress, Stage, details, model, name_of, url};
 pub use push::push;

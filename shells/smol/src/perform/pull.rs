@@ -16,7 +16,6 @@ use std::{
     time::{Duration, Instant as Clock},
 };
 
-use tutu_llm::{arch, gguf::Gguf, weights};
 use tutu_node::{
     kit::{Bytes, Digest, Instant, Machine},
     work::{
@@ -28,10 +27,10 @@ use tutu_node::{
         pull::{self, Config, Effect, Failure, Input, Pulls, Source, Waiter, Want, What},
     },
 };
-use tutu_os::{Lock, Mapped};
+use tutu_os::Lock;
 
 use super::{folder, http::Http, registry, wheel::Wheel};
-use crate::store::{Details, Kind, Layer, Partial, Record, Store};
+use crate::store::{self, Details, Kind, Layer, Partial, Record, Store};
 
 /// How often another process's pull of the same blob is looked at.
 const LOOK: Duration = Duration::from_millis(200);
@@ -226,13 +225,7 @@ fn from_catalogue(
 /// # Errors
 /// [`Error::Model`].
 pub fn details(path: &Path) -> Result<Details, Error> {
-    let file: weights::Bytes = Arc::new(Mapped::open(path)?);
-    let head = Gguf::parse((*file).as_ref()).map_err(|e| Error::Model(format!("{}: {e}", path.display())))?;
-    let tensors = tutu_llm::gguf::weights(std::slice::from_ref(&file))
-        .map_err(|e| Error::Model(format!("{}: {e}", path.display())))?;
-    let facts = arch::Facts::read(&head, &tensors).map_err(|e| Error::Model(format!("{}: {e}", path.display())))?;
-    let parameters = facts.size_label();
-    Ok(Details { family: facts.architecture, parameters, quantisation: facts.quantisation })
+    store::details(&[path.to_path_buf()]).map_err(|e| Error::Model(format!("{}: {e}", path.display())))
 }
 
 /// The token for a server that takes one.

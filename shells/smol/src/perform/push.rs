@@ -25,7 +25,7 @@ use super::{
     http::Http,
     pull::{Error, Progress, Stage},
 };
-use crate::store::{Record, Store};
+use crate::store::{Elsewhere, Record, Store};
 
 /// Sends a model of the store to the registry that its name says.
 ///
@@ -33,6 +33,11 @@ use crate::store::{Record, Store};
 /// [`Error`]; what was sent stays there and is not sent again.
 pub fn push(store: &Store, name: &Name, on: &mut dyn FnMut(Progress)) -> Result<(), Error> {
     let record = store.find(name)?;
+    if let Some(Elsewhere::Files(_) | Elsewhere::Folder(_)) = &record.elsewhere {
+        // Nobody knows the digests of such files yet.
+        let text = format!("{name} is no model of the store: make it one with `tutu cp {name} NAME`, and push that");
+        return Err(Error::Model(text));
+    }
     let http = Http::new(Config::default().connect);
     let manifest = manifest(store, &record)?;
     for layer in manifest.blobs() {

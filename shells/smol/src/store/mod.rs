@@ -11,6 +11,7 @@
 
 mod blob;
 mod ollama;
+mod outside;
 mod record;
 
 use std::{
@@ -35,7 +36,8 @@ use tutu_node::{
 };
 
 pub use blob::{Incoming, Partial, hash_file};
-pub use record::{Details, Kind, Layer, Record};
+pub use outside::{Places, details};
+pub use record::{Details, Elsewhere, Kind, Layer, Record};
 
 /// The schema that this program writes.
 const SCHEMA: u32 = 1;
@@ -61,6 +63,10 @@ pub enum Error {
     Full(Full),
     /// A blob's bytes are not what its name says.
     Damaged { path: PathBuf, digest: Digest },
+    /// It belongs to somebody else.
+    Foreign { name: String, path: PathBuf },
+    /// Nobody noted what the bytes of its files must be.
+    Unnoted { name: String, path: PathBuf },
 }
 
 impl fmt::Display for Error {
@@ -93,6 +99,16 @@ impl fmt::Display for Error {
                     path.display()
                 )
             }
+            Self::Foreign { name, path } => write!(
+                f,
+                "{name} lies in {}, which is not tutu's: it is used there and never changed; remove it there",
+                path.display()
+            ),
+            Self::Unnoted { name, path } => write!(
+                f,
+                "{name} lies in {}, and nobody noted a digest to compare with; `tutu cp` makes a model of the store of it",
+                path.display()
+            ),
         }
     }
 }
@@ -118,15 +134,17 @@ pub struct Store {
     blobs: PathBuf,
     /// Another program's models, used where they lie.
     ollama: Option<ollama::Ollama>,
+    /// Files of the user and of other programs.
+    outside: outside::Outside,
 }
 
 impl Store {
     /// Opens the store of `home`, whose blobs lie under `models`; makes what is not there.
-    /// `others` is the folder of an existing Ollama store.
+    /// `others` is the folder of an existing Ollama store, `places` are where other files are.
     ///
     /// # Errors
     /// [`Error::File`], [`Error::Database`], [`Error::Newer`].
-    pub fn open(home: &Path, models: &Path, others: Option<&Path>) -> Result<Self, Error> {
+    pub fn open(home: &Path, models: &Path, others: Option<&Path>, places: Places) -> Result<Self, Error> {
         let (folder, blobs) = (home.join("db"), models.join("blobs"));
         for path in [&folder, &blobs] {
             fs::create_dir_all(path).map_err(at(path))?;
@@ -141,7 +159,7 @@ impl Store {
         let (models, meta) = open.unwrap_commit();
         check_schema(&env, meta)?;
         let ollama = others.and_then(ollama::Ollama::find);
-        Ok(Self { env, models, blobs, ollama })
+        Ok(Self { env, models, blobs, ollama, outside: outside::Outside::new(places) })
     }
 
     /// Writes something to the disk and takes it away again, as far as models have to be written too.
@@ -169,7 +187,7 @@ impl Store {
         self.blobs.join(digest.file_name())
     }
 
-    /// All models, the newest first; those of another program's store come last.
+    /// All models, the newest first; those that are not ours come last.
     ///
     /// # Errors
     /// [`Error::Database`], [`Error::Record`].
@@ -181,9 +199,9 @@ impl Store {
             records.push(Record::read(bytes).ok_or_else(|| Error::Record(key.into()))?);
         }
         records.sort_by_key(|record| std::cmp::Reverse(record.modified));
-        let known: BTreeSet<String> = records.iter().map(|record| record.name.to_lowercase()).collect();
-        let others = self.ollama.iter().flat_map(ollama::Ollama::list);
-        records.extend(others.filter(|record| !known.contains(&record.name.to_lowercase())));
+        let mut known: BTreeSet<String> = records.iter().map(|record| record.name.to_lowercase()).collect();
+        let others = self.ollama.iter().flat_map(ollama::Ollama::list).chain(self.outside.list());
+        records.extend(others.filter(|record| known.insert(record.name.to_lowercase())));
         Ok(records)
     }
 
@@ -197,7 +215,8 @@ impl Store {
             return Record::read(bytes).ok_or_else(|| Error::Record(name.to_string()));
         }
         drop(txn);
-        if let Some(record) = self.ollama.as_ref().and_then(|ollama| ollama.read(name)) {
+        let other = self.ollama.as_ref().and_then(|ollama| ollama.read(name)).or_else(|| self.outside.read(name));
+        if let Some(record) = other {
             return Ok(record);
         }
         let names: Vec<String> = self.list()?.into_iter().map(|record| record.name).collect();
@@ -234,10 +253,7 @@ impl Store {
     /// # Errors
     /// As [`Self::find`] and [`Self::put`].
     pub fn pin(&self, name: &Name, pinned: bool) -> Result<(), Error> {
-        let mut record = self.find(name)?;
-        if record.elsewhere.is_some() {
-            return Err(Error::NotFound { name: format!("{name} (it lies in another program's store)"), near: None });
-        }
+        let mut record = self.own(name)?;
         record.pinned = pinned;
         self.put(name, &record)
     }
@@ -276,17 +292,23 @@ impl Store {
     /// Removes a model, and the blobs that no other model refers to.
     ///
     /// # Errors
-    /// [`Error::NotFound`]; a model of another program's store is not ours to remove and counts as not found.
+    /// [`Error::NotFound`]; [`Error::Foreign`] for a model that is not ours to remove.
     pub fn remove(&self, name: &Name) -> Result<(), Error> {
-        let record = self.find(name)?;
-        if record.elsewhere.is_some() {
-            return Err(Error::NotFound { name: format!("{name} (it lies in another program's store)"), near: None });
-        }
+        let record = self.own(name)?;
         let mut txn = self.env.write_txn()?;
         self.models.delete(&mut txn, &name.key())?;
         // The record goes first: a crash between leaves blobs without a record, never a record without blobs.
         txn.commit()?;
         self.sweep(record.layers.iter().map(|layer| layer.digest))
+    }
+
+    /// The record of a model that is ours.
+    fn own(&self, name: &Name) -> Result<Record, Error> {
+        let record = self.find(name)?;
+        match &record.elsewhere {
+            Some(elsewhere) => Err(Error::Foreign { name: record.name.clone(), path: elsewhere.path().into() }),
+            None => Ok(record),
+        }
     }
 
     /// Removes those of the blobs that no model refers to.
@@ -318,20 +340,48 @@ impl Store {
     /// As [`Self::find`] and [`Self::put`].
     pub fn copy(&self, from: &Name, to: &Name) -> Result<(), Error> {
         let mut record = self.find(from)?;
-        if let Some(folder) = record.elsewhere.take() {
-            for layer in &record.layers {
-                self.import(&folder.join(layer.digest.file_name()))?;
-            }
+        if record.elsewhere.is_some() {
+            record = Record::new("", self.import_layers(&record)?, record.details);
         }
         record.name = to.to_string();
         record.modified = now();
         self.put(to, &record)
     }
 
+    /// The layers of a model as ours: the bytes of one that is not are copied.
+    ///
+    /// # Errors
+    /// [`Error::File`]; [`Error::Damaged`] where bytes are not what their name says; [`Error::Foreign`] for a folder
+    /// that must be converted first.
+    pub fn import_layers(&self, record: &Record) -> Result<Vec<Layer>, Error> {
+        let import = |layer: &Layer| {
+            let path = self.layer(record, layer);
+            let (digest, size) = self.import(&path)?;
+            let known = match &record.elsewhere {
+                Some(Elsewhere::Files(_)) => outside::digest_in_name(&path),
+                _ => Some(layer.digest),
+            };
+            match known.filter(|known| *known != digest) {
+                Some(digest) => Err(Error::Damaged { path, digest }),
+                None => Ok(Layer { kind: layer.kind, digest, size }),
+            }
+        };
+        match &record.elsewhere {
+            None => Ok(record.layers.clone()),
+            Some(Elsewhere::Folder(path)) => Err(Error::Foreign { name: record.name.clone(), path: path.clone() }),
+            Some(_) => record.layers.iter().map(import).collect(),
+        }
+    }
+
     /// Where a layer's bytes lie.
     pub fn layer(&self, record: &Record, layer: &Layer) -> PathBuf {
         match &record.elsewhere {
-            Some(folder) => folder.join(layer.digest.file_name()),
+            Some(Elsewhere::Blobs(folder)) => folder.join(layer.digest.file_name()),
+            Some(Elsewhere::Files(files)) => {
+                let at = record.layers.iter().position(|other| other == layer);
+                at.and_then(|at| files.get(at)).cloned().unwrap_or_default()
+            }
+            Some(Elsewhere::Folder(path)) => path.clone(),
             None => self.blob(&layer.digest),
         }
     }
@@ -345,10 +395,14 @@ impl Store {
     /// Computes the digests of all blobs of a model again.
     ///
     /// # Errors
-    /// [`Error::Damaged`], for the first that is not what it should be.
+    /// [`Error::Damaged`], for the first that is not what it should be; [`Error::Unnoted`], where nobody knows.
     pub fn verify(&self, record: &Record) -> Result<(), Error> {
         for layer in &record.layers {
             let path = self.layer(record, layer);
+            let is_loose = matches!(record.elsewhere, Some(Elsewhere::Files(_) | Elsewhere::Folder(_)));
+            if is_loose && outside::digest_in_name(&path).is_none() {
+                return Err(Error::Unnoted { name: record.name.clone(), path });
+            }
             let (found, _) = hash_file(&path).map_err(at(&path))?;
             if found != layer.digest {
                 return Err(Error::Damaged { path, digest: layer.digest });

@@ -16,7 +16,7 @@ use tutu_node::{
     },
 };
 
-use super::record::{Details, Kind, Layer, Record};
+use super::record::{Details, Elsewhere, Kind, Layer, Record};
 
 pub(super) struct Ollama {
     folder: PathBuf,
@@ -74,7 +74,7 @@ impl Ollama {
         let mut record = Record::new(&name.to_string(), layers, details);
         record.digest = Digest(Sha256::digest(&bytes).into());
         record.modified = meta.modified().ok()?.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        record.elsewhere = Some(blobs);
+        record.elsewhere = Some(Elsewhere::Blobs(blobs));
         Some(record)
     }
 }

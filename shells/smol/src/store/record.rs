@@ -1,6 +1,6 @@
 //! What is known of a stored model. Written with postcard after one byte that tells the version.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use tutu_node::{kit::Digest, work::models::manifest};
@@ -98,9 +98,30 @@ pub struct Record {
     pub used: u64,
     /// Whether it stays when room is needed.
     pub pinned: bool,
-    /// The folder of its blobs, where that is another program's.
+    /// Where its bytes lie, if that is not our store.
     #[serde(skip)]
-    pub elsewhere: Option<PathBuf>,
+    pub elsewhere: Option<Elsewhere>,
+}
+
+/// Where the bytes of a model lie that is not ours: they are used there, and neither written nor removed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Elsewhere {
+    /// In a folder of another program, by their digests.
+    Blobs(PathBuf),
+    /// In these files, one for each layer.
+    Files(Vec<PathBuf>),
+    /// In a folder of safetensors, which must be converted before it can be run.
+    Folder(PathBuf),
+}
+
+impl Elsewhere {
+    /// The file or folder to name when somebody asks where that is.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Blobs(path) | Self::Folder(path) => path,
+            Self::Files(files) => files.first().map_or(Path::new(""), PathBuf::as_path),
+        }
+    }
 }
 
 impl Record {
@@ -123,6 +144,16 @@ impl Record {
             pinned: false,
             elsewhere: None,
         }
+    }
+
+    /// Whether it is only an adapter for other models.
+    pub fn is_adapter(&self) -> bool {
+        !self.layers.is_empty() && self.layers.iter().all(|layer| layer.kind == Kind::Adapter)
+    }
+
+    /// Whether it lies elsewhere in a form that must be converted to be run.
+    pub fn must_be_converted(&self) -> bool {
+        matches!(self.elsewhere, Some(Elsewhere::Folder(_)))
     }
 
     /// Bytes of all its blobs.

@@ -95,6 +95,7 @@ impl From<named::Error> for Refused {
                 let text = format!("model '{name}' not found");
                 return Self { status: StatusCode::NOT_FOUND, text };
             }
+            named::Error::Store(store::Error::Foreign { .. }) => StatusCode::FORBIDDEN,
             named::Error::Store(_) | named::Error::File(..) => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self { status, text: error.to_string() }

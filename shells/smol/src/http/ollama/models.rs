@@ -25,9 +25,10 @@ pub(super) async fn tags(daemon: Arc<Daemon>, _: Request) -> Result<Answer, Refu
     let store = Arc::clone(&daemon.store);
     let records = smol::unblock(move || store.list()).await.map_err(failed)?;
     let mut models = Vec::new();
-    for record in &records {
-        // One whose file is gone or is none that we run is listed all the same: it can be removed.
-        let named = daemon.find(&record.name).await.ok();
+    for record in records.iter().filter(|record| !record.is_adapter()) {
+        // One whose file is gone or is none that we run is listed all the same: it can be removed. What must be
+        // converted is not, only to be listed.
+        let named = if record.must_be_converted() { None } else { daemon.find(&record.name).await.ok() };
         models.push(listed(record, named.as_deref()));
     }
     Ok(Answer::json(StatusCode::OK, &json!({"models": models})))

@@ -16,6 +16,7 @@ pub(super) async fn list(daemon: Arc<Daemon>, _: Request) -> Result<Answer, Refu
     let store = Arc::clone(&daemon.store);
     let records = smol::unblock(move || store.list()).await;
     let mut records = records.map_err(|error| failed(&error))?;
+    records.retain(|record| !record.is_adapter());
     records.sort_by(|a, b| b.modified.cmp(&a.modified).then_with(|| a.name.cmp(&b.name)));
     let data: Vec<Value> = records.iter().map(object).collect();
     Ok(Answer::json(StatusCode::OK, &json!({"object": "list", "data": data})))
