@@ -1,6 +1,6 @@
 //! What a computing crate must do: run one step of a plan.
 
-use alloc::vec::Vec;
+use alloc::{sync::Arc, vec::Vec};
 use core::fmt;
 
 use crate::{
@@ -36,6 +36,8 @@ pub struct Batch<'a> {
     /// For each sequence its pages: the keys of position `p` lie in page `table[p / PAGE]`, row `p % PAGE`.
     /// A page may be shared by sequences; then nobody writes to it.
     pub tables: &'a [&'a [u32]],
+    /// For each sequence, how much of each adapter of the plan it takes. What is not there is nothing.
+    pub shares: &'a [&'a [f32]],
 }
 
 /// Runs plans. Made by each computing crate from `Arc<Weights>`, a `Plan`, and its own options.
@@ -76,6 +78,35 @@ pub trait Backend {
     /// # Errors
     /// As [`Self::step`].
     fn states(&mut self, batch: &Batch<'_>, out: &mut Vec<f32>) -> Result<(), Fault>;
+
+    /// Goes on with another plan of the same model, which differs only in its adapters ([`crate::lora::attach`]): what
+    /// is in the cache stays, and so do weights that were made ready.
+    ///
+    /// # Errors
+    /// [`Fault::Batch`] where the plan is another model's, or the backend takes none, as it does unless overridden.
+    fn replan(&mut self, _weights: Arc<Weights>, _plan: Arc<Plan>) -> Result<(), Fault> {
+        Err(Fault::Batch)
+    }
+
+    /// Bytes of a page over all layers, as [`Self::save`] gives them; 0 where pages cannot be saved, as they cannot
+    /// unless overridden.
+    fn page_bytes(&self) -> usize {
+        0
+    }
+
+    /// Appends what a page holds to `out`, [`Self::page_bytes`] in all.
+    ///
+    /// # Panics
+    /// If there is no such page.
+    fn save(&self, _page: u32, _out: &mut Vec<u8>) {}
+
+    /// Fills a page with what [`Self::save`] gave; answers whether it did: not if the bytes are too few or too many.
+    ///
+    /// # Panics
+    /// If there is no such page.
+    fn load(&mut self, _page: u32, _bytes: &[u8]) -> bool {
+        false
+    }
 }
 
 /// Why a step gave nothing.
@@ -99,6 +130,25 @@ impl fmt::Display for Fault {
 }
 
 impl core::error::Error for Fault {}
+
+impl<'a> Batch<'a> {
+    /// A batch of sequences that take no adapter.
+    pub const fn new(tokens: &'a [Token], tables: &'a [&'a [u32]]) -> Self {
+        Self { tokens, tables, shares: &[] }
+    }
+
+    /// How much of an adapter each of `rows` rows takes: the tokens, or those whose output is wanted. Empty where none
+    /// takes any.
+    pub fn shares_of(&self, adapter: usize, rows: usize, out: &mut Vec<f32>) {
+        out.clear();
+        let share = |token: &Token| self.shares.get(token.sequence as usize)?.get(adapter).copied();
+        let all = rows == self.tokens.len();
+        out.extend(self.tokens.iter().filter(|token| all || token.output).map(|token| share(token).unwrap_or(0.0)));
+        if out.iter().all(|share| *share == 0.0) {
+            out.clear();
+        }
+    }
+}
 
 impl Batch<'_> {
     /// Whether a backend can run this batch: every rule of [`Token`] and [`Batch`] holds.

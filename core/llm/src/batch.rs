@@ -14,7 +14,7 @@ use crate::{
     backend::{Backend, Batch, Fault, PAGE, Token},
     guess::Lookup,
     kv::Pages,
-    prefix::{Place, Prefixes},
+    prefix::{Place, Prefixes, Remembered},
     sample::Candidate,
 };
 
@@ -57,6 +57,16 @@ pub trait Choose {
     fn guess(&mut self, _id: Id, _tokens: &[u32], _most: usize) -> Vec<u32> {
         Vec::new()
     }
+}
+
+/// Which adapters of the backend's plan a text takes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Mix {
+    /// Differs for mixes that differ, even if one is gone: what was computed with one is of no use to another. 0 is that
+    /// of texts that take none.
+    pub id: u64,
+    /// How much of each adapter.
+    pub shares: Vec<f32>,
 }
 
 /// What a step did.
@@ -111,6 +121,7 @@ pub struct Batcher {
 #[derive(Debug)]
 struct Text {
     tokens: Vec<u32>,
+    mix: Mix,
     /// Tokens of the prompt; what follows was chosen.
     prompt: usize,
     /// Tokens whose keys and values are there.
@@ -154,13 +165,14 @@ impl Batcher {
     ///
     /// # Panics
     /// If it has no token, or more than all pages hold.
-    pub fn join(&mut self, tokens: Vec<u32>) -> Id {
+    pub fn join(&mut self, tokens: Vec<u32>, mix: Mix) -> Id {
         assert!(!tokens.is_empty() && tokens.len() <= self.pages.len() * PAGE, "a text fits into the cache");
         let id = Id(self.next);
         self.next += 1;
         let prompt = tokens.len();
         let mut text = Text {
             tokens,
+            mix,
             prompt,
             computed: 0,
             known: 0,
@@ -208,6 +220,58 @@ impl Batcher {
     /// Pages: in use by texts or remembered, and all.
     pub fn pages(&self) -> (usize, usize) {
         (self.pages.len() - self.pages.free(), self.pages.len())
+    }
+
+    /// The mixes of texts that are here.
+    pub fn mixes(&self) -> impl Iterator<Item = &Mix> + Clone {
+        self.texts.values().map(|text| &text.mix)
+    }
+
+    /// Sees to it that so many pages are free, as far as remembered beginnings make room; `on` is told of each page that
+    /// goes, while it still holds what it held.
+    pub fn make_room(&mut self, count: usize, on: &mut dyn FnMut(Remembered)) {
+        while self.pages.free() < count.min(self.pages.len()) {
+            let standing = |place| self.texts.values().any(|text| text.place == place);
+            if !self.prefixes.part(standing, &mut self.pages, on) {
+                return;
+            }
+        }
+    }
+
+    /// All pages that are remembered, what was used last first.
+    pub fn remembered(&self) -> impl Iterator<Item = Remembered> {
+        self.prefixes.all()
+    }
+
+    /// How many tokens of a text's beginning are remembered.
+    pub fn recalled(&mut self, mix: u64, tokens: &[u32]) -> usize {
+        let (pages, _) = self.prefixes.find(mix, tokens, &mut self.pages);
+        let count = pages.len();
+        self.take_back(pages);
+        count * PAGE
+    }
+
+    /// Remembers more of a text's beginning: `bring` is asked for block after block of the tokens, counted from 0, that
+    /// is not known, and puts its keys and values into the page it is given, or says that it has them not. Ends there,
+    /// or when no page is free. Answers how many blocks were brought.
+    pub fn plant(&mut self, mix: u64, tokens: &[u32], bring: &mut dyn FnMut(usize, u32) -> bool) -> usize {
+        let (known, mut place) = self.prefixes.find(mix, tokens, &mut self.pages);
+        let first = known.len();
+        let mut count = 0;
+        for (at, block) in tokens.as_chunks::<PAGE>().0.iter().enumerate().skip(first) {
+            let Some(mut page) = self.pages.take() else { break };
+            let brought = bring(at, page);
+            if brought {
+                place = self.prefixes.put(place, mix, block, &mut page, &mut self.pages);
+                count += 1;
+            }
+            self.pages.give_back(page);
+            if !brought {
+                break;
+            }
+        }
+        self.take_back(known);
+        count
     }
 
     /// Forgets all that was computed before, for example because it was computed wrongly.
@@ -268,7 +332,8 @@ impl Batcher {
         }
         let tables: Vec<&[u32]> = parts.iter().map(|part| self.texts[&part.id].pages.as_slice()).collect();
         let needs = self.needs(&parts, choose);
-        let batch = Batch { tokens: &self.tokens, tables: &tables };
+        let shares: Vec<&[f32]> = parts.iter().map(|part| self.texts[&part.id].mix.shares.as_slice()).collect();
+        let batch = Batch { tokens: &self.tokens, tables: &tables, shares: &shares };
         let (mut logits, mut best) = (core::mem::take(&mut self.logits), core::mem::take(&mut self.best));
         let result = match needs {
             Some(most) => backend.step_best(&batch, most, &mut best),
@@ -399,7 +464,7 @@ impl Batcher {
     fn recall(&mut self, text: &mut Text) {
         if self.options.remember {
             let known = &text.tokens[..text.tokens.len() - 1];
-            let (pages, place) = self.prefixes.find(known, &mut self.pages);
+            let (pages, place) = self.prefixes.find(text.mix.id, known, &mut self.pages);
             // It may hold some already, of which nothing was computed yet.
             text.pages.drain(..).for_each(|page| self.pages.give_back(page));
             (text.put, text.computed) = (pages.len(), pages.len() * PAGE);
@@ -453,7 +518,7 @@ impl Batcher {
         let Some(text) = self.texts.get_mut(&id).filter(|_| self.options.remember) else { return };
         let blocks = text.tokens[..text.computed].as_chunks::<PAGE>().0;
         for (block, page) in blocks.iter().zip(&mut text.pages).skip(text.put) {
-            text.place = self.prefixes.put(text.place, block, page, &mut self.pages);
+            text.place = self.prefixes.put(text.place, text.mix.id, block, page, &mut self.pages);
             text.put += 1;
         }
     }
@@ -603,7 +668,7 @@ mod tests {
                 let mut prompt = shared[..chance(100)].to_vec();
                 prompt.extend((0..1 + chance(40)).map(|_| chance(WORDS) as u32));
                 let len = prompt.len() + 1 + chance(60);
-                let id = batcher.join(prompt.clone());
+                let id = batcher.join(prompt.clone(), Mix::default());
                 until.0.insert(id, (len, prompt.clone()));
                 prompts.insert(id, prompt);
             }
@@ -634,7 +699,7 @@ mod tests {
     fn a_text_that_rests_takes_no_part_and_goes_on_as_it_was() {
         let (mut backend, mut batcher) = (Memory::new(20, 48), Batcher::new(20, WORDS, Options::default()));
         let prompts = [vec![1, 2, 3], vec![4, 5]];
-        let ids = prompts.clone().map(|prompt| batcher.join(prompt));
+        let ids = prompts.clone().map(|prompt| batcher.join(prompt, Mix::default()));
         let mut until = Until(ids.iter().zip(&prompts).map(|(id, prompt)| (*id, (30, prompt.clone()))).collect());
         batcher.pause(ids[0], true);
         for _ in 0..100 {
@@ -652,7 +717,7 @@ mod tests {
     fn pages_that_are_lent_out_take_nothing_from_a_text_but_time() {
         let (mut backend, mut batcher) = (Memory::new(8, 48), Batcher::new(8, WORDS, Options::default()));
         let prompts = [vec![1; 100], vec![2; 90]];
-        let ids = prompts.clone().map(|prompt| batcher.join(prompt));
+        let ids = prompts.clone().map(|prompt| batcher.join(prompt, Mix::default()));
         let mut until = Until(ids.iter().zip(&prompts).map(|(id, prompt)| (*id, (120, prompt.clone()))).collect());
         for turn in 0..400 {
             batcher.step(&mut backend, &mut until).unwrap();
@@ -685,7 +750,7 @@ mod tests {
         let steps = |lookup| {
             let mut backend = Memory::new(20, 48);
             let mut batcher = Batcher::new(20, WORDS, Options { lookup, ..Options::default() });
-            let id = batcher.join(prompt.clone());
+            let id = batcher.join(prompt.clone(), Mix::default());
             let mut until = Until(BTreeMap::from([(id, (400, prompt.clone()))]));
             while !batcher.is_empty() {
                 batcher.step(&mut backend, &mut until).unwrap();
@@ -700,7 +765,7 @@ mod tests {
     fn a_second_turn_computes_only_what_is_new() {
         let (mut backend, mut batcher) = (Memory::new(40, 48), Batcher::new(40, WORDS, Options::default()));
         let turn = |batcher: &mut Batcher, backend: &mut Memory, prompt: Vec<u32>| {
-            let id = batcher.join(prompt.clone());
+            let id = batcher.join(prompt.clone(), Mix::default());
             let known = batcher.known(id);
             let mut until = Until(BTreeMap::from([(id, (prompt.len() + 20, prompt))]));
             while !batcher.is_empty() {
@@ -713,5 +778,47 @@ mod tests {
         text.extend([1, 2, 3]);
         let (known, _) = turn(&mut batcher, &mut backend, text);
         assert_eq!(known, 319 / PAGE * PAGE);
+    }
+
+    /// Lets one text be written to its end; how many of its tokens were known, and what it became.
+    fn write(batcher: &mut Batcher, backend: &mut Memory, prompt: &[u32], mix: Mix) -> (usize, Vec<u32>) {
+        let id = batcher.join(prompt.to_vec(), mix);
+        let known = batcher.known(id);
+        let mut until = Until(BTreeMap::from([(id, (prompt.len() + 20, prompt.to_vec()))]));
+        while !batcher.is_empty() {
+            batcher.step(backend, &mut until).unwrap();
+        }
+        (known, until.0.remove(&id).unwrap().1)
+    }
+
+    #[test]
+    fn what_was_computed_with_adapters_is_of_use_only_with_the_same() {
+        let (mut backend, mut batcher) = (Memory::new(40, 48), Batcher::new(40, WORDS, Options::default()));
+        let prompt: Vec<u32> = (0..100).map(|i| i % 50).collect();
+        let mix = |id| Mix { id, shares: vec![1.0] };
+        let mut known = |mix| write(&mut batcher, &mut backend, &prompt, mix).0;
+        let found = [mix(1), mix(2), Mix::default(), mix(1), Mix::default()].map(&mut known);
+        assert_eq!(found, [0, 0, 0, 3 * PAGE, 3 * PAGE]);
+    }
+
+    #[test]
+    fn pages_that_go_can_be_brought_back() {
+        let (mut backend, mut batcher) = (Memory::new(8, 48), Batcher::new(8, WORDS, Options::default()));
+        let prompt: Vec<u32> = (0..100).map(|i| i % 50).collect();
+        let (_, text) = write(&mut batcher, &mut backend, &prompt, Mix::default());
+        let mut kept = BTreeMap::new();
+        batcher.make_room(8, &mut |gone| {
+            kept.insert(gone.tokens.len() / PAGE - 1, backend.pages[gone.page as usize]);
+        });
+        assert_eq!((batcher.pages().0, kept.len()), (0, 3));
+        kept.remove(&2);
+        let mut bring = |at: usize, page: u32| {
+            let found = kept.get(&at);
+            found.inspect(|words| backend.pages[page as usize] = **words).is_some()
+        };
+        assert_eq!(batcher.plant(0, &prompt, &mut bring), 2);
+        assert_eq!((batcher.recalled(0, &prompt), batcher.recalled(1, &prompt)), (2 * PAGE, 0));
+        assert_eq!((batcher.pages().0, batcher.remembered().count()), (2, 2));
+        assert_eq!(write(&mut batcher, &mut backend, &prompt, Mix::default()), (2 * PAGE, text));
     }
 }

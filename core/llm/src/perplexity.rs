@@ -68,7 +68,7 @@ pub fn perplexity(
                 .enumerate()
                 .map(|(i, &id)| Token { id, position: (start + i) as u32, sequence: 0, output: wanted(start + i) })
                 .collect();
-            backend.step(&Batch { tokens: &batch, tables: &[&table] }, &mut logits).map_err(Error::Fault)?;
+            backend.step(&Batch::new(&batch, &[&table]), &mut logits).map_err(Error::Fault)?;
             let answered = batch.iter().filter(|token| token.output);
             for (token, row) in answered.zip(logits.chunks_exact(vocabulary)) {
                 let next = ids[token.position as usize + 1];

@@ -73,6 +73,10 @@ pub enum Op {
     },
     /// `out = W x + bias`, or `out += scale * (W x + bias)`. W: `[x.width, out.width]`, one row for each output.
     Linear { weight: TensorId, bias: Option<TensorId>, x: Slot, out: Slot, write: Write },
+    /// `out += share * scale * B (A x)` for the rows of sequences that take a share of adapter number `adapter`
+    /// ([`crate::backend::Batch::shares`]); other rows stay as they are. `A x` lies in `inner` meanwhile. A:
+    /// `[x.width, inner.width]`, B: `[inner.width, out.width]`.
+    Adapt { adapter: usize, a: TensorId, b: TensorId, x: Slot, inner: Slot, out: Slot, scale: f32 },
     /// Rotary position embedding of each head, in place. `x.width` is a multiple of `rope.head`.
     Rope { rope: Rope, x: Slot },
     /// Appends `k` and `v` to cache `cache` at the tokens' positions, then

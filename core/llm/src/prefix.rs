@@ -1,13 +1,35 @@
 //! Keys and values that were computed before, found again by the tokens that they belong to.
 //!
 //! A tree of blocks of [`PAGE`] tokens: a node is a page together with everything before it. Since a token's keys and
-//! values have the same bits whoever computes them, a page that is found is as good as one computed now.
+//! values have the same bits whoever computes them, a page that is found is as good as one computed now. Texts that take
+//! other adapters have other keys and values: blocks of different mixes never meet.
 
 use alloc::{boxed::Box, collections::BTreeMap, vec::Vec};
 
 use crate::{backend::PAGE, kv::Pages};
 
 type Block = [u32; PAGE];
+
+/// A block, after the two halves of its mix.
+type Key = [u32; PAGE + 2];
+
+fn key(mix: u64, block: &Block) -> Key {
+    let mut key = [0; PAGE + 2];
+    (key[0], key[1]) = (mix as u32, (mix >> 32) as u32);
+    key[2..].copy_from_slice(block);
+    key
+}
+
+/// A page that is remembered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remembered {
+    /// The mix of adapters that it was computed with.
+    pub mix: u64,
+    /// All tokens from the beginning to its end.
+    pub tokens: Vec<u32>,
+    /// Which page has the last of them.
+    pub page: u32,
+}
 
 /// Where a sequence stands in the tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,9 +54,9 @@ pub struct Prefixes {
 #[derive(Clone, Debug)]
 struct Node {
     /// The block that leads here, and from where; `None` for the root and for spare ones.
-    from: Option<(usize, Box<Block>)>,
+    from: Option<(usize, Box<Key>)>,
     page: u32,
-    children: BTreeMap<Box<Block>, usize>,
+    children: BTreeMap<Box<Key>, usize>,
     used: u64,
 }
 
@@ -62,11 +84,11 @@ impl Prefixes {
     }
 
     /// The pages of the longest known beginning of `tokens`, each held once more, and where that ends.
-    pub fn find(&mut self, tokens: &[u32], pages: &mut Pages) -> (Vec<u32>, Place) {
+    pub fn find(&mut self, mix: u64, tokens: &[u32], pages: &mut Pages) -> (Vec<u32>, Place) {
         self.clock += 1;
         let (mut at, mut found) = (0, Vec::new());
         for block in tokens.as_chunks::<PAGE>().0 {
-            let Some(&next) = self.nodes[at].children.get(block) else { break };
+            let Some(&next) = self.nodes[at].children.get(&key(mix, block)) else { break };
             at = next;
             self.nodes[at].used = self.clock;
             pages.share(self.nodes[at].page);
@@ -75,12 +97,13 @@ impl Prefixes {
         (found, Place(at))
     }
 
-    /// Remembers `page` for `block` after `place`; answers where that is. Where the block is known already, its page
+    /// Remembers `page` for `block` of a text with this mix after `place`; answers where that is. Where the block is known already, its page
     /// takes the place of this one in `page`, so that equal beginnings are held once.
-    pub fn put(&mut self, place: Place, block: &Block, page: &mut u32, pages: &mut Pages) -> Place {
+    pub fn put(&mut self, place: Place, mix: u64, block: &Block, page: &mut u32, pages: &mut Pages) -> Place {
+        let key = key(mix, block);
         self.clock += 1;
         let clock = self.clock;
-        if let Some(&known) = self.nodes[place.0].children.get(block) {
+        if let Some(&known) = self.nodes[place.0].children.get(&key) {
             self.nodes[known].used = clock;
             let other = self.nodes[known].page;
             if other != *page {
@@ -91,7 +114,7 @@ impl Prefixes {
             return Place(known);
         }
         pages.share(*page);
-        let from = Some((place.0, Box::new(*block)));
+        let from = Some((place.0, Box::new(key)));
         let node = Node { from, page: *page, children: BTreeMap::new(), used: clock };
         let at = match self.spare.pop() {
             Some(at) => {
@@ -103,7 +126,7 @@ impl Prefixes {
                 self.nodes.len() - 1
             }
         };
-        self.nodes[place.0].children.insert(Box::new(*block), at);
+        self.nodes[place.0].children.insert(Box::new(key), at);
         self.count += 1;
         Place(at)
     }
@@ -111,16 +134,60 @@ impl Prefixes {
     /// Forgets the block that was not used for the longest time, of those that nothing follows and nobody stands on;
     /// answers whether there was one.
     pub fn forget(&mut self, standing: impl Fn(Place) -> bool, pages: &mut Pages) -> bool {
+        let oldest = self.oldest(standing);
+        if let Some(at) = oldest {
+            self.remove(at, pages);
+        }
+        oldest.is_some()
+    }
+
+    /// As [`Self::forget`], telling `on` of the page before it goes.
+    pub fn part(
+        &mut self,
+        standing: impl Fn(Place) -> bool,
+        pages: &mut Pages,
+        on: &mut dyn FnMut(Remembered),
+    ) -> bool {
+        let oldest = self.oldest(standing);
+        if let Some(at) = oldest {
+            on(self.remembered(at));
+            self.remove(at, pages);
+        }
+        oldest.is_some()
+    }
+
+    /// All that is remembered, what was used last first.
+    pub fn all(&self) -> impl Iterator<Item = Remembered> {
+        let mut all: Vec<usize> = (0..self.nodes.len()).filter(|at| self.nodes[*at].from.is_some()).collect();
+        all.sort_by_key(|at| core::cmp::Reverse(self.nodes[*at].used));
+        all.into_iter().map(|at| self.remembered(at))
+    }
+
+    /// The block that was not used for the longest time, of those that nothing follows and nobody stands on.
+    fn oldest(&self, standing: impl Fn(Place) -> bool) -> Option<usize> {
         let leaf =
             |(at, node): &(usize, &Node)| node.from.is_some() && node.children.is_empty() && !standing(Place(*at));
         let oldest = self.nodes.iter().enumerate().filter(leaf).min_by_key(|(at, node)| (node.used, *at));
-        let Some(at) = oldest.map(|(at, _)| at) else { return false };
-        let Some((parent, block)) = self.nodes[at].from.take() else { return false };
-        self.nodes[parent].children.remove(&block);
+        oldest.map(|(at, _)| at)
+    }
+
+    fn remove(&mut self, at: usize, pages: &mut Pages) {
+        let Some((parent, key)) = self.nodes[at].from.take() else { return };
+        self.nodes[parent].children.remove(&key);
         pages.give_back(self.nodes[at].page);
         self.spare.push(at);
         self.count -= 1;
-        true
+    }
+
+    fn remembered(&self, at: usize) -> Remembered {
+        let (mut blocks, mut mix, mut here) = (Vec::new(), 0, at);
+        while let Some((parent, key)) = &self.nodes[here].from {
+            mix = u64::from(key[0]) | u64::from(key[1]) << 32;
+            blocks.push(&key[2..]);
+            here = *parent;
+        }
+        let tokens = blocks.into_iter().rev().flatten().copied().collect();
+        Remembered { mix, tokens, page: self.nodes[at].page }
     }
 }
 
@@ -139,14 +206,14 @@ mod tests {
         let mut place = Place::ROOT;
         let mut own: Vec<u32> = (0..3).map(|_| pages.take().unwrap()).collect();
         for (block, page) in text.as_chunks::<PAGE>().0.iter().zip(&mut own) {
-            place = tree.put(place, block, page, &mut pages);
+            place = tree.put(place, 0, block, page, &mut pages);
         }
         let mut other = text[..2 * PAGE].to_vec();
         other.extend(tokens(PAGE, 900));
-        let (found, at) = tree.find(&other, &mut pages);
+        let (found, at) = tree.find(0, &other, &mut pages);
         assert_eq!(found, own[..2]);
         assert_ne!(at, place);
-        assert_eq!(tree.find(&text, &mut pages), (own, place));
+        assert_eq!(tree.find(0, &text, &mut pages), (own, place));
     }
 
     #[test]
@@ -154,8 +221,8 @@ mod tests {
         let (mut pages, mut tree) = (Pages::new(2), Prefixes::new());
         let block: Block = core::array::from_fn(|i| i as u32);
         let (mut a, mut b) = (pages.take().unwrap(), pages.take().unwrap());
-        let place = tree.put(Place::ROOT, &block, &mut a, &mut pages);
-        assert_eq!(tree.put(Place::ROOT, &block, &mut b, &mut pages), place);
+        let place = tree.put(Place::ROOT, 0, &block, &mut a, &mut pages);
+        assert_eq!(tree.put(Place::ROOT, 0, &block, &mut b, &mut pages), place);
         assert_eq!((a, b, pages.free(), tree.len()), (0, 0, 1, 1));
     }
 
@@ -166,15 +233,38 @@ mod tests {
         let mut places = Vec::new();
         for block in &blocks {
             let mut page = pages.take().unwrap();
-            places.push(tree.put(Place::ROOT, block, &mut page, &mut pages));
+            places.push(tree.put(Place::ROOT, 0, block, &mut page, &mut pages));
             pages.give_back(page);
         }
-        tree.find(&blocks[0], &mut pages);
+        tree.find(0, &blocks[0], &mut pages);
         pages.give_back(0);
         let stands = |place| place == places[1];
         assert!(tree.forget(stands, &mut pages));
-        assert!(tree.find(&blocks[2], &mut pages).0.is_empty());
+        assert!(tree.find(0, &blocks[2], &mut pages).0.is_empty());
         assert!(tree.forget(stands, &mut pages) && !tree.forget(stands, &mut pages));
         assert_eq!((tree.len(), pages.free()), (1, 2));
+    }
+
+    #[test]
+    fn mixes_never_meet_and_what_goes_is_told_before() {
+        let (mut pages, mut tree) = (Pages::new(4), Prefixes::new());
+        let text = tokens(2 * PAGE, 0);
+        let other = u64::MAX - 6;
+        for mix in [0, other] {
+            let mut place = Place::ROOT;
+            for block in text.as_chunks::<PAGE>().0 {
+                let mut page = pages.take().unwrap();
+                place = tree.put(place, mix, block, &mut page, &mut pages);
+                pages.give_back(page);
+            }
+        }
+        assert_eq!((tree.len(), pages.free()), (4, 0));
+        assert!(tree.find(1, &text, &mut pages).0.is_empty());
+        let all: Vec<_> = tree.all().map(|it| (it.mix, it.tokens.len(), it.page)).collect();
+        assert_eq!(all, [(other, 2 * PAGE, 3), (other, PAGE, 2), (0, 2 * PAGE, 1), (0, PAGE, 0)]);
+        let mut told = Vec::new();
+        while tree.part(|_| false, &mut pages, &mut |it| told.push(it)) {}
+        assert_eq!(told[0], Remembered { mix: 0, tokens: text.clone(), page: 1 });
+        assert_eq!((told.len(), pages.free()), (4, 4));
     }
 }

@@ -26,7 +26,7 @@ fn outputs(name: &str, at_a_time: usize) -> Vec<f32> {
     for (part, ids) in ids.chunks(at_a_time).enumerate() {
         let token = |(i, &id)| Token { id, position: (part * at_a_time + i) as u32, sequence: 0, output: true };
         let tokens: Vec<Token> = ids.iter().enumerate().map(token).collect();
-        reference.step(&Batch { tokens: &tokens, tables: &[&table] }, &mut out).unwrap();
+        reference.step(&Batch::new(&tokens, &[&table]), &mut out).unwrap();
         all.extend_from_slice(&out);
     }
     all

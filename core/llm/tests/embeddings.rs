@@ -49,7 +49,7 @@ fn a_converted_folder_gives_the_true_vectors() {
         let options = Options { tokens_max: tokens.len(), pages: 1 };
         let mut reference = Reference::new(model.weights.clone(), model.plan.clone(), options);
         let mut states = Vec::new();
-        reference.step(&Batch { tokens: &tokens, tables: &[&[]] }, &mut states).unwrap();
+        reference.step(&Batch::new(&tokens, &[&[]]), &mut states).unwrap();
         let vector = pool(model.facts.pooling.unwrap(), &states, model.facts.embedding);
         let truth = line["embedding"].as_array().unwrap().iter().map(|x| x.as_f64().unwrap() as f32);
         let cosine: f32 = vector.iter().zip(truth).map(|(a, b)| a * b).sum();

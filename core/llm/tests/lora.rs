@@ -89,7 +89,7 @@ fn run(model: &Model) -> Vec<f32> {
     let token = |(i, &id)| Token { id, position: i as u32, sequence: 0, output: true };
     let tokens: Vec<Token> = ids.iter().enumerate().map(token).collect();
     let mut out = Vec::new();
-    reference.step(&Batch { tokens: &tokens, tables: &[&table] }, &mut out).unwrap();
+    reference.step(&Batch::new(&tokens, &[&table]), &mut out).unwrap();
     out
 }
 
@@ -103,6 +103,34 @@ fn an_adapter_is_as_good_as_merged_weights() {
     assert!(worst(&run(&base)) > 0.1, "the adapter changes something");
 }
 
+/// What attached adapters give with these shares.
+fn run_mixed(model: &Model, shares: &[f32]) -> Vec<f32> {
+    let ids = tiny::tokens();
+    let table: Vec<u32> = (0..ids.len().div_ceil(PAGE) as u32).collect();
+    let options = Options { tokens_max: ids.len(), pages: table.len() };
+    let mut reference = Reference::new(model.weights.clone(), model.plan.clone(), options);
+    let token = |(i, &id)| Token { id, position: i as u32, sequence: 0, output: true };
+    let tokens: Vec<Token> = ids.iter().enumerate().map(token).collect();
+    let mut out = Vec::new();
+    reference.step(&Batch { tokens: &tokens, tables: &[&table], shares: &[shares] }, &mut out).unwrap();
+    out
+}
+
+#[test]
+fn an_attached_adapter_is_what_an_applied_one_is_and_nothing_where_no_share_of_it_is_taken() {
+    let base = Model::load(&[Arc::new(tiny::model("llama"))], 0).unwrap();
+    let file = adapter("llama", TARGETS[0].0);
+    let with = run(&lora::apply(&base, &file, 1.0).unwrap());
+    let attached = lora::attach(&base, &[None, Some(file)]).unwrap();
+    assert_eq!(run_mixed(&attached, &[0.0, 1.0]), with);
+    for none in [&[][..], &[1.0], &[1.0, 0.0]] {
+        assert_eq!(run_mixed(&attached, none), run(&base));
+    }
+    let half = run(&lora::apply(&base, &adapter("llama", TARGETS[0].0), 0.5).unwrap());
+    let worst = run_mixed(&attached, &[0.0, 0.5]).iter().zip(&half).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(worst < 1e-4, "{worst}");
+}
+
 #[test]
 fn an_adapter_for_something_else_is_refused() {
     let base = Model::load(&[Arc::new(tiny::model("llama"))], 0).unwrap();
@@ -111,6 +139,8 @@ fn an_adapter_for_something_else_is_refused() {
     assert!(matches!(refused(adapter("llama", "blk.0.nothing.weight")), lora::Error::Target(_)));
     assert!(matches!(refused(adapter("llama", "blk.0.attn_k.weight")), lora::Error::Pair(_)));
     assert_eq!(refused(Arc::new(tiny::model("llama"))), lora::Error::Type);
+    let attached = lora::attach(&base, &[Some(adapter("llama", "blk.0.nothing.weight"))]).err().unwrap();
+    assert!(matches!(attached, lora::Error::Target(_)));
 }
 
 /// The same adapter as PEFT publishes it: halves of rope pairs apart, names of the training library.

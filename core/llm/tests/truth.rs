@@ -48,7 +48,7 @@ fn agrees(file: &str, golden: &str, lines: usize) {
             .collect();
         let options = Options { tokens_max: all.len(), pages };
         let mut reference = Reference::new(model.weights.clone(), model.plan.clone(), options);
-        reference.step(&Batch { tokens: &tokens, tables: &[&table] }, &mut logits).unwrap();
+        reference.step(&Batch::new(&tokens, &[&table]), &mut logits).unwrap();
         for (step, row) in logits.chunks_exact(vocabulary).enumerate() {
             let top = &line["top"][step];
             let (first, second) = (top[0][1].as_f64().unwrap() as f32, top[1][1].as_f64().unwrap() as f32);

@@ -53,6 +53,67 @@ impl Cache {
         Self { heads: shape.heads, key: shape.key, value: shape.value, kept }
     }
 
+    /// Bytes of one page, as [`Self::save`] gives them.
+    pub fn page_bytes(&self) -> usize {
+        let rows = PAGE * self.heads;
+        match &self.kept {
+            Kept::Halves { .. } => 2 * rows * (self.key + self.value),
+            Kept::Bytes { .. } => {
+                rows * (self.key + self.value + 2 * self.key.div_ceil(BLOCK) + 2 * self.value.div_ceil(BLOCK))
+            }
+        }
+    }
+
+    /// Appends a page: keys, values, and where they are kept in eight bits the scales of both; halves with the low byte
+    /// first.
+    pub fn save(&self, page: usize, out: &mut Vec<u8>) {
+        let rows = PAGE * self.heads;
+        let halves = |out: &mut Vec<u8>, list: &[u16], width: usize| {
+            out.extend(list[page * rows * width..][..rows * width].iter().flat_map(|half| half.to_le_bytes()));
+        };
+        match &self.kept {
+            Kept::Halves { keys, values } => {
+                halves(out, keys, self.key);
+                halves(out, values, self.value);
+            }
+            Kept::Bytes { keys, values, key_scales, value_scales } => {
+                for (list, width) in [(keys, self.key), (values, self.value)] {
+                    out.extend(list[page * rows * width..][..rows * width].iter().map(|byte| byte.cast_unsigned()));
+                }
+                halves(out, key_scales, self.key.div_ceil(BLOCK));
+                halves(out, value_scales, self.value.div_ceil(BLOCK));
+            }
+        }
+    }
+
+    /// Fills a page with [`Self::page_bytes`] bytes that [`Self::save`] gave.
+    pub fn load(&mut self, page: usize, bytes: &[u8]) {
+        let rows = PAGE * self.heads;
+        let (key, value, mut rest) = (self.key, self.value, bytes);
+        let halves = |rest: &mut &[u8], list: &mut [u16], width: usize| {
+            let (own, after) = rest.split_at(2 * rows * width);
+            let list = &mut list[page * rows * width..][..rows * width];
+            list.iter_mut().zip(own.as_chunks::<2>().0).for_each(|(half, pair)| *half = u16::from_le_bytes(*pair));
+            *rest = after;
+        };
+        match &mut self.kept {
+            Kept::Halves { keys, values } => {
+                halves(&mut rest, keys, key);
+                halves(&mut rest, values, value);
+            }
+            Kept::Bytes { keys, values, key_scales, value_scales } => {
+                for (list, width) in [(keys, key), (values, value)] {
+                    let (own, after) = rest.split_at(rows * width);
+                    let list = &mut list[page * rows * width..][..rows * width];
+                    list.iter_mut().zip(own).for_each(|(byte, own)| *byte = own.cast_signed());
+                    rest = after;
+                }
+                halves(&mut rest, key_scales, key.div_ceil(BLOCK));
+                halves(&mut rest, value_scales, value.div_ceil(BLOCK));
+            }
+        }
+    }
+
     /// Puts the key and the value of one position down, all heads.
     pub fn write<L: Lanes>(&mut self, l: L, page: usize, position: usize, key: &[f32], value: &[f32]) {
         l.run(Write { cache: self, page, at: position % PAGE, key, value });

@@ -1,6 +1,6 @@
 //! A plan, made ready once and run step by step.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use tutu_llm::{
     backend::{Backend, Batch, Fault, PAGE},
@@ -89,11 +89,17 @@ impl<L: Lanes> Engine<L> {
             plan,
             options,
         };
-        let plan = Arc::clone(&engine.plan);
-        let bytes = matrices(&plan).map(|id| Packed::bytes(engine.weights.tensor(id), engine.weights.data(id))).sum();
-        let mut arena = Arena::new(bytes);
-        plan.ops.iter().for_each(|op| engine.prepare(op, &mut arena));
+        engine.prepare_all();
         engine
+    }
+
+    /// Makes ready what the plan needs and is not there yet.
+    fn prepare_all(&mut self) {
+        let plan = Arc::clone(&self.plan);
+        let missing = matrices(&plan).filter(|id| self.packed[id.0 as usize].is_none());
+        let bytes = missing.map(|id| Packed::bytes(self.weights.tensor(id), self.weights.data(id))).sum();
+        let mut arena = Arena::new(bytes);
+        plan.ops.iter().for_each(|op| self.prepare(op, &mut arena));
     }
 
     fn prepare(&mut self, op: &Op, arena: &mut Arena) {
@@ -102,6 +108,7 @@ impl<L: Lanes> Engine<L> {
                 self.pack(*weight, arena);
                 self.list(*bias);
             }
+            Op::Adapt { a, b, .. } => [*a, *b].into_iter().for_each(|id| self.pack(id, arena)),
             Op::Norm { weight, bias, .. } => {
                 self.list(*weight);
                 self.list(*bias);
@@ -232,6 +239,22 @@ impl<L: Lanes> Engine<L> {
                 });
             }
             Op::Linear { x, .. } => return self.linears(ops, *x, n, None),
+            Op::Adapt { adapter, a, b, x, inner, out, scale } => {
+                let mut shares = std::mem::take(&mut self.values);
+                batch.shares_of(*adapter, n, &mut shares);
+                if !shares.is_empty() {
+                    let (weight, bias, write) = (*a, None, Write::Set);
+                    self.linears(&[Op::Linear { weight, bias, x: *x, out: *inner, write }], *x, n, None);
+                    let rows = self.share(*inner, n);
+                    for (i, share) in shares.iter().enumerate().filter(|(_, share)| **share != 1.0) {
+                        // What is no number times nothing would be no number.
+                        rows.row(i).iter_mut().for_each(|x| *x = if *share == 0.0 { 0.0 } else { *x * share });
+                    }
+                    let (weight, write) = (*b, Write::Add(*scale));
+                    self.linears(&[Op::Linear { weight, bias, x: *inner, out: *out, write }], *inner, n, None);
+                }
+                self.values = shares;
+            }
             Op::Rope { rope, x } => {
                 let last = batch.tokens.iter().map(|token| token.position as usize + 1).max().unwrap_or(0);
                 let at = self.angles.iter().position(|angles| angles.is_of(rope)).expect("prepared");
@@ -593,6 +616,51 @@ impl<L: Lanes> Backend for Engine<L> {
         }
         Ok(())
     }
+
+    fn replan(&mut self, weights: Arc<Weights>, plan: Arc<Plan>) -> Result<(), Fault> {
+        if plan.caches != self.plan.caches || plan.output != self.plan.output {
+            return Err(Fault::Batch);
+        }
+        // What lies at the same place is the same, under whatever number: both hold their files.
+        let place = |weights: &Weights, id: TensorId| (weights.data(id).as_ptr() as usize, weights.tensor(id).dims);
+        let mut ready: BTreeMap<_, _> = BTreeMap::new();
+        for (at, (packed, list)) in self.packed.drain(..).zip(self.lists.drain(..)).enumerate() {
+            if packed.is_some() || list.is_some() {
+                ready.insert(place(&self.weights, TensorId(at as u32)), (packed, list));
+            }
+        }
+        for (id, _) in weights.iter() {
+            let (packed, list) = ready.remove(&place(&weights, id)).unwrap_or_default();
+            self.packed.push(packed);
+            self.lists.push(list);
+        }
+        self.buffers.iter_mut().for_each(Vec::clear);
+        self.buffers.resize(plan.buffers.len(), Vec::new());
+        (self.weights, self.plan) = (weights, plan);
+        self.prepare_all();
+        Ok(())
+    }
+
+    fn page_bytes(&self) -> usize {
+        self.caches.iter().map(Cache::page_bytes).sum()
+    }
+
+    fn save(&self, page: u32, out: &mut Vec<u8>) {
+        self.caches.iter().for_each(|cache| cache.save(page as usize, out));
+    }
+
+    fn load(&mut self, page: u32, bytes: &[u8]) -> bool {
+        if bytes.len() != self.page_bytes() {
+            return false;
+        }
+        let mut rest = bytes;
+        for cache in &mut self.caches {
+            let (own, after) = rest.split_at(cache.page_bytes());
+            cache.load(page as usize, own);
+            rest = after;
+        }
+        true
+    }
 }
 
 impl<L: Lanes> Engine<L> {
@@ -724,6 +792,7 @@ fn matrices(plan: &Plan) -> impl Iterator<Item = TensorId> {
     for op in &plan.ops {
         match op {
             Op::Linear { weight, .. } => all.push(*weight),
+            Op::Adapt { a, b, .. } => all.extend([*a, *b]),
             Op::Experts { experts, .. } => all.extend([experts.router, experts.gate, experts.up, experts.down]),
             _ => {}
         }

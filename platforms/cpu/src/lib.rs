@@ -125,4 +125,20 @@ impl Backend for Engine {
     fn states(&mut self, batch: &Batch<'_>, out: &mut Vec<f32>) -> Result<(), Fault> {
         self.inner.states(batch, out)
     }
+
+    fn replan(&mut self, weights: Arc<Weights>, plan: Arc<Plan>) -> Result<(), Fault> {
+        self.inner.replan(weights, plan)
+    }
+
+    fn page_bytes(&self) -> usize {
+        self.inner.page_bytes()
+    }
+
+    fn save(&self, page: u32, out: &mut Vec<u8>) {
+        self.inner.save(page, out);
+    }
+
+    fn load(&mut self, page: u32, bytes: &[u8]) -> bool {
+        self.inner.load(page, bytes)
+    }
 }

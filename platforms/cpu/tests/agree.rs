@@ -11,10 +11,12 @@ use tutu_cpu::{Engine, Isa, KvKind, Options};
 use tutu_llm::{
     arch::Model,
     backend::{Backend, Batch, PAGE, Token},
+    gguf::{Meta, Writer},
+    lora,
     plan::{Op, Plan, Slot, Write},
     quant::{Kind, quantise},
     reference::{self, Reference},
-    weights::Weights,
+    weights::{self, Weights},
 };
 
 /// The cache holds halves here and floats in the interpreter: 2^-11 each, over some layers.
@@ -36,7 +38,7 @@ fn run(backend: &mut dyn Backend, ids: &[u32], at_a_time: usize) -> Vec<f32> {
     for (part, chunk) in ids.chunks(at_a_time).enumerate() {
         let token = |(i, &id)| Token { id, position: (part * at_a_time + i) as u32, sequence: 0, output: true };
         let tokens: Vec<Token> = chunk.iter().enumerate().map(token).collect();
-        backend.step(&Batch { tokens: &tokens, tables: &[&table] }, &mut out).unwrap();
+        backend.step(&Batch::new(&tokens, &[&table]), &mut out).unwrap();
         all.extend_from_slice(&out);
     }
     all
@@ -71,7 +73,8 @@ fn hidden_states_are_those_of_the_interpreter() {
     let token = |(i, &id)| Token { id, position: i as u32, sequence: 0, output: i % 3 != 1 };
     let tokens: Vec<Token> = ids.iter().enumerate().map(token).collect();
     let table: Vec<u32> = (0..ids.len().div_ceil(PAGE) as u32).collect();
-    let batch = Batch { tokens: &tokens, tables: &[&table] };
+    let tables: [&[u32]; 1] = [&table];
+    let batch = Batch::new(&tokens, &tables);
     for name in tiny::NAMES {
         let model = Model::load(&[Arc::new(tiny::model(name))], 512).unwrap();
         let options = reference::Options { tokens_max: 64, pages: table.len() };
@@ -148,10 +151,10 @@ fn a_token_is_not_changed_by_its_neighbours() {
     let token = |sequence: u32, i: usize, id: u32| Token { id, position: i as u32, sequence, output: true };
     let alone: Vec<Token> = ids.iter().enumerate().map(|(i, &id)| token(0, i, id)).collect();
     let (mut first, mut both) = (Vec::new(), Vec::new());
-    engine.step(&Batch { tokens: &alone, tables: &[&[0, 1]] }, &mut first).unwrap();
+    engine.step(&Batch::new(&alone, &[&[0, 1]]), &mut first).unwrap();
     let mixed: Vec<Token> =
         alone.iter().copied().chain(ids.iter().take(9).enumerate().map(|(i, &id)| token(1, i, id ^ 1))).collect();
-    engine.step(&Batch { tokens: &mixed, tables: &[&[2, 3], &[5]] }, &mut both).unwrap();
+    engine.step(&Batch::new(&mixed, &[&[2, 3], &[5]]), &mut both).unwrap();
     assert_eq!(first[..], both[..first.len()]);
 }
 
@@ -214,7 +217,7 @@ fn a_batch_that_does_not_fit_is_refused() {
         Engine::new(model.weights, model.plan, Options { tokens_max: 4, pages: 2, ..Options::default() }).unwrap();
     let token = |id, position| Token { id, position, sequence: 0, output: true };
     let mut refused =
-        |tokens: &[Token], table: &[u32]| engine.step(&Batch { tokens, tables: &[table] }, &mut Vec::new()).is_err();
+        |tokens: &[Token], table: &[u32]| engine.step(&Batch::new(tokens, &[table]), &mut Vec::new()).is_err();
     assert!(refused(&[], &[0]));
     assert!(refused(&[token(1, 0); 5], &[0]));
     assert!(refused(&[token(96, 0)], &[0]));
@@ -235,7 +238,7 @@ fn the_best_tokens_are_those_with_the_highest_logits() {
             let output = |i: usize| i % 3 == 1;
             let token = |(i, &id): (usize, &u32)| Token { id, position: i as u32, sequence: 0, output: output(i) };
             let tokens: Vec<Token> = ids.iter().enumerate().map(token).collect();
-            let batch = Batch { tokens: &tokens, tables: &[&[0, 1]] };
+            let batch = Batch::new(&tokens, &[&[0, 1]]);
             let (mut logits, mut best) = (Vec::new(), Vec::new());
             engine.step(&batch, &mut logits).unwrap();
             engine.step_best(&batch, 7, &mut best).unwrap();
@@ -247,5 +250,114 @@ fn the_best_tokens_are_those_with_the_highest_logits() {
             }
             assert_eq!(best.len(), (0..ids.len()).filter(|i| output(*i)).count());
         }
+    }
+}
+
+/// A small adapter for two weights of the tiny llama.
+fn adapter(seed: u32) -> weights::Bytes {
+    const RANK: usize = 4;
+    let targets = [("blk.0.attn_q.weight", 64, 64), ("blk.0.attn_v.weight", 64, 32), ("blk.1.ffn_down.weight", 96, 64)];
+    let mut writer = Writer::new();
+    writer
+        .set("general.type", Meta::Str("adapter".into()))
+        .set("adapter.type", Meta::Str("lora".into()))
+        .set("general.architecture", Meta::Str("llama".into()));
+    let mut sizes = Vec::new();
+    for (name, width, rows) in targets {
+        writer.tensor(&format!("{name}.lora_a"), Kind::F32, &[width, RANK]);
+        writer.tensor(&format!("{name}.lora_b"), Kind::F32, &[RANK, rows]);
+        sizes.extend([width * RANK, RANK * rows]);
+    }
+    let (mut state, mut sizes) = (seed, sizes.into_iter());
+    let mut number = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        ((state >> 8) as f32 / 8_388_608.0 - 1.0) * 0.3
+    };
+    Arc::new(writer.file(|_| {
+        let count = sizes.next().expect("as many as were named");
+        (0..count).flat_map(|_| number().to_le_bytes()).collect()
+    }))
+}
+
+#[test]
+fn sequences_of_one_step_take_adapters_of_their_own() {
+    let ids = tiny::tokens();
+    let base = Model::load(&[Arc::new(tiny::model("llama"))], 512).unwrap();
+    let (one, two) = (adapter(5), adapter(77));
+    let pages = ids.len().div_ceil(PAGE);
+    for isa in isas() {
+        let options = Options { tokens_max: 256, pages: 3 * pages, isa: Some(isa), threads: 2, ..Options::default() };
+        let alone = |model: &Model| {
+            let mut engine = Engine::new(model.weights.clone(), model.plan.clone(), options.clone()).unwrap();
+            run(&mut engine, &ids, 64)
+        };
+        let plain = alone(&base);
+        let with = [&one, &two].map(|file| alone(&lora::apply(&base, file, 1.0).unwrap()));
+        assert_ne!(plain, with[0]);
+        let mut engine = Engine::new(base.weights.clone(), base.plan.clone(), options.clone()).unwrap();
+        assert_eq!(run(&mut engine, &ids, 64), plain);
+        let attached = lora::attach(&base, &[Some(one.clone()), None, Some(two.clone())]).unwrap();
+        engine.replan(attached.weights, attached.plan).unwrap();
+        assert_eq!(run(&mut engine, &ids, 64), plain, "{isa:?}");
+        let tables: Vec<Vec<u32>> = (0..3).map(|n| (n * pages as u32..(n + 1) * pages as u32).collect()).collect();
+        let tables: Vec<&[u32]> = tables.iter().map(Vec::as_slice).collect();
+        let tokens: Vec<Token> = (0..3)
+            .flat_map(|sequence| {
+                let token = move |(i, &id)| Token { id, position: i as u32, sequence, output: true };
+                ids.iter().enumerate().map(token)
+            })
+            .collect();
+        let mut out = Vec::new();
+        let shares: [&[f32]; 3] = [&[1.0], &[], &[0.0, 0.0, 1.0]];
+        engine.step(&Batch { tokens: &tokens, tables: &tables, shares: &shares }, &mut out).unwrap();
+        let each = out.len() / 3;
+        assert!(out[..each] == with[0] && out[each..2 * each] == plain && out[2 * each..] == with[1], "{isa:?}");
+        // The first goes: what is left stays as it was.
+        let attached = lora::attach(&base, &[None, Some(two.clone())]).unwrap();
+        engine.replan(attached.weights, attached.plan).unwrap();
+        let shares: [&[f32]; 3] = [&[0.0, 1.0], &[], &[]];
+        engine.step(&Batch { tokens: &tokens, tables: &tables, shares: &shares }, &mut out).unwrap();
+        assert!(out[..each] == with[1] && out[each..2 * each] == plain, "{isa:?}");
+        let other = Model::load(&[Arc::new(tiny::model("qwen2"))], 512).unwrap();
+        assert!(engine.replan(other.weights, other.plan).is_err() || other_fits(&base));
+    }
+}
+
+/// Whether another family happens to have the same caches and output.
+fn other_fits(base: &Model) -> bool {
+    let other = Model::load(&[Arc::new(tiny::model("qwen2"))], 512).unwrap();
+    other.plan.caches == base.plan.caches && other.plan.output == base.plan.output
+}
+
+#[test]
+fn a_page_that_was_saved_is_as_good_as_one_that_was_computed() {
+    let ids = tiny::tokens();
+    let model = Model::load(&[Arc::new(tiny::model("llama"))], 512).unwrap();
+    let pages = ids.len().div_ceil(PAGE);
+    assert!(ids.len() > PAGE);
+    for kv in [KvKind::F16, KvKind::Q8_0] {
+        let options = Options { tokens_max: 64, pages: 2 * pages, kv, threads: 2, ..Options::default() };
+        let make = || Engine::new(model.weights.clone(), model.plan.clone(), options.clone()).unwrap();
+        let mut engine = make();
+        let table: Vec<u32> = (0..pages as u32).collect();
+        let token = |(i, &id): (usize, &u32)| Token { id, position: i as u32, sequence: 0, output: i + 1 == ids.len() };
+        let tokens: Vec<Token> = ids.iter().enumerate().map(token).collect();
+        let (mut truth, mut found, mut saved) = (Vec::new(), Vec::new(), Vec::new());
+        for chunk in tokens.chunks(64) {
+            engine.step(&Batch::new(chunk, &[&table]), &mut truth).unwrap();
+        }
+        engine.save(0, &mut saved);
+        assert_eq!(saved.len(), engine.page_bytes());
+        let mut other = make();
+        let table: Vec<u32> = (pages as u32..2 * pages as u32).collect();
+        assert!(!other.load(pages as u32, &saved[1..]));
+        assert!(other.load(pages as u32, &saved));
+        for chunk in tokens[PAGE..].chunks(64) {
+            other.step(&Batch::new(chunk, &[&table]), &mut found).unwrap();
+        }
+        assert_eq!(truth, found);
+        let mut again = Vec::new();
+        other.save(pages as u32, &mut again);
+        assert_eq!(saved, again);
     }
 }

@@ -64,7 +64,7 @@ fn a_step_takes_no_memory() {
             for count in [1, 5, 32] {
                 for round in 0..3 {
                     let tokens = tokens(count, round * count);
-                    let batch = Batch { tokens: &tokens, tables: &[&[0, 1, 2, 3]] };
+                    let batch = Batch::new(&tokens, &[&[0, 1, 2, 3]]);
                     let before = COUNT.get();
                     engine.step_best(&batch, 40, &mut best).unwrap();
                     engine.step(&batch, &mut logits).unwrap();

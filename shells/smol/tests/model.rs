@@ -120,6 +120,8 @@ fn generate(engine: &mut Engine, prompt: &str, sampling: sample::Config, json: b
         keep: 4,
         context: None,
         logprobs: None,
+        adapters: vec![],
+        draft: vec![],
     };
     let mut text = String::new();
     let push = &mut |piece: &str| {
@@ -164,6 +166,8 @@ fn tokens_beside(engine: &mut Engine, neighbours: &[&str], seed: u64) -> Vec<u32
         keep: 4,
         context: None,
         logprobs: None,
+        adapters: vec![],
+        draft: vec![],
     };
     for (i, text) in neighbours.iter().enumerate() {
         // The second wants logarithms, so that a step computes all logits; else it picks the best.
@@ -232,6 +236,8 @@ fn a_conversation_goes_on_when_the_context_is_full() {
         keep: 4,
         context: None,
         logprobs: None,
+        adapters: vec![],
+        draft: vec![],
     };
     let finished = engine.generate(&request, &mut |_| Flow::Continue).unwrap();
     assert!(finished.counts.generated > 64 || finished.reason == tutu::engine::Reason::Stop, "{finished:?}");
@@ -299,6 +305,8 @@ fn answers_that_are_written_at_once_are_those_that_come_alone() {
             keep: 4,
             context: None,
             logprobs: None,
+            adapters: vec![],
+            draft: vec![],
         };
         let text = Arc::clone(&texts[i]);
         let sink = move |event| {

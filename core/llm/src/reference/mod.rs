@@ -125,6 +125,20 @@ impl Reference {
                     Write::Add(factor) => self.write(*out, &result, |old, new| *old += factor * new),
                 }
             }
+            Op::Adapt { adapter, a, b, x, inner: _, out, scale } => {
+                let mut shares = Vec::new();
+                batch.shares_of(*adapter, n, &mut shares);
+                if shares.is_empty() {
+                    return;
+                }
+                let mut inner = linear::multiply(&self.weights, *a, 0, None, &self.rows(*x, n));
+                let width = inner.len() / n;
+                for (row, share) in inner.chunks_exact_mut(width).zip(shares) {
+                    row.iter_mut().for_each(|value| *value = if share == 0.0 { 0.0 } else { *value * share });
+                }
+                let result = linear::multiply(&self.weights, *b, 0, None, &inner);
+                self.write(*out, &result, |old, new| *old += scale * new);
+            }
             Op::Rope { rope, x } => {
                 let mut values = self.rows(*x, n);
                 let factors = rope.factors.map(|id| self.list(id));
@@ -229,6 +243,15 @@ impl Backend for Reference {
 
     fn states(&mut self, batch: &Batch<'_>, out: &mut Vec<f32>) -> Result<(), Fault> {
         self.run_until(self.plan.states(), batch, out)
+    }
+
+    fn replan(&mut self, weights: Arc<Weights>, plan: Arc<Plan>) -> Result<(), Fault> {
+        if plan.caches != self.plan.caches || plan.output != self.plan.output {
+            return Err(Fault::Batch);
+        }
+        self.buffers = vec![Vec::new(); plan.buffers.len()];
+        (self.weights, self.plan) = (weights, plan);
+        Ok(())
     }
 }
 

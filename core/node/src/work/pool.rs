@@ -74,6 +74,8 @@ pub enum Input {
     Left(Ask),
     /// A model is open, and takes so much.
     Opened(Model, Bytes),
+    /// A model that is open takes so much now.
+    Measured(Model, Bytes),
     /// A model could not be opened.
     Failed(Model),
     /// A model is closed and its memory free.
@@ -265,6 +267,19 @@ impl Pool {
         }
     }
 
+    /// What one has grown by others make room for, as far as nobody uses them.
+    fn measured(&mut self, model: Model, holds: Bytes, out: &mut Vec<Effect>) {
+        let Some(resident) = self.models.get_mut(&model).filter(|resident| resident.state == State::Open) else {
+            return;
+        };
+        resident.holds = holds;
+        let held = |it: &&Resident| !matches!(it.state, State::Absent { .. } | State::Closing);
+        let fits = |pool: &Self| {
+            pool.models.values().filter(held).map(|it| it.holds.0).fold(0, u64::saturating_add) <= pool.config.memory.0
+        };
+        self.let_go(fits, Some(model), out);
+    }
+
     fn failed(&mut self, model: Model, out: &mut Vec<Effect>) {
         if self.models.get(&model).is_some_and(|resident| resident.state == State::Opening) {
             self.drop_waiting(model, Why::Failed, out);
@@ -338,10 +353,19 @@ impl Pool {
             out.push(Effect::Open(model, context));
             return;
         }
-        // What is closing already makes room too; only as many go as are needed besides.
-        while !self.has_room(needs, |resident| resident.state != State::Closing) {
-            let idle = self.models.iter_mut().filter(|(_, it)| it.state == State::Open && it.is_idle());
-            let Some((model, oldest)) = idle.min_by_key(|(_, it)| it.used) else { return };
+        let fits = |pool: &Self| pool.has_room(needs, |resident| resident.state != State::Closing);
+        self.let_go(fits, None, out);
+    }
+
+    /// Lets models go that nobody uses, those first that were not used for the longest time, until it `fits`. What is
+    /// closing already makes room too.
+    fn let_go(&mut self, fits: impl Fn(&Self) -> bool, but: Option<Model>, out: &mut Vec<Effect>) {
+        while !fits(self) {
+            let idle =
+                |(model, it): &(&Model, &mut Resident)| it.state == State::Open && it.is_idle() && Some(**model) != but;
+            let Some((model, oldest)) = self.models.iter_mut().filter(idle).min_by_key(|(_, it)| it.used) else {
+                return;
+            };
             oldest.state = State::Closing;
             out.push(Effect::Close(*model));
         }
@@ -417,6 +441,7 @@ impl Machine for Pool {
             Input::Wanted(ask, want) => self.want(now, ask, want, out),
             Input::Left(ask) => self.leave(now, ask),
             Input::Opened(model, holds) => self.opened(now, model, holds),
+            Input::Measured(model, holds) => self.measured(model, holds, out),
             Input::Failed(model) => self.failed(model, out),
             Input::Closed(model) => self.closed(now, model),
             Input::Unload(model) => {
@@ -540,6 +565,26 @@ mod tests {
     }
 
     #[test]
+    fn what_grows_while_it_is_open_makes_idle_ones_go() {
+        let script = [
+            (0, wanted(1, 0, 1, 4)),
+            (0, opened(1, 4)),
+            (1, wanted(2, 0, 2, 4)),
+            (1, opened(2, 4)),
+            (2, left(2)),
+            (3, Input::Measured(Model(1), Bytes(6))),
+            (4, Input::Measured(Model(1), Bytes(7))),
+            (5, Input::Measured(Model(3), Bytes(9))),
+            (6, left(1)),
+        ];
+        assert_eq!(
+            story(script),
+            "0ms [Open(Model(1), 8)]\n0ms [Grant(Ask(1))]\n1ms [Open(Model(2), 8)]\n1ms [Grant(Ask(2))]\n\
+             4ms [Close(Model(2))]\n106ms [Close(Model(1))]\n"
+        );
+    }
+
+    #[test]
     fn a_model_in_use_takes_no_more_when_somebody_has_waited_long_for_room() {
         let script = [
             (0, wanted(1, 0, 1, 8)),
@@ -658,7 +703,8 @@ mod tests {
             let script = core::iter::repeat_with(|| {
                 at += u64::from(rng.below(40));
                 let model = u64::from(rng.below(4));
-                let input = match rng.below(7) {
+                let input = match rng.below(8) {
+                    7 => Input::Measured(Model(model), Bytes(u64::from(rng.below(12)))),
                     0 | 1 => {
                         ask += 1;
                         wanted(ask, u64::from(rng.below(2)), model, 4)

@@ -85,9 +85,8 @@ fn speed(backend: &mut dyn Backend, vocabulary: usize, prompt: usize, generate: 
         output,
     };
     let mut best = Vec::new();
-    let mut step = |tokens: &[Token]| {
-        backend.step_best(&Batch { tokens, tables: &[&table] }, BEST, &mut best).map_err(Error::failed)
-    };
+    let mut step =
+        |tokens: &[Token]| backend.step_best(&Batch::new(tokens, &[&table]), BEST, &mut best).map_err(Error::failed);
     let most = 128;
     let start = Instant::now();
     for from in (0..prompt).step_by(most) {
@@ -126,7 +125,8 @@ fn streams(backend: &mut dyn Backend, vocabulary: usize, wanted: &Wanted) -> Res
     let generate = wanted.generate.max(1).min(wanted.prompt.max(wanted.generate).saturating_sub(STREAM_PROMPT).max(1));
     let mut batcher = Batcher::new(backend.pages(), vocabulary, batch::Options::default());
     for stream in 0..wanted.streams {
-        batcher.join((0..STREAM_PROMPT).map(|i| ((stream * 977 + i * 7919) % vocabulary) as u32).collect());
+        let prompt = (0..STREAM_PROMPT).map(|i| ((stream * 977 + i * 7919) % vocabulary) as u32);
+        batcher.join(prompt.collect(), batch::Mix::default());
     }
     let mut count = Count { generate, vocabulary };
     let (start, mut tokens) = (Instant::now(), 0);

@@ -204,8 +204,9 @@ pub fn run(mut parser: Parser) -> Result<(), Error> {
     }
     let name = words.remove(0);
     let mut model = args::model(&name, args::settings()?.flag("models.auto_pull").unwrap_or(true))?;
-    if let Some(draft) = draft {
-        is_plain = false;
+    is_plain &= draft.is_none();
+    let stored = || model.parameters.as_ref()?.get("draft_model")?.as_str().map(String::from);
+    if let Some(draft) = draft.or_else(stored) {
         model.sources.draft = args::model(&draft, true)?.sources.files;
     }
     settings.context = options.context;

@@ -4,9 +4,9 @@ use std::{fmt, future::poll_fn, sync::Arc, task::Poll, time::Duration};
 
 use tutu_node::work::pool::Keep;
 
-use super::{Daemon, Lease, Named, Refusal, Wanted};
+use super::{Daemon, Lease, Named, Refusal, Wanted, Wish, extras::Extras};
 use crate::{
-    engine::{self, Answer},
+    engine::{self, Adapter, Answer, Sources},
     talk::{self, Ask, Dropped, Heard},
 };
 
@@ -19,6 +19,10 @@ pub struct Hearing {
     pub context: Option<usize>,
     /// How long the model stays afterwards.
     pub keep: Option<Keep>,
+    /// Adapters beside those of the model.
+    pub adapters: Vec<Wish>,
+    /// The name of a small model that guesses ahead: the answer is the same, and may come sooner.
+    pub draft: Option<String>,
 }
 
 /// A question that is being answered.
@@ -34,6 +38,7 @@ pub struct Conversation {
     /// How long the model took to open, where it was opened for this.
     pub load: Duration,
     lease: Lease,
+    adapters: Vec<Adapter>,
     /// Which answer is looked at first.
     turn: usize,
 }
@@ -42,6 +47,11 @@ impl Conversation {
     /// The model that answers.
     pub fn lease(&self) -> &Lease {
         &self.lease
+    }
+
+    /// The adapters that the answers are written with.
+    pub fn adapters(&self) -> &[Adapter] {
+        &self.adapters
     }
 
     /// The next piece of the only answer.
@@ -85,6 +95,10 @@ pub enum Error {
     Refusal(Refusal),
     /// The engine said no, or failed.
     Engine(engine::Error),
+    /// Something that is named beside the model is not here; the text says what.
+    Missing(String),
+    /// Something that is named beside the model is not what it must be; the text says why.
+    Unfit(String),
 }
 
 impl fmt::Display for Error {
@@ -93,6 +107,7 @@ impl fmt::Display for Error {
             Self::Talk(error) => error.fmt(f),
             Self::Refusal(refusal) => refusal.fmt(f),
             Self::Engine(error) => error.fmt(f),
+            Self::Missing(text) | Self::Unfit(text) => f.write_str(text),
         }
     }
 }
@@ -109,10 +124,22 @@ impl Daemon {
     /// Opens a model, or waits for its turn.
     ///
     /// # Errors
-    /// [`Refusal`].
-    pub async fn lease(&self, named: &Arc<Named>, hearing: &Hearing) -> Result<Lease, Refusal> {
+    /// [`Error`].
+    pub async fn lease(&self, named: &Arc<Named>, hearing: &Hearing) -> Result<Lease, Error> {
+        let extras = self.extras(named, hearing).await?;
+        self.lease_with(named, hearing, &extras).await
+    }
+
+    /// The same with what else the request names.
+    pub(super) async fn lease_with(
+        &self,
+        named: &Arc<Named>,
+        hearing: &Hearing,
+        extras: &Extras,
+    ) -> Result<Lease, Error> {
         let wanted = Wanted {
-            sources: named.model.sources.clone(),
+            sources: Sources { adapters: Vec::new(), ..named.model.sources.clone() },
+            extra: extras.bytes,
             name: named.record.name.clone(),
             context: self.context(named, hearing.context),
             keep: hearing.keep,
@@ -121,6 +148,7 @@ impl Daemon {
         let lease = self.pool.lease(wanted).await?;
         let (lookup, store, named) = (Arc::clone(&self.lookup), Arc::clone(&self.store), Arc::clone(named));
         smol::unblock(move || lookup.note_use(&store, &named)).detach();
+        self.ready(&lease, extras).await?;
         Ok(lease)
     }
 
@@ -146,16 +174,17 @@ impl Daemon {
         &self,
         named: &Arc<Named>,
         hearing: &Hearing,
-        mut asks: Vec<Ask>,
+        asks: Vec<Ask>,
         count: usize,
     ) -> Result<Conversation, Error> {
-        let lease = self.lease(named, hearing).await?;
-        for ask in asks.iter_mut().filter(|ask| ask.template.is_none()) {
-            ask.template.clone_from(&named.model.sources.template);
-        }
-        let card = lease.card().within(self.context(named, hearing.context));
+        let extras = self.extras(named, hearing).await?;
+        let lease = self.lease_with(named, hearing, &extras).await?;
+        let (base, context, of) = (lease.card().clone(), self.context(named, hearing.context), Arc::clone(named));
         // A long prompt takes a while, and nobody else's connection shall wait for that.
-        let prepare = move || asks.iter().map(|ask| talk::prepare(&card, ask)).collect::<Result<Vec<_>, _>>();
+        let prepare = move || {
+            let card = of.card(&base).map_err(talk::Error::Template)?.within(context);
+            asks.iter().map(|ask| talk::prepare(&card, ask)).collect::<Result<Vec<_>, _>>()
+        };
         let prepared = smol::unblock(prepare).await.map_err(Error::Talk)?;
         let mut conversation = Conversation {
             answers: Vec::new(),
@@ -164,9 +193,12 @@ impl Daemon {
             prompts: Vec::new(),
             load: lease.load(),
             lease,
+            adapters: extras.adapters.clone(),
             turn: 0,
         };
-        for prepared in prepared {
+        for mut prepared in prepared {
+            prepared.request.adapters.clone_from(&extras.adapters);
+            prepared.request.draft.clone_from(&extras.draft);
             for number in 0..count.max(1) as u64 {
                 let mut prepared = prepared.clone();
                 let seed = &mut prepared.request.sampling.seed;

@@ -47,14 +47,16 @@ impl Daemon {
         texts: Vec<Text>,
         overflow: Overflow,
     ) -> Result<Embedded, Error> {
-        let lease = self.lease(named, hearing).await?;
+        let extras = self.extras(named, hearing).await?;
+        let lease = self.lease_with(named, hearing, &extras).await?;
         let card = lease.card().within(self.context(named, hearing.context));
         let read = smol::unblock(move || read(&card, texts, overflow)).await;
         let (texts, dropped) = read.map_err(Error::Talk)?;
         let tokens = texts.iter().map(Vec::len).collect();
         let mut vectors = Vec::new();
         for turn in turns(texts) {
-            let made = lease.handle().call(move |engine| engine.vectors(&turn)).await;
+            let adapters = extras.adapters.clone();
+            let made = lease.handle().call(move |engine| engine.vectors(&turn, &adapters)).await;
             vectors
                 .extend(made.unwrap_or(Err(engine::Error::Use("its thread ended; ask again"))).map_err(Error::Engine)?);
         }

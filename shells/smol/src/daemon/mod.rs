@@ -6,6 +6,7 @@
 mod card;
 mod converse;
 mod embed;
+mod extras;
 pub mod health;
 pub mod named;
 pub mod pool;
@@ -26,6 +27,7 @@ use tutu_node::{
 
 pub use converse::{Conversation, Error, Hearing};
 pub use embed::{Embedded, Text};
+pub use extras::Wish;
 pub use named::Named;
 pub use pool::{Lease, Pool, Refusal, Resident, Wanted};
 

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -12,7 +12,10 @@ use tutu_node::work::models::{Name, name};
 use tutu_os::Mapped;
 
 use crate::{
-    engine::template::{Capability, capabilities},
+    engine::{
+        Card,
+        template::{self, Capability, Template, capabilities},
+    },
     model::Model,
     perform::{self, Limit},
     store::{self, Elsewhere, Record, Store},
@@ -32,9 +35,27 @@ pub struct Named {
     pub capabilities: Vec<Capability>,
     /// The parameters that were stored with it, as options.
     pub options: Options,
+    /// The template that was stored with it, once somebody needed it.
+    template: OnceLock<Arc<Template>>,
 }
 
 impl Named {
+    /// What is known of the model whose weights are `base`'s, with the template that was stored with it. It is parsed
+    /// once.
+    ///
+    /// # Errors
+    /// [`template::Error::Broken`].
+    pub fn card(&self, base: &Card) -> Result<Card, template::Error> {
+        let Some(source) = &self.model.sources.template else { return Ok(base.clone()) };
+        if let Some(template) = self.template.get() {
+            return Ok(base.with_parsed(Arc::clone(template)));
+        }
+        let card = base.with_template(source)?;
+        // Another may have been quicker: both are the same.
+        let _ = self.template.set(card.parsed());
+        Ok(card)
+    }
+
     /// Whether it can be asked for this.
     pub fn can(&self, capability: Capability) -> bool {
         self.capabilities.contains(&capability)
@@ -51,6 +72,8 @@ pub enum Error {
     Store(store::Error),
     /// Its file is no model that can be run.
     File(PathBuf, String),
+    /// It is an adapter alone.
+    Adapter(String),
 }
 
 impl std::fmt::Display for Error {
@@ -58,6 +81,9 @@ impl std::fmt::Display for Error {
         match self {
             Self::Name(error) => error.fmt(f),
             Self::Store(error) => error.fmt(f),
+            Self::Adapter(name) => {
+                write!(f, "{name} is an adapter and no model: ask a model, and name it there (adapters)")
+            }
             Self::File(path, why) => write!(f, "{} is no model that can be run: {why}", path.display()),
         }
     }
@@ -131,6 +157,9 @@ impl Lookup {
 }
 
 fn read(store: &Store, record: Record) -> Result<Named, Error> {
+    if record.is_adapter() {
+        return Err(Error::Adapter(record.name));
+    }
     let model = Model::of_record(store, &record);
     let files = &model.sources.files;
     let Some(path) = files.first() else {
@@ -140,7 +169,7 @@ fn read(store: &Store, record: Record) -> Result<Named, Error> {
     let capabilities = capabilities(facts.pooling.is_some(), model.sources.template.as_deref(), own.as_deref());
     let mut options = Options::default();
     options.take_stored(model.parameters.iter().flatten());
-    Ok(Named { model, record, facts, capabilities, options })
+    Ok(Named { model, record, facts, capabilities, options, template: OnceLock::new() })
 }
 
 /// What the head of a file says, or of the first of a split one, and the template in it.

@@ -29,8 +29,10 @@ use driver::{Driver, Message};
 /// What somebody wants of the pool.
 #[derive(Clone, Debug)]
 pub struct Wanted {
-    /// The model's files. Its template is the asker's matter: models that differ only in that are one.
+    /// The model's files. Its template and its adapters are the asker's matter: models that differ only in those are one.
     pub sources: Sources,
+    /// What it will take beside its own, in bytes: adapters, a small model that guesses.
+    pub extra: u64,
     /// The name under which `ps` lists it.
     pub name: String,
     /// Tokens of context; 0 for all that the model was trained for.
@@ -65,6 +67,7 @@ impl std::error::Error for Refusal {}
 /// A model that is open, as long as this is held.
 pub struct Lease {
     ask: Ask,
+    model: Model,
     handle: Handle,
     inbox: channel::Sender<Message>,
     /// Whether it had to be opened for this ask.
@@ -80,6 +83,12 @@ impl Lease {
     /// What is known of the model apart from its weights.
     pub fn card(&self) -> &Card {
         &self.handle.shared().card
+    }
+
+    /// Tells the pool what the model takes now.
+    pub(super) fn tell_size(&self) {
+        let now = self.handle.shared().estimate.bytes() + self.handle.shared().extra();
+        let _ = self.inbox.try_send(Message::Happened(Input::Measured(self.model, Bytes(now))));
     }
 
     /// How long it took to open, where it was opened for this ask.
@@ -118,14 +127,16 @@ pub struct Pool {
     known: Mutex<Known>,
 }
 
-/// Files, adapters and draft.
-type Files = [Vec<PathBuf>; 3];
+/// A model's files, and tokens of context.
+type Opened = (Vec<PathBuf>, usize);
 
 /// Numbers of models, and what they were seen to need.
 #[derive(Default)]
 struct Known {
-    numbers: BTreeMap<Files, Model>,
+    numbers: BTreeMap<Vec<PathBuf>, Model>,
     needs: BTreeMap<(Model, usize), engine::Estimate>,
+    /// What small models that guess take.
+    drafts: BTreeMap<Opened, u64>,
 }
 
 /// An ask that waits; dropped, it waits no more.
@@ -185,7 +196,8 @@ impl Pool {
         let (reply, answer) = channel::bounded(1);
         let mut waiting = Waiting { inbox: &self.inbox, ask: Some(ask) };
         let shut = |_| Refusal::Pool(Why::Shut);
-        let want = Message::Want { ask, wanted, model, needs: Bytes(estimate.bytes()), reply };
+        let needs = Bytes(estimate.bytes().saturating_add(wanted.extra));
+        let want = Message::Want { ask, wanted, model, needs, reply };
         self.inbox.try_send(want).map_err(|_| Refusal::Pool(Why::Shut))?;
         let lease = answer.recv().await.map_err(shut)?;
         // From here on the lease tells that the ask is done.
@@ -212,13 +224,40 @@ impl Pool {
         let _ = self.inbox.try_send(Message::Happened(Input::Shut));
     }
 
+    /// What a small model takes that guesses for conversations of so many tokens, in bytes.
+    ///
+    /// # Errors
+    /// [`Refusal::Open`].
+    pub(super) async fn draft_bytes(&self, files: &[PathBuf], context: usize) -> Result<u64, Refusal> {
+        let key = (files.to_vec(), context);
+        let known = |pool: &Self| pool.known.lock().unwrap_or_else(PoisonError::into_inner).drafts.get(&key).copied();
+        if let Some(bytes) = known(self) {
+            return Ok(bytes);
+        }
+        let sources = Sources { files: files.to_vec(), ..Sources::default() };
+        let options = Options { context, texts: 1, kv_memory: None, ..self.options };
+        let estimate = smol::unblock(move || engine::estimate(&sources, options)).await;
+        let bytes = estimate.map_err(|error| Refusal::Open(error.into()))?.bytes();
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).drafts.insert(key, bytes);
+        Ok(bytes)
+    }
+
+    /// Opens a small model that guesses for another.
+    ///
+    /// # Errors
+    /// As [`engine::draft`].
+    pub(super) async fn draft(&self, files: &[PathBuf], card: &Card) -> Result<engine::Draft, engine::Error> {
+        let (files, vocabulary) = (files.to_vec(), card.facts().vocabulary);
+        let options = Options { context: card.context(), ..self.options };
+        smol::unblock(move || engine::draft(&files, options, vocabulary)).await
+    }
+
     /// The number of a model, and what it needs in memory. Looked up in its files the first time.
     async fn look(&self, sources: &Sources, context: usize) -> Result<(Model, engine::Estimate), Refusal> {
-        let key = [sources.files.clone(), sources.adapters.clone(), sources.draft.clone()];
         let (model, known) = {
             let mut all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
             let next = Model(all.numbers.len() as u64);
-            let model = *all.numbers.entry(key).or_insert(next);
+            let model = *all.numbers.entry(sources.files.clone()).or_insert(next);
             (model, all.needs.get(&(model, context)).copied())
         };
         if let Some(needs) = known {

@@ -75,6 +75,17 @@ impl Card {
         Ok(Self { template: Arc::new(self.template.with(source)?), ..self.clone() })
     }
 
+    /// The same model with a template that was parsed before, for this model.
+    #[must_use]
+    pub fn with_parsed(&self, template: Arc<Template>) -> Self {
+        Self { template, ..self.clone() }
+    }
+
+    /// Its template, to be kept.
+    pub fn parsed(&self) -> Arc<Template> {
+        Arc::clone(&self.template)
+    }
+
     /// The token ids of a prompt for `messages`, up to where the model answers.
     ///
     /// # Errors

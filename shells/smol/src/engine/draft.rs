@@ -2,6 +2,8 @@
 //!
 //! It writes greedily; the large model computes all guesses in one step and keeps those that it would have written.
 
+use std::path::PathBuf;
+
 use tutu_llm::{
     backend::{Backend, Batch, PAGE, Token},
     batch::Id,
@@ -17,6 +19,12 @@ const PATIENCE: usize = 8;
 /// The small model. It follows one text as long as that one asks: to go to and fro between texts would mean to read both
 /// again each time.
 pub struct Draft {
+    /// Its files.
+    pub files: Vec<PathBuf>,
+    /// What it may take in memory.
+    pub bytes: u64,
+    /// Whether it guesses for all texts, not only for those that name it.
+    pub(super) always: bool,
     backend: Box<dyn Backend + Send>,
     table: Vec<u32>,
     /// Whose text is in the cache, and what of it.
@@ -31,7 +39,29 @@ impl Draft {
     /// Guesses with a backend whose plan has the same vocabulary as the large model's.
     pub fn new(backend: Box<dyn Backend + Send>) -> Self {
         let table = (0..backend.pages() as u32).collect();
-        Self { backend, table, text: None, cached: Vec::new(), others: 0, best: Vec::new() }
+        Self {
+            files: Vec::new(),
+            bytes: 0,
+            always: false,
+            backend,
+            table,
+            text: None,
+            cached: Vec::new(),
+            others: 0,
+            best: Vec::new(),
+        }
+    }
+
+    /// The same, from these files, taking so many bytes.
+    pub(super) fn of(mut self, files: &[PathBuf], bytes: u64) -> Self {
+        (self.files, self.bytes) = (files.to_vec(), bytes);
+        self
+    }
+
+    /// The same, guessing for all texts.
+    pub(super) fn for_all(mut self) -> Self {
+        self.always = true;
+        self
     }
 
     /// What may follow `tokens`; nothing where the text is too long for this model, or its device failed: guesses
@@ -79,7 +109,8 @@ impl Draft {
         };
         let tokens: Vec<Token> = ids.iter().enumerate().map(token).collect();
         let pages = (first + ids.len()).div_ceil(PAGE);
-        let batch = Batch { tokens: &tokens, tables: &[&self.table[..pages]] };
+        let tables = [&self.table[..pages]];
+        let batch = Batch::new(&tokens, &tables);
         self.backend.step_best(&batch, 1, &mut self.best).ok()?;
         self.cached.extend_from_slice(ids);
         Some(())

@@ -7,7 +7,7 @@ use tutu_llm::{
     token::Special,
 };
 
-use super::{Engine, Error};
+use super::{Adapter, Engine, Error};
 
 impl Engine {
     /// The vector of a text, of unit length: the mean of its hidden states, or what the file asks for.
@@ -18,15 +18,15 @@ impl Engine {
         let mut ids = Vec::new();
         self.tokenizer().encode(text, Special::Text, &mut ids);
         self.tokenizer().add_special(&mut ids);
-        Ok(self.vectors(&[ids])?.remove(0))
+        Ok(self.vectors(&[ids], &[])?.remove(0))
     }
 
     /// The vectors of texts that are token ids already, marks among them. It computes all of them at once: whoever
-    /// shares the model gives it few at a time.
+    /// shares the model gives it few at a time. All take the same adapters.
     ///
     /// # Errors
     /// [`Error::TooLong`] and [`Error::Use`] for a text without tokens; then nothing was computed.
-    pub fn vectors(&mut self, texts: &[Vec<u32>]) -> Result<Vec<Vec<f32>>, Error> {
+    pub fn vectors(&mut self, texts: &[Vec<u32>], adapters: &[Adapter]) -> Result<Vec<Vec<f32>>, Error> {
         let context = self.context();
         for ids in texts {
             if ids.len() > context {
@@ -36,10 +36,11 @@ impl Engine {
                 return Err(Error::Use("a text without tokens has no vector; give it a text"));
             }
         }
+        let mix = self.attach(adapters)?;
         let vectors = if self.cached {
-            texts.iter().map(|ids| self.vector(ids)).collect::<Result<Vec<_>, _>>()
+            texts.iter().map(|ids| self.vector(ids, &mix.shares)).collect::<Result<Vec<_>, _>>()
         } else {
-            self.vectors_whole(texts)
+            self.vectors_whole(texts, &mix.shares)
         };
         // As with answers: a file that was cut while it was read gives zeros.
         if self.files.iter().all(|file| file.is_intact()) { vectors } else { Err(Error::Changed) }
@@ -50,16 +51,16 @@ impl Engine {
     }
 
     /// One text, piece by piece, on pages that are lent for it.
-    fn vector(&mut self, ids: &[u32]) -> Result<Vec<f32>, Error> {
+    fn vector(&mut self, ids: &[u32], shares: &[f32]) -> Result<Vec<f32>, Error> {
         let count = ids.len().div_ceil(PAGE);
         let all = self.batcher.pages().1 * PAGE;
         let table = self.batcher.lend(count).ok_or(Error::TooLong { tokens: ids.len(), context: all })?;
-        let vector = self.vector_on(ids, &table);
+        let vector = self.vector_on(ids, shares, &table);
         self.batcher.take_back(table);
         vector
     }
 
-    fn vector_on(&mut self, ids: &[u32], table: &[u32]) -> Result<Vec<f32>, Error> {
+    fn vector_on(&mut self, ids: &[u32], shares: &[f32], table: &[u32]) -> Result<Vec<f32>, Error> {
         let (pooling, width) = (self.pooling(), self.facts().embedding);
         let wanted = |at: usize| match pooling {
             Pooling::First => at == 0,
@@ -74,7 +75,8 @@ impl Engine {
                 Token { id, position: at as u32, sequence: 0, output: wanted(at) }
             };
             let tokens: Vec<Token> = chunk.iter().enumerate().map(token).collect();
-            self.backend.states(&Batch { tokens: &tokens, tables: &[table] }, &mut states).map_err(Error::Fault)?;
+            let batch = Batch { tokens: &tokens, tables: &[table], shares: &[shares] };
+            self.backend.states(&batch, &mut states).map_err(Error::Fault)?;
             for row in states.chunks_exact(width) {
                 sum.iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
             }
@@ -84,7 +86,7 @@ impl Engine {
     }
 
     /// Texts of a model that sees each as a whole: as many in a step as it takes.
-    fn vectors_whole(&mut self, texts: &[Vec<u32>]) -> Result<Vec<Vec<f32>>, Error> {
+    fn vectors_whole(&mut self, texts: &[Vec<u32>], shares: &[f32]) -> Result<Vec<Vec<f32>>, Error> {
         let (pooling, width, most) = (self.pooling(), self.facts().embedding, self.backend.tokens_max());
         let (mut vectors, mut states) = (Vec::new(), Vec::new());
         let mut rest = texts;
@@ -106,7 +108,9 @@ impl Engine {
                 }));
             }
             let tables: Vec<&[u32]> = vec![&[]; group.len()];
-            self.backend.states(&Batch { tokens: &tokens, tables: &tables }, &mut states).map_err(Error::Fault)?;
+            let shares = vec![shares; group.len()];
+            let batch = Batch { tokens: &tokens, tables: &tables, shares: &shares };
+            self.backend.states(&batch, &mut states).map_err(Error::Fault)?;
             let mut states = states.as_slice();
             for ids in group {
                 let (own, others) = states.split_at(ids.len() * width);

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -16,7 +17,7 @@ use tutu_llm::{
     },
 };
 
-use super::{Engine, Error, draft::Draft};
+use super::{Adapter, Engine, Error, draft::Draft};
 
 /// What is asked of the model.
 #[derive(Clone, Debug)]
@@ -37,6 +38,10 @@ pub struct Request {
     pub keep: usize,
     /// Positions that it may use, if that is less than all that the model is open for.
     pub context: Option<usize>,
+    /// LoRA adapters that it is written with.
+    pub adapters: Vec<Adapter>,
+    /// The files of the small model that may guess what comes, if it is there ([`Engine::guess_with`]).
+    pub draft: Vec<PathBuf>,
     /// Whether logarithms of probabilities are wanted, and for how many of the best tokens besides.
     pub logprobs: Option<usize>,
 }
@@ -169,6 +174,7 @@ impl Engine {
         if prompt.is_empty() {
             return Err(Error::Use("there is nothing to go on from; give it a prompt"));
         }
+        let mix = self.attach(&request.adapters)?;
         prompt.iter().for_each(|&id| sampler.accept(id));
         let guide = match request.course.clone() {
             Some(course) => {
@@ -178,7 +184,7 @@ impl Engine {
             }
             None => None,
         };
-        let id = self.batcher.join(prompt.clone());
+        let id = self.batcher.join(prompt.clone(), mix);
         let counts = Counts { prompt: prompt.len(), cached: self.batcher.known(id), generated: 0 };
         let live = Live {
             stream: Stream::new(&request.stop),
@@ -278,6 +284,11 @@ impl Engine {
 }
 
 impl Live {
+    /// Whether a small model guesses for it.
+    pub(super) fn guesses_with(&self, draft: &Draft) -> bool {
+        draft.always || (!draft.files.is_empty() && self.request.draft == draft.files)
+    }
+
     fn finished(&mut self, reason: Reason) -> Finished {
         let now = Instant::now();
         let (total, prompt) = (now - self.start, self.begun.unwrap_or(now) - self.start);
@@ -389,7 +400,8 @@ impl Choose for Chooser<'_> {
     }
 
     fn guess(&mut self, id: Id, tokens: &[u32], most: usize) -> Vec<u32> {
-        self.draft.as_mut().map_or_else(Vec::new, |draft| draft.guess(id, tokens, most))
+        let named = |draft: &&mut &mut Draft| self.live.get(&id).is_some_and(|live| live.guesses_with(draft));
+        self.draft.as_mut().filter(named).map_or_else(Vec::new, |draft| draft.guess(id, tokens, most))
     }
 }
 

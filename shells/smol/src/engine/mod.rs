@@ -3,6 +3,7 @@
 //! The engine owns the backend, the tokenizer, the template and the batcher, which remembers what was computed, so that
 //! the next turn of a conversation computes only what is new.
 
+mod adapters;
 mod card;
 pub mod clock;
 mod draft;
@@ -14,9 +15,11 @@ pub mod runner;
 mod score;
 pub mod template;
 
+pub use adapters::Adapter;
 pub use card::Card;
+pub use draft::Draft;
 pub use generate::{Counts, Durations, Event, Finished, Flow, Piece, Reason, Request, Scored, Sink};
-pub use open::{Device, Estimate, Options, Sources, card, estimate, tokenizer};
+pub use open::{Device, Estimate, Options, Sources, card, draft, estimate, tokenizer};
 pub use runner::{Answer, Handle, Runner};
 
 use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc, time::Duration};
@@ -24,7 +27,7 @@ use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc, time::Duration};
 use tutu_llm::{
     arch, backend,
     backend::Backend,
-    batch::{Batcher, Id},
+    batch::{Batcher, Id, Mix},
     chat::{Message, Segment},
     sample,
     token::{self, Tokenizer},
@@ -43,7 +46,8 @@ pub struct Engine {
     batcher: Batcher,
     /// Answers that are being written.
     live: BTreeMap<Id, generate::Live>,
-    draft: Option<draft::Draft>,
+    draft: Option<Draft>,
+    adapters: adapters::Adapters,
     load: Duration,
     /// What it may take in memory.
     estimate: Estimate,
@@ -85,6 +89,32 @@ impl Engine {
     /// What it may take in memory.
     pub fn estimate(&self) -> Estimate {
         self.estimate
+    }
+
+    /// Has these adapters ready, so that a text can take them at once.
+    ///
+    /// # Errors
+    /// [`Error::File`], [`Error::Adapter`].
+    pub fn attach(&mut self, adapters: &[Adapter]) -> Result<Mix, Error> {
+        self.adapters.mix(&mut *self.backend, adapters, self.batcher.mixes())
+    }
+
+    /// Has a small model guess for the texts that name it. Another one stays as long as somebody is served by it.
+    pub fn guess_with(&mut self, draft: Draft) {
+        let is_used = |old: &Draft| old.files == draft.files || self.live.values().any(|live| live.guesses_with(old));
+        if !self.draft.as_ref().is_some_and(is_used) {
+            self.draft = Some(draft);
+        }
+    }
+
+    /// Whether this small model is there.
+    pub fn has_draft(&self, files: &[PathBuf]) -> bool {
+        self.draft.as_ref().is_some_and(|draft| draft.files == files)
+    }
+
+    /// What adapters and a small model take in memory beside the estimate, in bytes.
+    pub fn extra(&self) -> u64 {
+        self.adapters.bytes() + self.draft.as_ref().map_or(0, |draft| draft.bytes)
     }
 
     /// Pages of keys and values: in use or remembered, and all.
@@ -136,6 +166,8 @@ pub enum Error {
     Template(template::Error),
     /// An adapter does not fit.
     Adapter { path: PathBuf, reason: String },
+    /// A small model cannot guess for this one.
+    Draft(String),
     /// The processor back end refused the model.
     Backend(String),
     /// A sampling option is out of range.
@@ -160,6 +192,7 @@ impl fmt::Display for Error {
             Self::Adapter { path, reason } => {
                 write!(f, "the adapter {} does not fit the model: {reason}", path.display())
             }
+            Self::Draft(reason) => f.write_str(reason),
             Self::Backend(reason) => write!(f, "the model cannot be computed here: {reason}"),
             Self::Sampling(error) => write!(f, "a sampling option cannot be used: {error}"),
             Self::TooLong { tokens, context } => write!(

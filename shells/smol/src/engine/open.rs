@@ -19,7 +19,7 @@ use tutu_llm::{
 };
 use tutu_os::Mapped;
 
-use super::{Card, Engine, Error, draft::Draft, template::Template};
+use super::{Card, Draft, Engine, Error, adapters::Adapters, template::Template};
 
 /// Where the parts of a model lie.
 #[derive(Clone, Debug, Default)]
@@ -115,10 +115,11 @@ impl Engine {
         let width = model.plan.output.width;
         let facts = model.facts.clone();
         let cached = !model.plan.caches.is_empty();
+        let same = Model { facts: facts.clone(), weights: Arc::clone(&model.weights), plan: Arc::clone(&model.plan) };
         let backend = backend(model, &files, options, tokens_max, pages)?;
         let draft = match sources.draft.as_slice() {
             [] => None,
-            paths => Some(draft(paths, options, facts.vocabulary)?),
+            paths => Some(draft(paths, options, facts.vocabulary)?.for_all()),
         };
         let load = start.elapsed();
         Ok(Self {
@@ -129,6 +130,7 @@ impl Engine {
             batcher: Batcher::new(pages, width, batch::Options { lookup: options.lookup, ..batch::Options::default() }),
             live: BTreeMap::new(),
             draft,
+            adapters: Adapters::new(same),
             load,
             estimate,
             unreported_load: load,
@@ -220,7 +222,10 @@ fn backend(
 }
 
 /// A small model that guesses for one of `vocabulary` tokens.
-fn draft(paths: &[PathBuf], options: Options, vocabulary: usize) -> Result<Draft, Error> {
+///
+/// # Errors
+/// As [`Engine::open`]; [`Error::Draft`] where it cannot guess for that model.
+pub fn draft(paths: &[PathBuf], options: Options, vocabulary: usize) -> Result<Draft, Error> {
     let files = paths.iter().map(|path| map(path)).collect::<Result<Vec<_>, _>>()?;
     let bytes: Vec<Bytes> = files.iter().map(|file| Arc::clone(file) as Bytes).collect();
     let path = paths.first().cloned().unwrap_or_default();
@@ -231,11 +236,14 @@ fn draft(paths: &[PathBuf], options: Options, vocabulary: usize) -> Result<Draft
             path.display(),
             model.facts.vocabulary
         );
-        return Err(Error::Backend(reason));
+        return Err(Error::Draft(reason));
     }
     let context = if options.context == 0 { model.facts.context } else { options.context.min(model.facts.context) };
     let tokens_max = options.batch.clamp(1, context);
-    Ok(Draft::new(backend(model, &files, options, tokens_max, context.div_ceil(PAGE))?))
+    let alone = Options { texts: 1, kv_memory: None, ..options };
+    let bytes = Estimate::of(&model, &files, context, alone).bytes();
+    let backend = backend(model, &files, options, tokens_max, context.div_ceil(PAGE))?;
+    Ok(Draft::new(backend).of(paths, bytes))
 }
 
 /// The instructions that `TUTU_CPU` names.
@@ -246,7 +254,7 @@ fn forced_isa() -> Result<Option<tutu_cpu::Isa>, Error> {
     isa.map(Some).ok_or_else(|| Error::Backend(format!("TUTU_CPU is {name:?}; it may be {known}")))
 }
 
-fn map(path: &Path) -> Result<Arc<Mapped>, Error> {
+pub(super) fn map(path: &Path) -> Result<Arc<Mapped>, Error> {
     Mapped::open(path).map(Arc::new).map_err(|source| Error::File { path: path.into(), source })
 }
 

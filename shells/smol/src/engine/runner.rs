@@ -60,9 +60,14 @@ impl Shared {
         self.files.iter().all(|file| file.is_intact())
     }
 
+    /// What adapters and a small model that guesses take, in bytes.
+    pub fn extra(&self) -> u64 {
+        self.gauges.extra.load(Ordering::Relaxed)
+    }
+
     /// What it takes in memory, in bytes: weights, and keys and values as far as they are there.
     pub fn measured(&self) -> u64 {
-        self.estimate.bytes_of(self.gauges.pages.0.load(Ordering::Relaxed))
+        self.estimate.bytes_of(self.gauges.pages.0.load(Ordering::Relaxed)) + self.extra()
     }
 }
 
@@ -81,6 +86,8 @@ pub struct Gauges {
     pub tokens: (AtomicU64, AtomicU64),
     /// Of those chosen, how many had been guessed.
     pub guessed: AtomicU64,
+    /// Bytes of adapters and of a small model that guesses.
+    pub extra: AtomicU64,
 }
 
 /// Asks an open model.
@@ -151,8 +158,12 @@ impl Handle {
     /// Has the engine do something between two steps. `None` if its thread is gone.
     pub async fn call<T: Send + 'static>(&self, work: impl FnOnce(&mut Engine) -> T + Send + 'static) -> Option<T> {
         let (sender, receiver) = channel::bounded(1);
+        let shared = Arc::clone(&self.shared);
         let call = Box::new(move |engine: &mut Engine| {
-            let _ = sender.try_send(work(engine));
+            let made = work(engine);
+            // Whoever waits may look at once.
+            shared.gauges.extra.store(engine.extra(), Ordering::Relaxed);
+            let _ = sender.try_send(made);
         });
         self.commands.send(Command::Call(call)).ok()?;
         receiver.recv().await.ok()

@@ -5,7 +5,7 @@ use tutu_llm::{
     sample,
 };
 
-use super::{Engine, Error, Scored};
+use super::{Adapter, Engine, Error, Scored};
 
 /// Tokens of a step: each has the logits of a whole vocabulary.
 const EACH: usize = 32;
@@ -16,7 +16,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`Error::TooLong`], a device that failed.
-    pub fn score(&mut self, ids: &[u32], top: usize) -> Result<Vec<Scored>, Error> {
+    pub fn score(&mut self, ids: &[u32], top: usize, adapters: &[Adapter]) -> Result<Vec<Scored>, Error> {
         if !self.cached {
             return Err(Error::Use("it makes embeddings and no text"));
         }
@@ -24,13 +24,14 @@ impl Engine {
         if ids.len() > self.context() {
             return Err(too_long);
         }
+        let mix = self.attach(adapters)?;
         let table = self.batcher.lend(ids.len().div_ceil(PAGE)).ok_or(too_long)?;
-        let scored = self.score_on(ids, top, &table);
+        let scored = self.score_on(ids, top, &mix.shares, &table);
         self.batcher.take_back(table);
         scored
     }
 
-    fn score_on(&mut self, ids: &[u32], top: usize, table: &[u32]) -> Result<Vec<Scored>, Error> {
+    fn score_on(&mut self, ids: &[u32], top: usize, shares: &[f32], table: &[u32]) -> Result<Vec<Scored>, Error> {
         let each = self.backend.tokens_max().min(EACH);
         let width = self.facts().vocabulary;
         let first = ids.first().map(|id| Scored { bytes: self.tokenizer().piece(*id).to_vec(), ..Scored::default() });
@@ -41,7 +42,8 @@ impl Engine {
                 Token { id, position, sequence: 0, output: true }
             };
             let tokens: Vec<Token> = chunk.iter().enumerate().map(token).collect();
-            self.backend.step(&Batch { tokens: &tokens, tables: &[table] }, &mut logits).map_err(Error::Fault)?;
+            let batch = Batch { tokens: &tokens, tables: &[table], shares: &[shares] };
+            self.backend.step(&batch, &mut logits).map_err(Error::Fault)?;
             let after = ids[part * each..].iter().skip(1);
             for (row, &id) in logits.chunks_exact(width).zip(after) {
                 let (logprob, best) = sample::logprobs(row, id, top);

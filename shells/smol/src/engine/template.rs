@@ -2,6 +2,8 @@
 //!
 //! A file brings a Jinja template; a manifest or a TuTufile may set one in its place, usually in Go's language.
 
+use std::fmt;
+
 use tutu_llm::{
     arch::Facts,
     chat::{Guard, Message, Segment, default_template},
@@ -154,6 +156,12 @@ impl Dialect {
                 }
             }
         }
+    }
+}
+
+impl fmt::Debug for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Template").field(&self.source()).finish()
     }
 }
 

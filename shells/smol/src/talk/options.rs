@@ -20,6 +20,8 @@ pub struct Options {
     pub keep: usize,
     /// Tokens of the context; `None` for what is set.
     pub context: Option<usize>,
+    /// The name of a small model that guesses ahead.
+    pub draft: Option<String>,
 }
 
 impl Default for Options {
@@ -31,6 +33,7 @@ impl Default for Options {
             stop: Vec::new(),
             keep: 4,
             context: None,
+            draft: None,
         }
     }
 }
@@ -118,6 +121,10 @@ impl Options {
             "num_predict" => self.predict = usize::try_from(whole()?).ok(),
             "num_keep" => self.keep = usize::try_from(whole()?).unwrap_or(usize::MAX),
             "stop" => self.stop = texts(value).ok_or_else(|| wrong(key, "list of strings", value))?,
+            "draft_model" => {
+                let name = value.as_str().ok_or_else(|| wrong(key, "string", value))?;
+                self.draft = Some(name.to_owned()).filter(|name| !name.is_empty());
+            }
             key if UNUSED.contains(&key) => return Ok(Taken::Unused),
             _ => return Ok(Taken::Unknown),
         }

@@ -178,6 +178,8 @@ pub fn prepare(card: &Card, ask: &Ask) -> Result<Prepared, Error> {
         keep: ask.keep,
         context: Some(card.context()),
         logprobs: ask.logprobs,
+        adapters: Vec::new(),
+        draft: Vec::new(),
     };
     Ok(Prepared { request, reader, dropped: rendered.dropped, unused: unused(card, ask, &family) })
 }

@@ -82,6 +82,8 @@ pub enum Kind {
     Flag,
     /// Any text; may be set several times.
     Texts,
+    /// Any text.
+    Text,
     /// Something that older programs knew: accepted, without effect.
     Gone,
 }
@@ -162,6 +164,7 @@ pub const ALL: &[Known] = &[
     integer("mirostat", 0, 2, "0: off, 1, or 2"),
     number("mirostat_tau", 0, 100 * ONE, "the surprise that mirostat aims at"),
     number("mirostat_eta", 0, ONE, "how fast mirostat corrects itself"),
+    Known { name: "draft_model", kind: Kind::Text, about: "a small model that guesses ahead; the answer is the same" },
     Known { name: "stop", kind: Kind::Texts, about: "text that ends the answer" },
     gone("tfs_z"),
     gone("penalize_newline"),
@@ -203,7 +206,7 @@ impl Known {
                 "false" | "0" => Some(Value::Flag(false)),
                 _ => None,
             },
-            Kind::Texts | Kind::Gone => Some(Value::Text(text.into())),
+            Kind::Text | Kind::Texts | Kind::Gone => Some(Value::Text(text.into())),
         };
         value.ok_or_else(|| Error::Value { name: self.name, value: text.into(), wanted: self.kind.to_string() })
     }
@@ -217,7 +220,7 @@ impl fmt::Display for Kind {
             Self::Integer(least, most) => write!(f, "a whole number from {least} to {most}"),
             Self::Number(least, most) => write!(f, "a number from {least} to {most}"),
             Self::Flag => f.write_str("true or false"),
-            Self::Texts | Self::Gone => f.write_str("text"),
+            Self::Text | Self::Texts | Self::Gone => f.write_str("text"),
         }
     }
 }

@@ -161,10 +161,7 @@ impl Driver {
     /// The model of these files, if it is in memory or on its way.
     fn find(&self, sources: &Sources) -> Option<Model> {
         let mut here = self.machine.status().map(|status| status.model);
-        here.find(|model| {
-            let known = &self.wanted[model].sources;
-            known.files == sources.files && known.adapters == sources.adapters
-        })
+        here.find(|model| self.wanted[model].sources.files == sources.files)
     }
 
     fn status(&self) -> Vec<Resident> {
@@ -197,7 +194,7 @@ impl Driver {
         let Some((model, reply)) = self.replies.remove(&ask) else { return };
         let runner = self.open.get(&model).expect("the machine grants what was opened and not closed");
         let fresh = self.fresh.remove(&model);
-        let lease = Lease { ask, handle: runner.handle().clone(), inbox: self.inbox.clone(), fresh };
+        let lease = Lease { ask, model, handle: runner.handle().clone(), inbox: self.inbox.clone(), fresh };
         // Whoever does not wait any more drops the lease, and that is all it needs.
         let _ = reply.try_send(Ok(lease));
     }

@@ -15,7 +15,7 @@ use super::{
     client, find, keep,
 };
 use crate::{
-    daemon::{Conversation, Daemon, Hearing, Named},
+    daemon::{Conversation, Daemon, Hearing, Named, Wish},
     engine::{Scored, clock::rfc3339},
     http::{Answer, Read, Request, StatusCode},
     talk::{self, Delta, Dropped, End, Heard, Input, Reason, Text},
@@ -62,7 +62,8 @@ async fn answer(daemon: Arc<Daemon>, mut request: Request, route: Route) -> Resu
     }
     let Asked { mut ask, options, unused: more } = body.asked(&named, &name)?;
     unused.extend(more);
-    let hearing = Hearing { client: client(&request), context: options.context, keep };
+    let adapters = Wish::read(body.adapters.as_ref().unwrap_or(&Value::Null)).map_err(Refused::bad)?;
+    let hearing = Hearing { client: client(&request), context: options.context, keep, adapters, draft: options.draft };
     if is_empty {
         daemon.lease(&named, &hearing).await?;
         return Ok(Answer::json(StatusCode::OK, &records.idle("load")));
@@ -105,14 +106,12 @@ async fn render(
     daemon: &Daemon,
     named: &Arc<Named>,
     hearing: &Hearing,
-    mut ask: talk::Ask,
+    ask: talk::Ask,
     name: &str,
 ) -> Result<Answer, Refused> {
     let lease = daemon.lease(named, hearing).await?;
-    if ask.template.is_none() {
-        ask.template.clone_from(&named.model.sources.template);
-    }
-    let rendered = talk::render(lease.card(), &ask).map_err(|error| Refused::bad(error.to_string()))?;
+    let card = named.card(lease.card()).map_err(|error| Refused::bad(error.to_string()))?;
+    let rendered = talk::render(&card, &ask).map_err(|error| Refused::bad(error.to_string()))?;
     let info = json!({"rendered_template": rendered.text, "image_count": 0});
     let now = rfc3339(SystemTime::now());
     Ok(Answer::json(StatusCode::OK, &json!({"model": name, "created_at": now, "_debug_info": info})))

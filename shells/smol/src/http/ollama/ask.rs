@@ -34,6 +34,7 @@ pub(super) struct Body {
     pub top_logprobs: Option<i64>,
     pub truncate: Option<bool>,
     pub shift: Option<bool>,
+    pub adapters: Option<Value>,
     #[serde(rename = "_debug_render_only")]
     pub debug_render_only: Option<bool>,
 }

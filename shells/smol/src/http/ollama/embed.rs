@@ -77,7 +77,8 @@ async fn asked(daemon: &Daemon, client: String, body: &Body, unused: &mut Vec<St
             unused.push(format!("options.{key}"));
         }
     }
-    let hearing = Hearing { client, context: options.context, keep: keep(body.keep_alive.as_ref())? };
+    let hearing =
+        Hearing { client, context: options.context, keep: keep(body.keep_alive.as_ref())?, ..Hearing::default() };
     Ok(Asked { name, named, hearing })
 }
 

@@ -90,7 +90,7 @@ impl From<Malformed> for Refused {
 impl From<named::Error> for Refused {
     fn from(error: named::Error) -> Self {
         let status = match &error {
-            named::Error::Name(_) => StatusCode::BAD_REQUEST,
+            named::Error::Name(_) | named::Error::Adapter(_) => StatusCode::BAD_REQUEST,
             named::Error::Store(store::Error::NotFound { name, .. }) => {
                 let text = format!("model '{name}' not found");
                 return Self { status: StatusCode::NOT_FOUND, text };
@@ -128,6 +128,8 @@ pub fn status(error: &daemon::Error) -> StatusCode {
         daemon::Error::Refusal(Refusal::Pool(_)) => StatusCode::INTERNAL_SERVER_ERROR,
         daemon::Error::Refusal(Refusal::Open(error)) => engine_status(error),
         daemon::Error::Engine(error) => engine_status(error),
+        daemon::Error::Missing(_) => StatusCode::NOT_FOUND,
+        daemon::Error::Unfit(_) => StatusCode::BAD_REQUEST,
     }
 }
 
@@ -137,7 +139,7 @@ pub fn engine_status(error: &engine::Error) -> StatusCode {
         engine::Error::Template(_) | engine::Error::Sampling(_) | engine::Error::TooLong { .. } => {
             StatusCode::BAD_REQUEST
         }
-        engine::Error::Use(_) => StatusCode::BAD_REQUEST,
+        engine::Error::Use(_) | engine::Error::Adapter { .. } | engine::Error::Draft(_) => StatusCode::BAD_REQUEST,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }

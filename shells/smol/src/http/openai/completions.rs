@@ -160,8 +160,8 @@ async fn echoes(
         let text = prompt.text.unwrap_or_else(|| String::from_utf8_lossy(&tokenizer.decode(ids, true)).into_owned());
         let mut tokens = Vec::new();
         if let Some(top) = scored {
-            let all = ids.clone();
-            let made = conversation.lease().handle().call(move |engine| engine.score(&all, top)).await;
+            let (all, adapters) = (ids.clone(), conversation.adapters().to_vec());
+            let made = conversation.lease().handle().call(move |engine| engine.score(&all, top, &adapters)).await;
             let made = made.ok_or_else(Refused::gone)?;
             tokens = made.map_err(|error| Refused::of_engine(&error, "prompt"))?;
             // The mark of the beginning is no part of what was sent.

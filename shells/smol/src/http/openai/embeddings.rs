@@ -73,7 +73,7 @@ pub(super) fn hearing(
         options.set("num_ctx", context).map_err(|why| Refused::bad("num_ctx", why))?;
     }
     let keep = ollama::keep(keep).map_err(|refused| Refused::bad("keep_alive", refused.text))?;
-    Ok(Hearing { client: ollama::client(request), context: options.context, keep })
+    Ok(Hearing { client: ollama::client(request), context: options.context, keep, ..Hearing::default() })
 }
 
 /// Whether vectors are sent as base64.

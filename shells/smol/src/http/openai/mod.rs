@@ -98,6 +98,8 @@ impl Refused {
                 _ => (Some(input), None),
             },
             daemon::Error::Refusal(_) => (None, None),
+            daemon::Error::Missing(_) => (Some("adapters"), Some("model_not_found")),
+            daemon::Error::Unfit(_) => (Some("adapters"), None),
             daemon::Error::Engine(error) => return Self::of_engine(error, input),
         };
         Self { status, text, param: param.map(String::from), code }
@@ -156,7 +158,7 @@ impl From<Malformed> for Refused {
 impl From<named::Error> for Refused {
     fn from(error: named::Error) -> Self {
         match &error {
-            named::Error::Name(_) => Self::bad("model", error.to_string()),
+            named::Error::Name(_) | named::Error::Adapter(_) => Self::bad("model", error.to_string()),
             named::Error::Store(store::Error::NotFound { name, .. }) => Self {
                 status: StatusCode::NOT_FOUND,
                 text: format!("model '{name}' not found; `tutu pull {name}` may bring it"),

@@ -5,7 +5,7 @@ use tutu_node::kit::Keep;
 
 use super::{Refused, ollama};
 use crate::{
-    daemon::{Hearing, Named},
+    daemon::{Hearing, Named, Wish},
     talk::{Ask, Options, Overflow},
 };
 
@@ -29,6 +29,7 @@ const EXTRAS: &[&str] = &[
     "mirostat_eta",
     "num_ctx",
     "num_keep",
+    "draft_model",
 ];
 
 /// See the module.
@@ -37,6 +38,7 @@ pub(in crate::http) struct Sampling {
     settings: Vec<(&'static str, Value)>,
     bias: Vec<(u32, f32)>,
     keep: Option<Keep>,
+    adapters: Vec<Wish>,
     /// What to do with a prompt that does not fit; `None` where nobody said.
     pub overflow: Option<Overflow>,
     /// How many answers.
@@ -92,6 +94,8 @@ impl Sampling {
         }
         let keep = ollama::keep(fields.remove("keep_alive").as_ref());
         sampling.keep = keep.map_err(|refused| Refused::bad("keep_alive", refused.text))?;
+        let adapters = fields.remove("adapters").unwrap_or_default();
+        sampling.adapters = Wish::read(&adapters).map_err(|why| Refused::bad("adapters", why))?;
         sampling.overflow = overflow(fields.remove("truncation"))?;
         for name in ["max_tokens", "max_completion_tokens", "max_output_tokens"] {
             if let Some(value) = fields.remove(name) {
@@ -129,7 +133,8 @@ impl Sampling {
         ask.overflow = self.overflow.unwrap_or_default();
         // An answer that nobody limited ends with the context, and a single message is never cut.
         ask.shift = false;
-        Ok(Hearing { client, context: options.context, keep: self.keep })
+        let (adapters, draft) = (self.adapters.clone(), options.draft);
+        Ok(Hearing { client, context: options.context, keep: self.keep, adapters, draft })
     }
 }
 
