@@ -75,6 +75,29 @@ impl Engine {
     }
 }
 
+/// Whether this processor has these instructions.
+fn has(isa: Isa) -> bool {
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512Vnni => lanes::Avx512Vnni::detect().is_some(),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => lanes::Avx512::detect().is_some(),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => lanes::Avx2::detect().is_some(),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2Vnni => lanes::Avx2Vnni::detect().is_some(),
+        #[cfg(target_arch = "aarch64")]
+        Isa::NeonI8mm => lanes::NeonI8mm::detect().is_some(),
+        #[cfg(target_arch = "aarch64")]
+        Isa::NeonDot => lanes::NeonDot::detect().is_some(),
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon => lanes::Neon::detect().is_some(),
+        Isa::Portable => true,
+        // Of another family of processors.
+        _ => false,
+    }
+}
+
 fn make(isa: Isa, weights: &Arc<Weights>, plan: &Arc<Plan>, options: &Options) -> Option<Box<dyn Backend + Send>> {
     fn with<L: lanes::Lanes>(
         lanes: L,

@@ -64,6 +64,11 @@ impl Isa {
         }
     }
 
+    /// Whether this processor has them.
+    pub fn is_here(self) -> bool {
+        crate::has(self)
+    }
+
     /// The instructions of that name.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|isa| isa.name() == name)

@@ -1,4 +1,5 @@
-//! What the running server makes of files that are not its own, and of adapters and small models that a request names.
+//! What the running server makes of files that are not its own, of adapters and small models that a request names, and
+//! of what it kept on disk.
 //!
 //! Needs `TUTU_TEST_MODELS` (`ci/models`); without it, each test says that it is skipped.
 
@@ -81,6 +82,12 @@ impl Home {
         BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("it says where it listens");
         let address = line.trim().strip_prefix("listening on http://").expect("it says where it listens");
         Server { address: address.parse().expect("an address"), child }
+    }
+
+    /// Ends the server as people do, and waits for it.
+    fn stop(&self, mut server: Server) {
+        self.run(&["stop", "--server"]);
+        assert!(server.child.wait().expect("it ends").success());
     }
 }
 
@@ -305,6 +312,54 @@ fn a_small_model_that_guesses_changes_no_answer() {
     assert_eq!(status, 400);
     assert!(refused["error"].as_str().expect("why").contains("cannot guess for this model"), "{refused}");
     assert_eq!(server.chat("drafted", text, &Value::Null), plain);
+}
+
+#[test]
+fn keys_and_values_on_disk_outlive_the_server_and_are_not_believed_when_damaged() {
+    let Some(mut home) = Home::new() else { return };
+    home.settings.push(("TUTU_INFERENCE_KV_DISK", "200MB".into()));
+    let long: String = (0..140).map(|n| format!("Rule {n}: be brief and kind, whatever comes. ")).collect();
+    let body = json!({"model": SMOLLM2, "max_tokens": 12, "temperature": 0, "messages": [
+        {"role": "system", "content": long}, {"role": "user", "content": "Name a colour."}]});
+    // Tokens of the prompt, how many of them were known, and the answer.
+    let ask = |server: &Server| {
+        let (status, answer) = server.json("POST", "/v1/chat/completions", &body);
+        assert_eq!(status, 200, "{answer}");
+        let count = |value: &Value| value.as_u64().expect("a number");
+        let usage = &answer["usage"];
+        let text = answer["choices"][0]["message"]["content"].as_str().expect("a text").to_owned();
+        (count(&usage["prompt_tokens"]), count(&usage["prompt_tokens_details"]["cached_tokens"]), text)
+    };
+    let server = home.serve();
+    let (tokens, known, text) = ask(&server);
+    assert!(tokens >= 1500 && known == 0, "{tokens} and {known}");
+    home.stop(server);
+    let kept = home.path("home/kv");
+    let files = || fs::read_dir(&kept).expect("a folder").map(|entry| entry.expect("a file").path());
+    assert!(files().count() as u64 >= tokens / 32);
+    let server = home.serve();
+    let (_, known, again) = ask(&server);
+    assert!(known >= tokens - 33 && again == text, "{known} of {tokens}: {again:?} and {text:?}");
+    // Let go of, and asked again: it is there without an end of the server, too.
+    let (status, _) = server.json("POST", "/api/generate", &json!({"model": SMOLLM2, "keep_alive": 0}));
+    assert_eq!(status, 200);
+    let (_, known, again) = ask(&server);
+    assert!(known >= tokens - 33 && again == text);
+    home.stop(server);
+    for path in files() {
+        let mut bytes = fs::read(&path).expect("a page");
+        let at = bytes.len() / 2;
+        bytes[at] ^= 4;
+        fs::write(&path, bytes).expect("it is written");
+    }
+    let server = home.serve();
+    assert_eq!(ask(&server), (tokens, 0, text.clone()));
+    home.stop(server);
+    home.settings.pop();
+    let server = home.serve();
+    assert_eq!(ask(&server), (tokens, 0, text));
+    assert_eq!(files().count(), 0, "what is not to be kept is gone");
+    drop(server);
 }
 
 #[test]

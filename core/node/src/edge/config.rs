@@ -177,6 +177,13 @@ pub const KEYS: &[Key] = &[
         about: "how keys and values are kept: f16, or q8_0 in half of the memory",
     },
     Key {
+        name: "inference.kv_disk",
+        kind: Kind::Bytes,
+        default: "0",
+        ollama: None,
+        about: "what keys and values of prompts may take on disk, to outlive their model in memory; 0: none are kept",
+    },
+    Key {
         name: "inference.keep_alive",
         kind: Kind::Time,
         default: "5m",

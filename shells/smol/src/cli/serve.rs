@@ -76,7 +76,8 @@ pub fn run(mut parser: Parser) -> Result<(), Error> {
     daemon.health.places =
         listeners.iter().filter_map(Listener::address).map(|address| Place { address, tls }).collect();
     tidy(&daemon);
-    let mut router = Router::new(Arc::new(daemon));
+    let daemon = Arc::new(daemon);
+    let mut router = Router::new(Arc::clone(&daemon));
     basics::routes(&mut router, Some(web::page));
     web::routes(&mut router);
     ollama::routes(&mut router);
@@ -96,8 +97,14 @@ pub fn run(mut parser: Parser) -> Result<(), Error> {
     let running = server.start(listeners)?;
     until_asked_to_end(&ended)?;
     eprintln!("finishing what is being answered");
-    Ok(running.stop()?)
+    let stopped = running.stop();
+    // What models remember may have to be written down.
+    smol::block_on(daemon.pool.close(CLOSING));
+    Ok(stopped?)
 }
+
+/// How long models may take to go at the end.
+const CLOSING: Duration = Duration::from_secs(20);
 
 /// The seat of the home's server.
 fn seat(home: &Path, replaces: bool) -> Result<Seat, Error> {

@@ -32,7 +32,7 @@ pub use named::Named;
 pub use pool::{Lease, Pool, Refusal, Resident, Wanted};
 
 use crate::{
-    engine::Options,
+    engine::{Options, disk::Disk},
     log::{self, Level},
     perform::Limit,
     store::Store,
@@ -69,6 +69,16 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Tokens of a step: those that are written, and as many of prompts besides.
 const STEP: usize = 256;
 
+/// The folder of keys and values. Without it nothing is wrong, but some things take longer.
+fn disk(home: &Path, limit: u64) -> Option<Arc<Disk>> {
+    let folder = home.join("kv");
+    Disk::open(&folder, limit).map(|disk| disk.map(Arc::new)).unwrap_or_else(|error| {
+        let fields = [("folder", folder.display().to_string().into()), ("error", error.to_string().into())];
+        log::say(Level::Warn, "keys and values cannot be kept on disk", &fields);
+        None
+    })
+}
+
 impl Daemon {
     /// With nothing in memory yet.
     pub fn new(home: &Path, store: Store, settings: Settings, options: Options, end: channel::Sender<()>) -> Self {
@@ -88,10 +98,11 @@ impl Daemon {
         let context = options.context;
         let batch = options.batch.max(STEP);
         let options = Options { texts: parallel, kv_memory: Some(memory / KV_SHARE), batch, ..options };
+        let disk = disk(home, settings.bytes("inference.kv_disk").map_or(0, |bytes| bytes.0));
         Self {
             home: home.into(),
             store: Arc::new(store),
-            pool: Pool::start(config, options),
+            pool: Pool::start(config, options, disk),
             settings,
             started: Instant::now(),
             health: health::Health::default(),

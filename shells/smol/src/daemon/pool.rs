@@ -21,7 +21,7 @@ use tutu_node::{
 };
 
 use crate::{
-    engine::{self, Card, Handle, Options, Sources},
+    engine::{self, Card, Handle, Options, Sources, disk::Disk},
     measure::Measures,
 };
 use driver::{Driver, Message};
@@ -154,14 +154,15 @@ impl Drop for Waiting<'_> {
 }
 
 impl Pool {
-    /// Starts with nothing in memory. `options` say how models are opened, but for their context.
+    /// Starts with nothing in memory. `options` say how models are opened, but for their context; keys and values that
+    /// would be forgotten go to `disk`.
     ///
     /// # Panics
     /// If the system has no thread left.
-    pub fn start(config: Config, options: Options) -> Self {
+    pub fn start(config: Config, options: Options, disk: Option<Arc<Disk>>) -> Self {
         let (sender, inbox) = channel::unbounded();
         let measures = Arc::<Measures>::default();
-        let driver = Driver::new(config, options, Arc::clone(&measures), sender.clone());
+        let driver = Driver::new(config, options, Arc::clone(&measures), disk, sender.clone());
         let work = move || smol::block_on(driver.run(&inbox));
         thread::Builder::new().name("tutu-pool".into()).spawn(work).expect("the system has threads");
         Self { inbox: sender, asks: AtomicU64::new(0), options, measures, known: Mutex::default() }
@@ -250,6 +251,15 @@ impl Pool {
         let (files, vocabulary) = (files.to_vec(), card.facts().vocabulary);
         let options = Options { context: card.context(), ..self.options };
         smol::unblock(move || engine::draft(&files, options, vocabulary)).await
+    }
+
+    /// Lets all models go, and waits until they are gone, but not for ever.
+    pub async fn close(&self, patience: Duration) {
+        self.shut();
+        let start = Instant::now();
+        while start.elapsed() < patience && !self.status().await.is_empty() {
+            smol::Timer::after(Duration::from_millis(20)).await;
+        }
     }
 
     /// The number of a model, and what it needs in memory. Looked up in its files the first time.

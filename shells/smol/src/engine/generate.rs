@@ -184,6 +184,7 @@ impl Engine {
             }
             None => None,
         };
+        self.recall(&mix, &prompt);
         let id = self.batcher.join(prompt.clone(), mix);
         let counts = Counts { prompt: prompt.len(), cached: self.batcher.known(id), generated: 0 };
         let live = Live {
@@ -230,11 +231,16 @@ impl Engine {
     /// # Errors
     /// A model file that changed, a device that failed: all answers have then ended, and their sinks were told.
     pub fn step(&mut self) -> Result<Stepped, Error> {
+        self.make_room_for_step();
+        let start = Instant::now();
         let mut chooser =
             Chooser { live: &mut self.live, tokenizer: self.card.tokenizer(), draft: self.draft.as_mut() };
         let stepped = self.batcher.step(&mut *self.backend, &mut chooser).map_err(Error::Fault);
         // A file that was cut while it was read gives zeros, not a crash: what was computed is worth nothing.
         let stepped = if self.files.iter().all(|file| file.is_intact()) { stepped } else { Err(Error::Changed) };
+        if let Ok(stepped) = &stepped {
+            self.learn_rate(stepped.prompt, start.elapsed());
+        }
         if let Err(error) = &stepped {
             self.batcher.forget();
             for (id, mut live) in std::mem::take(&mut self.live) {

@@ -6,11 +6,13 @@
 mod adapters;
 mod card;
 pub mod clock;
+pub mod disk;
 mod draft;
 mod embed;
 mod generate;
 mod jinja;
 mod open;
+mod recall;
 pub mod runner;
 mod score;
 pub mod template;
@@ -48,6 +50,9 @@ pub struct Engine {
     live: BTreeMap<Id, generate::Live>,
     draft: Option<Draft>,
     adapters: adapters::Adapters,
+    /// All that keys and values depend on beside the files: plan, kernels, how they are kept.
+    how: Vec<u8>,
+    recall: Option<recall::Recall>,
     load: Duration,
     /// What it may take in memory.
     estimate: Estimate,

@@ -130,12 +130,24 @@ impl Engine {
             batcher: Batcher::new(pages, width, batch::Options { lookup: options.lookup, ..batch::Options::default() }),
             live: BTreeMap::new(),
             draft,
+            how: how(&same, options, sources)?,
+            recall: None,
             adapters: Adapters::new(same),
             load,
             estimate,
             unreported_load: load,
         })
     }
+}
+
+/// All that keys and values depend on beside the model's own files. Another version of this program may compute them
+/// otherwise.
+fn how(model: &Model, options: Options, sources: &Sources) -> Result<Vec<u8>, Error> {
+    let isa = options.isa.map_or_else(forced_isa, |isa| Ok(Some(isa)))?;
+    let isa = isa.or_else(|| tutu_cpu::Isa::ALL.into_iter().find(|isa| isa.is_here()));
+    let version = env!("CARGO_PKG_VERSION");
+    let (device, kv, adapters) = (options.device, options.kv, &sources.adapters);
+    Ok(format!("{version} {device:?} {isa:?} {kv:?} {adapters:?} {:?}", model.plan).into_bytes())
 }
 
 /// What a model will take in memory.

@@ -240,7 +240,7 @@ impl Loop {
                 }
                 Err(TryRecvError::Empty) => {}
                 // Nobody can ask any more; those who read on get the rest.
-                Err(TryRecvError::Disconnected) if !busy => return,
+                Err(TryRecvError::Disconnected) if !busy => return self.engine.put_away(),
                 Err(TryRecvError::Disconnected) => {}
             }
             self.step();

@@ -17,7 +17,7 @@ use tutu_node::{
 
 use super::{Lease, Refusal, Resident, Wanted};
 use crate::{
-    engine::{self, Engine, Options, Runner, Sources},
+    engine::{self, Engine, Options, Runner, Sources, disk::Disk},
     log::{self, Field, Level},
     measure::Measures,
 };
@@ -40,6 +40,7 @@ pub(super) struct Driver {
     inbox: channel::Sender<Message>,
     options: Options,
     measures: Arc<Measures>,
+    disk: Option<Arc<Disk>>,
     replies: BTreeMap<Ask, (Model, Reply)>,
     wanted: BTreeMap<Model, Wanted>,
     open: BTreeMap<Model, Box<Runner>>,
@@ -53,6 +54,7 @@ impl Driver {
         config: Config,
         options: Options,
         measures: Arc<Measures>,
+        disk: Option<Arc<Disk>>,
         inbox: channel::Sender<Message>,
     ) -> Self {
         Self {
@@ -61,6 +63,7 @@ impl Driver {
             inbox,
             options,
             measures,
+            disk,
             replies: BTreeMap::new(),
             wanted: BTreeMap::new(),
             open: BTreeMap::new(),
@@ -211,8 +214,14 @@ impl Driver {
         let sources = Sources { template: None, ..self.wanted[&model].sources.clone() };
         let (inbox, options) = (self.inbox.clone(), Options { context, ..self.options });
         let (measures, name) = (Arc::clone(&self.measures), self.wanted[&model].name.clone());
+        let disk = self.disk.clone();
+        let work = move || {
+            let mut engine = Engine::open(&sources, options)?;
+            disk.into_iter().for_each(|disk| engine.keep_on(disk));
+            Ok(engine)
+        };
         thread::spawn(move || {
-            let opened = panic::catch_unwind(AssertUnwindSafe(|| Engine::open(&sources, options)));
+            let opened = panic::catch_unwind(AssertUnwindSafe(work));
             let mistake =
                 |_| Err(engine::Error::Backend("a mistake of this program was met while it was opened".into()));
             let opened = opened.unwrap_or_else(mistake).map(|engine| Box::new(Runner::start(engine, measures, &name)));
