@@ -36,6 +36,8 @@ pub enum Tag {
     Snapshot = 12,
     /// The result of a vote.
     Tally = 13,
+    /// A secret, from what only its owner can compute.
+    Secret = 14,
 }
 
 /// The digest of the concatenation of `parts`, as a `tag`.

@@ -34,6 +34,8 @@ pub enum Domain {
     Proposal = 21,
     /// A member lets another vote for it.
     Delegation = 22,
+    /// What a node derives its secrets from; such a signature is never sent.
+    Secret = 23,
 }
 
 /// 64 bytes as Ed25519 makes them.
