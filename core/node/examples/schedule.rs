@@ -150,6 +150,7 @@ fn plan(choices: u8, kept: u8) -> Plan {
             choices,
             kept,
             work_patience: Duration::from_secs(1_000_000),
+            task_max: Duration::from_secs(1_000_000),
             learns: false,
             ..client::Config::default()
         },

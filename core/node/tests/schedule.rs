@@ -24,7 +24,11 @@ fn plan(seed: u64) -> Plan {
         stale: 1_000_000,
         misled: false,
         progress: 0,
-        client: client::Config { work_patience: Duration::from_secs(36_000), ..client::Config::default() },
+        client: client::Config {
+            work_patience: Duration::from_secs(36_000),
+            task_max: Duration::from_secs(36_000),
+            ..client::Config::default()
+        },
         worker: worker::Config {
             queue: queue::Config { limits: [1000; 4], ..queue::Config::default() },
             rate: 100,

@@ -118,6 +118,11 @@ impl Quarantine {
         Self { config, peers: BTreeMap::new(), timers: Heap::new() }
     }
 
+    /// How long terms are from now on; those under way stay as they are.
+    pub const fn configure(&mut self, config: Config) {
+        self.config = config;
+    }
+
     /// Whether `peer` may get work.
     pub fn allows(&self, peer: &NodeId) -> bool {
         !matches!(self.peers.get(peer), Some(Held { state: State::Barred { .. }, .. }))
@@ -279,6 +284,24 @@ mod tests {
                 "1810ms tick -> [Try(p)]",
             ]
         );
+    }
+
+    #[test]
+    fn terms_are_those_that_hold_when_they_begin() {
+        let (mut quarantine, mut out) = (Quarantine::new(CONFIG), Vec::new());
+        let mut term = |quarantine: &mut Quarantine, at| {
+            out.clear();
+            while let Some(due) = quarantine.deadline().filter(|due| *due <= Instant::from_millis(at)) {
+                quarantine.tick(due, &mut out);
+            }
+            quarantine.handle(Instant::from_millis(at), Failed(id(1)), &mut out);
+            out.iter().find_map(|effect| if let Effect::Bar { term, .. } = effect { Some(*term) } else { None })
+        };
+        let [first, second, longest] = [33, 100, 4_000].map(Duration::from_millis);
+        quarantine.configure(Config { terms: [first, second, longest], ..CONFIG });
+        assert_eq!(term(&mut quarantine, 0), Some(first));
+        assert_eq!(term(&mut quarantine, 40), Some(second));
+        assert_eq!(term(&mut quarantine, 200), Some(longest));
     }
 
     #[test]

@@ -84,6 +84,16 @@ impl Snapshot {
         &self.rights
     }
 
+    /// The trust of all.
+    pub const fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// What all together may spend on one vote.
+    pub const fn pool(&self) -> Credits {
+        self.pool
+    }
+
     fn index(&self, voter: &NodeId) -> Option<usize> {
         self.rights.binary_search_by(|right| right.voter.cmp(voter)).ok()
     }

@@ -250,6 +250,11 @@ impl<K: Signer + Verifier> Swim<K> {
         &self.me
     }
 
+    /// How often it gossips and compares what it holds, from the next period on.
+    pub const fn pace(&mut self, period: Duration, compare_every: u32) {
+        (self.config.period, self.config.compare_every) = (period, compare_every);
+    }
+
     /// What signs and verifies.
     pub fn keys(&self) -> &K {
         &self.keys

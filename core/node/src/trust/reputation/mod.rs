@@ -52,6 +52,8 @@ pub struct Config {
     pub explore_min: Ppm,
     /// How much of a peer's trust a failure that is not proven leaves at least.
     pub penalty_max: Ppm,
+    /// Whoever this node itself has found worse than this is given no work, whatever others say.
+    pub local_min: Ppm,
 }
 
 impl Default for Config {
@@ -67,6 +69,7 @@ impl Default for Config {
             explore: Ppm(50_000),
             explore_min: Ppm(2_000),
             penalty_max: Ppm(250_000),
+            local_min: Ppm(300_000),
         }
     }
 }
@@ -171,6 +174,11 @@ impl Reputation {
             own: BTreeMap::new(),
             newcomers: (0, 0),
         }
+    }
+
+    /// How it judges from now on. What is known stays; capacities that are smaller than that only let nobody in.
+    pub const fn configure(&mut self, config: Config) {
+        self.config = config;
     }
 
     /// Chooses whom to believe without reason beside itself, and how much each; this node weighs as much as all of them.
@@ -308,6 +316,11 @@ impl Reputation {
         }
         let many = u128::from(self.trust(peer)) * self.numbers.len() as u128 * 20;
         if many >= flow::ONE as u128 { Standing::Known } else { Standing::Newcomer }
+    }
+
+    /// Whether `peer` may be given work: what this node itself has seen of it is not below the least, or it has seen nothing.
+    pub fn allows(&self, now: UnixTime, peer: &NodeId) -> bool {
+        self.local(peer).is_none_or(|local| local.overall(now) >= self.config.local_min)
     }
 
     /// What this node itself has seen of `peer`.

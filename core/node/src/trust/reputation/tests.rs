@@ -308,3 +308,17 @@ fn without_trust_the_same_town_is_harmed() {
     let bad: u32 = (0..50).map(|_| town.round()).sum();
     assert!(bad > 50 * HONEST as u32 / 4, "{bad}");
 }
+
+#[test]
+fn whom_this_node_itself_found_bad_it_gives_no_work_below_the_least() {
+    let mut view = Reputation::new(Config::default(), id(0));
+    assert!(view.allows(START, &id(1)), "nothing is known");
+    let mut failures = 0;
+    while view.allows(START, &id(1)) {
+        view.session(START, id(1), session(false, Some(0)), Credits(0)).unwrap();
+        failures += 1;
+    }
+    assert_eq!(failures, 4);
+    view.configure(Config { local_min: Ppm(50_000), ..Config::default() });
+    assert!(view.allows(START, &id(1)), "members decided to be more patient");
+}

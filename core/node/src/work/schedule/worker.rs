@@ -31,6 +31,8 @@ pub struct Config {
     pub patience: Duration,
     /// The longest wait for which a task of each class is admitted, the most urgent first.
     pub waits: [Duration; 4],
+    /// Workers over which a reservation may go, the first one counted.
+    pub hops_max: u8,
 }
 
 impl Default for Config {
@@ -42,6 +44,7 @@ impl Default for Config {
             rate: 30,
             patience: Duration::from_secs(2),
             waits: [10, 120, 28_800, 86_400].map(Duration::from_secs),
+            hops_max: 3,
         }
     }
 }
@@ -172,6 +175,8 @@ pub struct Place {
     pub class: Class,
     /// Tokens that it may take.
     pub cost: u32,
+    /// Workers that had it before.
+    pub hops: u8,
 }
 
 /// One worker.
@@ -191,6 +196,8 @@ struct Waiting {
     key: Key,
     /// Epoch and tokens of one that was interrupted and needs no call.
     bound: Option<(u32, u32)>,
+    /// Workers that had it before.
+    hops: u8,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -226,6 +233,12 @@ impl Worker {
         let rate = u64::from(config.rate.max(1)) * 1000;
         let queue = Queue::new(config.queue);
         Self { config, queue, called: BTreeMap::new(), running: BTreeMap::new(), rate }
+    }
+
+    /// How much it takes on from now on; what it has taken on stays.
+    pub fn configure(&mut self, config: Config) {
+        let slots = self.config.slots;
+        self.config = Config { slots, ..config };
     }
 
     /// Tasks that run.
@@ -267,7 +280,7 @@ impl Worker {
     }
 
     fn reserve(&mut self, now: Instant, place: Place, price_max: u32, out: &mut Vec<Effect>) {
-        let Place { key, class, cost } = place;
+        let Place { key, class, cost, hops } = place;
         let (wait, price) = (self.wait(now, class), self.price(class));
         if self.called.contains_key(&key) || self.running.contains_key(&key) {
             // The first answer was lost, or the question came twice.
@@ -279,8 +292,12 @@ impl Worker {
             return;
         }
         let known = self.queue.remove(|waiting| waiting.key == key && waiting.bound.is_none());
-        let entry =
-            Entry { cost, since: known.map_or(now, |entry| entry.since), class, item: Waiting { key, bound: None } };
+        let entry = Entry {
+            cost,
+            since: known.map_or(now, |entry| entry.since),
+            class,
+            item: Waiting { key, bound: None, hops },
+        };
         match self.queue.push(entry) {
             Ok(()) => out.push(Effect::Quote { key, wait, price }),
             Err(_) => out.push(Effect::Refuse { key, price, after: self.after(wait) }),
@@ -322,7 +339,7 @@ impl Worker {
         if let Some(entry) = self.queue.presses(run.class).and_then(|class| self.queue.pop_from(class)) {
             self.call(now, entry, out);
         }
-        let item = Waiting { key, bound: Some((run.epoch, tokens)) };
+        let item = Waiting { key, bound: Some((run.epoch, tokens)), hops: 0 };
         let cost = run.cost.saturating_sub(tokens.saturating_sub(run.from));
         self.queue.push_front(Entry { cost, since: now, class: run.class, item });
     }
@@ -365,7 +382,7 @@ impl Worker {
     }
 
     fn call(&mut self, now: Instant, entry: Entry<Waiting>, out: &mut Vec<Effect>) {
-        let Waiting { key, bound } = entry.item;
+        let Waiting { key, bound, .. } = entry.item;
         if let Some((epoch, from)) = bound {
             self.start(now, key, epoch, from, (entry.class, entry.cost), out);
             return;
@@ -387,13 +404,16 @@ impl Worker {
         self.queue.remove(|waiting| waiting.key == key);
     }
 
-    /// Gives away what came last and is bound to nobody, at most half of it.
+    /// Gives away what came last and is bound to nobody, at most half of it, and nothing that has gone as far as it may.
     fn steal(&mut self, thief: NodeId, room: u32, out: &mut Vec<Effect>) {
         let count = (self.queue.len() / 2).min(room as usize);
         let mut places = Vec::new();
         while places.len() < count {
-            let Some(entry) = self.queue.pop_last(|waiting| waiting.bound.is_none()) else { break };
-            places.push(Place { key: entry.item.key, class: entry.class, cost: entry.cost });
+            let hops_max = self.config.hops_max;
+            let free = |waiting: &Waiting| waiting.bound.is_none() && waiting.hops + 1 < hops_max;
+            let Some(entry) = self.queue.pop_last(free) else { break };
+            let Waiting { key, hops, .. } = entry.item;
+            places.push(Place { key, class: entry.class, cost: entry.cost, hops: hops + 1 });
         }
         if !places.is_empty() {
             out.push(Effect::Hand { thief, places });
@@ -401,12 +421,12 @@ impl Worker {
     }
 
     fn handed(&mut self, now: Instant, places: Vec<Place>) {
-        for Place { key, class, cost } in places {
+        for Place { key, class, cost, hops } in places.into_iter().filter(|place| place.hops < self.config.hops_max) {
             let known = self.called.contains_key(&key) || self.running.contains_key(&key);
             if !known && self.queue.remove(|waiting| waiting.key == key).is_none_or(|entry| entry.item.bound.is_none())
             {
                 // Without room it is lost here; the client holds another place, or asks again.
-                let _ = self.queue.push(Entry { cost, since: now, class, item: Waiting { key, bound: None } });
+                let _ = self.queue.push(Entry { cost, since: now, class, item: Waiting { key, bound: None, hops } });
             }
         }
     }
@@ -419,7 +439,7 @@ impl Machine for Worker {
     fn handle(&mut self, now: Instant, input: Input, out: &mut Vec<Effect>) {
         match input {
             Input::Reserve { key, class, cost, price_max } => {
-                self.reserve(now, Place { key, class, cost }, price_max, out);
+                self.reserve(now, Place { key, class, cost, hops: 0 }, price_max, out);
             }
             Input::Bind { key, epoch, from } => self.bind(now, key, epoch, from, out),
             Input::Release(key) => {
@@ -456,6 +476,7 @@ mod tests {
     use crate::kit::{Rng, laws, trace};
 
     const CONFIG: Config = Config {
+        hops_max: 3,
         queue: queue::Config { limits: [2, 2, 2, 2], quanta: [400, 200, 100, 50], age: Duration::from_secs(60) },
         slots: 1,
         rate: 10,
@@ -576,6 +597,29 @@ mod tests {
     }
 
     #[test]
+    fn a_reservation_goes_over_as_many_workers_as_it_may() {
+        for hops_max in 1..5 {
+            let config = Config { hops_max, queue: queue::Config::default(), ..CONFIG };
+            let (mut worker, mut out) = (Worker::new(config), Vec::new());
+            (0..30).for_each(|n| worker.handle(Instant::default(), reserve(n, Batch), &mut out));
+            let mut workers = 1;
+            loop {
+                out.clear();
+                worker.handle(Instant::default(), Input::Steal { thief: NodeId::number(5), room: 30 }, &mut out);
+                let Some(Effect::Hand { places, .. }) = out.pop() else { break };
+                worker = Worker::new(config);
+                worker.handle(Instant::default(), Input::Handed(places), &mut out);
+                workers += 1;
+            }
+            assert_eq!(workers, hops_max, "the first one counted");
+            let far = Place { key: key(99), class: Batch, cost: 1, hops: hops_max };
+            out.clear();
+            Worker::new(config).handle(Instant::default(), Input::Handed([far].into()), &mut out);
+            assert_eq!(out, [], "one that came too far is not taken");
+        }
+    }
+
+    #[test]
     fn fewer_slots_interrupt_the_least_urgent() {
         let mut worker = Worker::new(Config { slots: 3, ..CONFIG });
         let mut out = Vec::new();
@@ -614,7 +658,7 @@ mod tests {
                         },
                         17 => Input::Slots(rng.below(4)),
                         18 => Input::Steal { thief: key.0, room: rng.below(3) },
-                        _ => Input::Handed([Place { key, class: Batch, cost: 7 }].into()),
+                        _ => Input::Handed([Place { key, class: Batch, cost: 7, hops: rng.below(4) as u8 }].into()),
                     };
                     (Instant::from_millis(at), input)
                 })

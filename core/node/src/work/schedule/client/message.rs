@@ -20,6 +20,8 @@ pub struct Config {
     pub quote_patience: Duration,
     /// How long a worker that works may be silent.
     pub work_patience: Duration,
+    /// How long a worker may work on a task.
+    pub task_max: Duration,
     /// How often a task is tried at most, before and after a lease.
     pub tries: u8,
     /// The first rest before trying again; it doubles.
@@ -41,6 +43,7 @@ impl Default for Config {
             kept: 2,
             quote_patience: Duration::from_secs(1),
             work_patience: Duration::from_secs(10),
+            task_max: Duration::from_secs(300),
             tries: 5,
             rest: Duration::from_secs(1),
             budget: budget::Config::default(),

@@ -62,7 +62,7 @@ struct Job {
     due: Instant,
     /// The timer that counts; others of this task are leftovers.
     timer: Instant,
-    /// Until when it may be unbound.
+    /// Until when it may be unbound; while it is bound, until when its worker may work.
     until: Instant,
     tries: u8,
     /// The lowest price of a refusal.
@@ -92,6 +92,11 @@ impl Client {
             learner: Learner::default(),
             scratch: Vec::new(),
         }
+    }
+
+    /// How it places tasks from now on; leases under way keep their time.
+    pub const fn configure(&mut self, config: Config) {
+        self.config = config;
     }
 
     /// Tasks that are not over.
@@ -220,7 +225,8 @@ impl Client {
             out.push(Effect::Release { worker: place.worker, task: number });
         }
         out.push(Effect::Bind { worker, task: number, epoch: lease.epoch, from: job.task.delivered() });
-        job.due = now + self.config.work_patience.max(MOMENT);
+        job.until = now + self.config.task_max.max(MOMENT);
+        job.due = (now + self.config.work_patience.max(MOMENT)).min(job.until);
         job.arm(number, &mut self.timers);
     }
 
@@ -297,7 +303,7 @@ impl Client {
             return;
         };
         match job.task.progress(&worker, epoch, tokens) {
-            Ok(()) => job.due = now + self.config.work_patience.max(MOMENT),
+            Ok(()) => job.due = (now + self.config.work_patience.max(MOMENT)).min(job.until).max(now + MOMENT),
             Err(Error::TooMany { .. }) => {
                 out.push(Effect::Stop { worker, task: number });
                 self.with(number, |client, job| client.lost(now, job, worker, Fault::Miscounted, out));

@@ -12,6 +12,7 @@ use crate::{
 };
 
 const CONFIG: Config = Config {
+    task_max: Duration::from_secs(60),
     choices: 2,
     kept: 2,
     quote_patience: Duration::from_millis(100),
@@ -241,5 +242,18 @@ fn keeps_the_laws() {
             (Instant::from_millis(at), input)
         }));
         laws::hold(&Client::new(CONFIG, seed), script);
+    }
+}
+
+#[test]
+fn a_worker_has_as_long_as_a_task_may_take_however_busy_it_looks() {
+    for (seconds, until) in [(2, 2_500), (4, 4_500)] {
+        let config = Config { task_max: Duration::from_secs(seconds), ..CONFIG };
+        let progress = |n: u64| (500 * n, Input::Progress { task: 1, worker: id(0), epoch: 1, tokens: n as u32 });
+        let begin = [(0, ask(1)), (10, quoted(0, 5)), (20, quoted(1, 1)), (500, ready(0))];
+        let text = of(config, 2, begin.into_iter().chain((2..9).map(progress)), until);
+        let last = text.lines().last().unwrap();
+        assert!(last.starts_with(&format!("{until}ms tick -> [Stop {{ w0, 1 }}, Charge(")), "{last}");
+        assert!(last.contains("Blame { w0, 1, fault: Silent }"), "{last}");
     }
 }
