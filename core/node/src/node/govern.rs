@@ -5,6 +5,12 @@
 //! | `earning_rate_base`, `streak_bonus_cap` | [`market`]: every price |
 //! | `earning_cap_hourly`, `free_tier_daily_limit`, `pro_tier_daily_limit`, `education_tier_enabled` | [`policy`]: quotas and hourly caps |
 //! | `gossip_interval_ms`, `heartbeat_interval_seconds` | `swim`: how often members gossip and compare what they hold |
+//! | `task_timeout_seconds` | [`trade`]: how long a client lets a worker work, and a worker itself |
+//! | `quarantine_duration_hours`, `max_quarantine_ban_days` | [`trade`]: the first and the longest term |
+//! | `min_reputation_threshold` | [`trade`]: whom this node gives work after what it saw itself |
+//! | `max_routing_hops` | [`trade`]: over how many workers a reservation may be handed |
+//! | `replication_factor` | [`referees`]: how many auditors decide about an accusation |
+//! | `open_source_license` | [`license`]: compared with that of this crate, when it is built |
 
 use core::time::Duration;
 
@@ -15,6 +21,7 @@ use crate::{
     },
     kit::{Credits, Ppm},
     mesh::swim,
+    node::trade,
 };
 
 /// Prices: the factor of everything and what a streak may add; the rest of `market` is what was seen.
@@ -43,6 +50,43 @@ pub fn swim(parameters: &Parameters, config: swim::Config) -> swim::Config {
     swim::Config { period: Duration::from_millis(gossip), compare_every, ..config }
 }
 
+/// Work and trust: how long, how often, how far.
+pub fn trade(parameters: &Parameters, config: &mut trade::Config) {
+    let hour = 3600;
+    config.client.task_max = Duration::from_secs(parameters.number(Key::TaskTimeoutSeconds));
+    config.worker.hops_max = u8::try_from(parameters.number(Key::MaxRoutingHops)).unwrap_or(u8::MAX);
+    config.reputation.local_min =
+        Ppm(u32::try_from(parameters.number(Key::MinReputationThreshold)).unwrap_or(u32::MAX));
+    let first = Duration::from_secs(parameters.number(Key::QuarantineDurationHours) * hour);
+    let longest = Duration::from_secs(parameters.number(Key::MaxQuarantineBanDays) * 24 * hour);
+    let [_, second, _] = config.quarantine.terms;
+    config.quarantine.terms = [first, second, longest];
+}
+
+/// How many decide about an accusation.
+pub fn referees(parameters: &Parameters) -> usize {
+    usize::try_from(parameters.number(Key::ReplicationFactor)).unwrap_or(1).max(1)
+}
+
+/// The licence that members are promised, as package registries write it.
+pub const fn license(parameters: &Parameters) -> Option<&'static str> {
+    match parameters.value(Key::OpenSourceLicense) {
+        Value::Mit => Some("MIT"),
+        _ => None,
+    }
+}
+
+/// No vote can change it, and neither can a change of the code that its members do not see.
+const _: () = {
+    let (own, promised) = (env!("CARGO_PKG_LICENSE").as_bytes(), b"MIT");
+    assert!(own.len() == promised.len(), "the licence of this crate is the one that members are promised");
+    let mut at = 0;
+    while at < own.len() {
+        assert!(own[at] == promised[at], "the licence of this crate is the one that members are promised");
+        at += 1;
+    }
+};
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -53,6 +97,10 @@ mod tests {
         assert_eq!(swim(&parameters, swim::Config::default()), swim::Config::default());
         assert_eq!(policy(&parameters), Policy::default());
         assert_eq!(market(&parameters, Market::default()), Market::default());
+        let mut config = trade::Config::default();
+        trade(&parameters, &mut config);
+        assert_eq!(config, trade::Config::default());
+        assert_eq!((referees(&parameters), license(&parameters)), (3, Some("MIT")));
     }
 
     #[test]
@@ -69,6 +117,19 @@ mod tests {
             quota(Key::EarningCapHourly, Value::Amount(Credits(50_000_000))).earning_hourly,
             Credits(50_000_000)
         );
+        let traded = |key, value| {
+            let mut config = trade::Config::default();
+            trade(&with(key, value), &mut config);
+            config
+        };
+        let slow = traded(Key::TaskTimeoutSeconds, Value::Seconds(900));
+        assert_eq!(slow.client.task_max, Duration::from_secs(900));
+        let strict = traded(Key::QuarantineDurationHours, Value::Hours(5));
+        assert_eq!(strict.quarantine.terms[0], Duration::from_secs(5 * 3600));
+        assert_eq!(strict.quarantine.terms[2], Duration::from_secs(30 * 86_400), "nobody can change it");
+        assert_eq!(traded(Key::MinReputationThreshold, Value::Share(Ppm(90_000))).reputation.local_min, Ppm(90_000));
+        assert_eq!(traded(Key::MaxRoutingHops, Value::Count(5)).worker.hops_max, 5);
+        assert_eq!(referees(&with(Key::ReplicationFactor, Value::Count(7))), 7);
         let mesh = |key, value| swim(&with(key, value), swim::Config::default());
         let slow = mesh(Key::GossipIntervalMs, Value::Millis(2000));
         assert_eq!((slow.period, slow.compare_every), (Duration::from_secs(2), 15));

@@ -9,16 +9,23 @@
 
 pub mod govern;
 mod restore;
-mod route;
+pub mod route;
+pub mod trade;
 
-use alloc::{string::String, sync::Arc, vec::Vec};
+use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
 use core::{net::SocketAddr, time::Duration};
 
 pub use self::restore::Kept;
+use self::trade::Trade;
 use crate::{
+    economy::governance::Metric,
     kit::{Certificate, Instant, Machine, NodeId, Signer, UnixTime, Verifier},
     mesh::swim::{self, Facts, Pulse, State, Swim},
+    wire::parts::Parts,
 };
+
+/// How often trade is told who is there. Who comes or goes is known to all within some seconds anyway.
+const PEERS_EVERY: Duration = Duration::from_secs(5);
 
 /// How a node behaves.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,11 +36,19 @@ pub struct Config {
     pub check_engine: Option<Duration>,
     /// Where a list of addresses to begin with can be had, for a node that knows nobody.
     pub directory: Option<String>,
+    /// How it trades; it does not, if `None`. Accounts are kept with first keys: a node that signs with another does not
+    /// trade yet.
+    pub trade: Option<Box<trade::Config>>,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { swim: swim::Config::default(), check_engine: Some(Duration::from_secs(15)), directory: None }
+        Self {
+            swim: swim::Config::default(),
+            check_engine: Some(Duration::from_secs(15)),
+            directory: None,
+            trade: None,
+        }
     }
 }
 
@@ -68,6 +83,8 @@ pub enum Input {
         /// Whether it was done.
         done: bool,
     },
+    /// What the engine did for others, or for votes.
+    Worked(trade::Worked),
     /// What the machine feels like.
     Sensed(Reading),
 }
@@ -95,8 +112,12 @@ pub enum Effect {
     Fetch(Fetch),
     /// Have the engine do something; an [`Input::Ran`] must follow.
     Run(Job),
+    /// Have the engine do something for others, or for votes.
+    Work(trade::Job),
     /// For logs, metrics and whoever listens.
     Tell(swim::Event),
+    /// The same, of trade.
+    Traded(trade::Event),
 }
 
 /// What can be asked.
@@ -110,6 +131,8 @@ pub enum Ask {
     Facts(Facts),
     /// Leave the network.
     Leave,
+    /// Work, or a say in what holds for all.
+    Trade(trade::Ask),
 }
 
 /// What is answered.
@@ -119,6 +142,10 @@ pub enum Answer {
     Members(Vec<(Arc<swim::Record>, State)>),
     /// It is under way.
     Done,
+    /// What came of work, or of a say.
+    Traded(trade::Answer),
+    /// This node does not trade.
+    Idle,
 }
 
 /// What can be fetched.
@@ -136,7 +163,7 @@ pub enum Job {
 }
 
 /// What the machine feels like.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reading {
     /// Share of the engine in use, in percent, and what a thousand tokens cost now, in micro-credits.
     Load {
@@ -145,6 +172,8 @@ pub enum Reading {
         /// Micro-credits for a thousand tokens.
         price: u32,
     },
+    /// What was measured in the network, for changes of parameters that are new.
+    Measured(Vec<(Metric, u64)>),
 }
 
 /// A node.
@@ -158,6 +187,10 @@ pub struct Node<K> {
     check_due: Option<Instant>,
     /// Where effects of machines lie for a moment; empty between calls.
     scratch: Vec<swim::Effect>,
+    trade: Option<Box<Trade<K>>>,
+    parts: Parts,
+    /// When trade is told again who is there.
+    peers_due: Option<Instant>,
 }
 
 /// Who a node is, and when it woke.
@@ -177,7 +210,12 @@ pub struct Birth<K> {
     pub at: UnixTime,
 }
 
-impl<K: Signer + Verifier> Node<K> {
+impl<K: Signer + Verifier + Clone> Node<K> {
+    /// What it trades, if it does.
+    pub fn trade(&self) -> Option<&Trade<K>> {
+        self.trade.as_deref()
+    }
+
     /// Who is there.
     pub fn swim(&self) -> &Swim<K> {
         &self.swim
@@ -194,7 +232,7 @@ impl<K: Signer + Verifier> Node<K> {
     }
 }
 
-impl<K: Signer + Verifier> Machine for Node<K> {
+impl<K: Signer + Verifier + Clone> Machine for Node<K> {
     type Input = Input;
     type Effect = Effect;
 
@@ -211,6 +249,10 @@ impl<K: Signer + Verifier> Machine for Node<K> {
             Input::Ran { job: Job::Check, done } => {
                 self.pulse.engine = done;
                 self.swim_hears(now, swim::Input::Pulse(self.pulse), out);
+            }
+            Input::Worked(worked) => self.trade_hears(now, trade::Input::Worked(worked), out),
+            Input::Sensed(Reading::Measured(metrics)) => {
+                self.trade_hears(now, trade::Input::Measured(metrics), out);
             }
             Input::Sensed(Reading::Load { percent, price }) => {
                 (self.pulse.load, self.pulse.price) = (percent.min(100), price);
@@ -229,10 +271,16 @@ impl<K: Signer + Verifier> Machine for Node<K> {
             out.push(Effect::Run(Job::Check));
             self.check_due = self.config.check_engine.map(|every| now + every.max(Duration::from_millis(1)));
         }
+        if self.peers_due.is_some_and(|due| due <= now) {
+            self.peers_due = Some(now + PEERS_EVERY);
+            self.introduce(now, out);
+        }
+        self.tick_trade(now, out);
     }
 
     fn deadline(&self) -> Option<Instant> {
-        self.swim.deadline().into_iter().chain(self.check_due).min()
+        let trade = self.trade.as_ref().and_then(|trade| trade.deadline());
+        [self.swim.deadline(), self.check_due, self.peers_due, trade].into_iter().flatten().min()
     }
 }
 

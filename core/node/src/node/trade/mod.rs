@@ -1,0 +1,712 @@
+//! Strangers' machines made useful to each other: one exchange a file.
+//!
+//! ```text
+//! asker          client                        worker                witnesses of the client
+//!   |--- Work ---->|--- Reserve ----------------->|
+//!   |              |<-- Quote, Ready -------------|                                    quote
+//!   |              |--- Offer (terms, promise) -->|
+//!   |              |<-- Consent ------------------|
+//!   |              |--- Show (hold) -------------------------------->|
+//!   |              |<-- Vote ----------------------------------------|                 hold, witness
+//!   |              |--- Held (certificate) ------>|
+//!   |              |<-- Block (commitment) -------|  ... and so on
+//!   |              |--- Tick ---------------------|                                    run
+//!   |<-- Done -----|<-- Report -------------------|
+//!   |              |                              |--- Close ------->|
+//!   |              |<-- Paid (certificate) -------|<-- Vote ---------|                 settle
+//!   |              |--- Audit --> auditor                                              audit
+//!   |              |--- Vouch --> everybody                                            vouch
+//! ```
+//!
+//! | file | what goes on there |
+//! |---|---|
+//! | [`message`] | the bytes |
+//! | `quote` | places are asked for, quoted, called |
+//! | `hold` | credits are set aside before anybody works |
+//! | `run` | blocks for ticks: neither side is ever more than one block ahead |
+//! | `settle` | a hold comes to what was worked for, and both logs say so |
+//! | `witness` | this node's log and those that it watches |
+//! | `audit` | whether the work was the work |
+//! | `vouch` | what is remembered of others, and told |
+//! | `alarm` | proofs of fraud |
+//! | [`vote`] | what members decide, and that it holds |
+//! | `restore` | what is kept: a journal of the words that changed something |
+//!
+//! Tokens do not go through here. A shell lets those of a block go when it is told to ([`Job::Hand`]).
+//!
+//! What is not joined: changes of witnesses (an account keeps its first set), the narrowing of a dispute to one operation
+//! (several auditors decide instead), work stealing, escrow of workers.
+
+mod alarm;
+mod audit;
+mod hold;
+pub mod message;
+mod quote;
+mod restore;
+mod run;
+mod settle;
+#[cfg(test)]
+mod tests;
+pub mod vote;
+mod vouch;
+mod witness;
+
+use alloc::{boxed::Box, collections::BTreeMap, vec::Vec};
+use core::time::Duration;
+
+pub use self::restore::Line;
+use self::{audit::Audit, hold::Lease, message::Message, run::Guest, settle::Debt, vote::Ballot, witness::Pen};
+use super::govern;
+use crate::{
+    economy::{
+        governance::{End as VoteEnd, Governance, Metric, Parameters},
+        ledger::{Closing, alarm::Alarm, limit},
+        tiers::{Earnings, Order, Size},
+        witness::{Collect, Set, Witness, collect},
+    },
+    kit::{Credits, Digest, Instant, Machine, NodeId, Ppm, Rng, Signature, Signer, UnixTime, Verifier, bloom::Bloom},
+    trust::{
+        anomaly::{self, Anomaly, Cohort},
+        quarantine::{self, Quarantine},
+        reputation::{self, Reputation},
+        verify::{
+            commit::{Block, Fingerprint},
+            rate,
+            sequential::{Calibration, Suspicion},
+        },
+    },
+    work::{
+        schedule::{
+            client::{self, Client},
+            worker::{self, Key, Worker},
+        },
+        task::Charge,
+    },
+};
+
+/// How a node trades.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// How it has its own tasks done.
+    pub client: client::Config,
+    /// How it does those of others.
+    pub worker: worker::Config,
+    /// How it judges.
+    pub reputation: reputation::Config,
+    /// See there.
+    pub anomaly: anomaly::Config,
+    /// See there.
+    pub quarantine: quarantine::Config,
+    /// How it gathers votes.
+    pub collect: collect::Config,
+    /// How it tells of fraud.
+    pub alarm: crate::economy::ledger::alarm::Config,
+    /// What it lets accounts owe that it watches.
+    pub lent: limit::Config,
+    /// How often it audits.
+    pub rate: rate::Config,
+    /// What an audit costs, as a part of the work.
+    pub audit_cost: Ppm,
+    /// What distances between fingerprints say; nothing is audited without it.
+    pub calibration: Option<Calibration>,
+    /// f: 3f+1 watch this node's account.
+    pub faults: u8,
+    /// Whom it believes without reason, and how much each: those who invited it.
+    pub seeds: Vec<(NodeId, u16)>,
+    /// Models that it serves, and how large each is.
+    pub models: Vec<(u64, Size)>,
+    /// What it offers: a tick is for one block.
+    pub back_end: u16,
+    /// How long a word may stay unanswered before it is said again.
+    pub patience: Duration,
+    /// How long a worker waits to be paid for a block.
+    pub credit: Duration,
+    /// Between two times at which it tells others what it thinks.
+    pub vouch_every: Duration,
+    /// To how many it does then.
+    pub vouch_to: usize,
+}
+
+impl Default for Config {
+    /// A second is above most round trips; ten blocks a second of a fast worker are 10 credits an hour that one does not pay.
+    fn default() -> Self {
+        Self {
+            client: client::Config::default(),
+            // Until a hold is certified three round trips pass.
+            worker: worker::Config { patience: Duration::from_secs(6), ..worker::Config::default() },
+            reputation: reputation::Config::default(),
+            anomaly: anomaly::Config::default(),
+            quarantine: quarantine::Config::default(),
+            collect: collect::Config::default(),
+            alarm: crate::economy::ledger::alarm::Config::default(),
+            lent: limit::Config::default(),
+            rate: rate::Config::default(),
+            audit_cost: Ppm(10_000),
+            calibration: None,
+            faults: 10,
+            seeds: Vec::new(),
+            models: Vec::new(),
+            back_end: 0,
+            patience: Duration::from_secs(1),
+            credit: Duration::from_secs(5),
+            vouch_every: Duration::from_secs(5),
+            vouch_to: 8,
+        }
+    }
+}
+
+/// Tasks of others that one node has to do with at once, and debts, audits and receipts that it keeps.
+const OPEN_MAX: usize = 4096;
+
+/// Somebody who is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Who.
+    pub id: NodeId,
+    /// Models that it says to have.
+    pub models: Bloom,
+}
+
+/// Work that somebody at this machine wants done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wish {
+    /// Which model, by the hash under which members say that they have it.
+    pub model: u64,
+    /// What, and how much of it at most.
+    pub order: Order,
+    /// The most it may cost, in parts of a million of the usual price.
+    pub price_max: u32,
+    /// A hash of how its text begins.
+    pub prefix: u64,
+    /// How long it may wait for a worker.
+    pub wait: Duration,
+}
+
+/// What somebody at this machine wants.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Ask {
+    /// Work.
+    Work(Wish),
+    /// A say in what holds for all.
+    Vote(Box<Ballot>),
+}
+
+/// What is answered.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Answer {
+    /// The work is done.
+    Worked {
+        /// The number of the task.
+        task: u64,
+        /// How many tokens came.
+        tokens: u32,
+        /// What was paid for them.
+        paid: Credits,
+    },
+    /// It is not, and will not be.
+    Unable {
+        /// The number of the task.
+        task: u64,
+        /// Why.
+        why: Why,
+        /// What came and was paid before.
+        paid: Credits,
+    },
+    /// It counts, or not.
+    Voted(Result<(), crate::economy::governance::Error>),
+}
+
+/// Why work is not done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// The order is longer than any.
+    Long,
+    /// The account has no witnesses yet, or may spend too little.
+    Short {
+        /// How much is missing.
+        missing: Credits,
+    },
+    /// No worker took it.
+    Work(client::Why),
+}
+
+/// What can happen.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Input {
+    /// These are there.
+    Peers(Vec<Peer>),
+    /// Somebody said something.
+    Heard {
+        /// Who.
+        from: NodeId,
+        /// What.
+        message: Message,
+    },
+    /// Somebody at this machine wants something.
+    Ask {
+        /// Who.
+        from: u64,
+        /// What.
+        ask: Ask,
+    },
+    /// The engine did something.
+    Worked(Worked),
+    /// What was measured in the network.
+    Measured(Vec<(Metric, u64)>),
+}
+
+/// What the engine did.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Worked {
+    /// It wrote a block.
+    Wrote {
+        /// For whom, and which task.
+        key: Key,
+        /// Tokens that there are in all.
+        tokens: u32,
+        /// What it computed.
+        block: Block,
+    },
+    /// It is through with a task.
+    Ended {
+        /// For whom, and which task.
+        key: Key,
+        /// Tokens that there are in all.
+        tokens: u32,
+        /// How it ended.
+        end: worker::End,
+    },
+    /// It computed somebody's blocks again.
+    Audited {
+        /// For whom.
+        client: NodeId,
+        /// Which task.
+        task: u64,
+        /// What it computed; one for each block.
+        fingerprints: Vec<Fingerprint>,
+    },
+    /// It ran the simulator with other parameters.
+    Simulated {
+        /// For which proposal.
+        id: Digest,
+        /// Whether nothing was harmed.
+        harmless: bool,
+    },
+}
+
+/// What the engine is to do.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Job {
+    /// Write; a [`Worked::Wrote`] for each block and a [`Worked::Ended`] must follow.
+    Write {
+        /// For whom, and which task.
+        key: Key,
+        /// With which model.
+        model: u64,
+        /// Tokens that there are already.
+        from: u32,
+        /// Tokens that there may be in all.
+        limit: u32,
+        /// Chance of the sampling, which neither side could choose.
+        seed: u64,
+    },
+    /// Let the client have its tokens up to here.
+    Hand {
+        /// For whom, and which task.
+        key: Key,
+        /// How many in all.
+        tokens: u32,
+    },
+    /// Stop at the next token; a [`Worked::Ended`] must follow.
+    Stop(Key),
+    /// Compute somebody's blocks in one pass; a [`Worked::Audited`] must follow. The text comes beside.
+    Audit {
+        /// For whom.
+        client: NodeId,
+        /// Which task.
+        task: u64,
+        /// Whose work it is.
+        worker: NodeId,
+        /// With which model.
+        model: u64,
+        /// How many.
+        blocks: u32,
+    },
+    /// Run the simulator with these; a [`Worked::Simulated`] must follow.
+    Simulate {
+        /// For which proposal.
+        id: Digest,
+        /// With these.
+        parameters: Parameters,
+    },
+}
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Say something.
+    Send {
+        /// To whom.
+        to: NodeId,
+        /// What.
+        message: Message,
+    },
+    /// Answer somebody at this machine.
+    Reply {
+        /// Who asked.
+        to: u64,
+        /// What to say.
+        answer: Answer,
+    },
+    /// Keep this before anything else of this step.
+    Save(Line),
+    /// Have the engine do something.
+    Run(Job),
+    /// For logs, metrics and whoever listens.
+    Tell(Event),
+}
+
+/// What is worth telling.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Event {
+    /// Tokens of a task of this node are charged: once each.
+    Charged(Charge),
+    /// This node gave a tick for a block.
+    Ticked {
+        /// To whom.
+        worker: NodeId,
+        /// For which of its tasks.
+        task: u64,
+        /// Under which promise to it.
+        turn: u64,
+        /// What a tick is worth.
+        tick: Credits,
+    },
+    /// A hold that was made for this node came to this, and is certified.
+    Settled(Closing),
+    /// An entry of this node's log is certified.
+    Certified {
+        /// Its number.
+        number: u64,
+        /// What it is known by.
+        digest: Digest,
+    },
+    /// As a witness, this node lets an account owe so much.
+    Granted {
+        /// Which.
+        account: NodeId,
+        /// How much.
+        limit: Credits,
+    },
+    /// Work of a task was audited, and more than half of those who were asked say this.
+    Audited {
+        /// Whose.
+        worker: NodeId,
+        /// Of which task.
+        task: u64,
+        /// Whether it was right.
+        right: bool,
+    },
+    /// Somebody gets no work for a while.
+    Barred(NodeId),
+    /// Somebody gets work again, and all of it is audited.
+    Tried(NodeId),
+    /// Fraud of somebody is proven.
+    Condemned(NodeId),
+    /// A vote ended.
+    Decided {
+        /// Which.
+        id: Digest,
+        /// How.
+        end: VoteEnd,
+    },
+    /// Other parameters hold now.
+    Governed,
+}
+
+/// All that a node trades with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Trade<K> {
+    config: Config,
+    keys: K,
+    me: NodeId,
+    born: UnixTime,
+    rng: Rng,
+    peers: Vec<Peer>,
+    parameters: Parameters,
+    // What others do for this node.
+    client: Client,
+    tasks: BTreeMap<u64, Wanted>,
+    next_task: u64,
+    // What it does for others.
+    worker: Worker,
+    guests: BTreeMap<Key, Guest>,
+    earnings: Earnings,
+    // Its account, and those that it watches.
+    pen: Pen,
+    collect: Collect<K>,
+    closings: BTreeMap<Digest, (Closing, Option<Signature>)>,
+    debts: BTreeMap<(NodeId, u64), Debt>,
+    receipts: Vec<settle::Receipt>,
+    witness: Witness<K>,
+    sets: BTreeMap<NodeId, Set>,
+    told: BTreeMap<NodeId, Credits>,
+    // What it thinks of others.
+    reputation: Reputation,
+    anomaly: Anomaly,
+    quarantine: Quarantine,
+    cohorts: BTreeMap<u64, Cohort>,
+    suspicions: BTreeMap<(NodeId, u64), Suspicion>,
+    audits: BTreeMap<u64, Audit>,
+    edges: BTreeMap<NodeId, u32>,
+    sightings: BTreeMap<vouch::Sight, (u32, u32)>,
+    heard: BTreeMap<(NodeId, vouch::Sight), (u32, u32)>,
+    vouch_due: Instant,
+    /// The day in which edges gain.
+    day: u64,
+    turn: usize,
+    alarm: Alarm<K>,
+    // What holds for all.
+    governance: Governance<K>,
+    rumours: vote::Rumours,
+    lines: u64,
+}
+
+/// A task of this node.
+#[derive(Clone, Debug, PartialEq)]
+struct Wanted {
+    asker: u64,
+    wish: Wish,
+    /// What those who keep a place ask, in parts of a million of the usual price.
+    quotes: BTreeMap<NodeId, u32>,
+    lease: Option<Lease>,
+    paid: Credits,
+    tokens: u32,
+    begun: Instant,
+}
+
+/// Who trades, and since when.
+#[derive(Clone, Debug)]
+pub struct Birth<K> {
+    /// What signs and verifies: the first key, with which accounts are kept.
+    pub keys: K,
+    /// Chance.
+    pub seed: u64,
+    /// The date at instant 0.
+    pub at: UnixTime,
+}
+
+impl<K: Signer + Verifier + Clone> Trade<K> {
+    /// One that has not begun.
+    pub fn new(config: Config, birth: Birth<K>) -> Self {
+        let Birth { keys, seed, at } = birth;
+        let (me, mut rng) = (keys.key(), Rng::new(seed));
+        let mut reputation = Reputation::new(config.reputation, me);
+        // More seeds than peers that fit are a mistake of whoever wrote them down; the first ones count then.
+        let seeds = &config.seeds[..config.seeds.len().min(config.reputation.peers_max.saturating_sub(1))];
+        let _ = reputation.choose_seeds(seeds);
+        reputation.recompute();
+        Self {
+            me,
+            born: at,
+            peers: Vec::new(),
+            parameters: Parameters::default(),
+            client: Client::new(config.client, rng.next()),
+            tasks: BTreeMap::new(),
+            // A task has one name through all lives of its client.
+            next_task: at.0 << 20,
+            worker: Worker::new(config.worker),
+            guests: BTreeMap::new(),
+            earnings: Earnings::default(),
+            pen: Pen::new(me),
+            collect: Collect::new(config.collect, keys.clone()),
+            closings: BTreeMap::new(),
+            debts: BTreeMap::new(),
+            receipts: Vec::new(),
+            witness: Witness::new(keys.clone()),
+            sets: BTreeMap::new(),
+            told: BTreeMap::new(),
+            reputation,
+            anomaly: Anomaly::new(config.anomaly),
+            quarantine: Quarantine::new(config.quarantine),
+            cohorts: BTreeMap::new(),
+            suspicions: BTreeMap::new(),
+            audits: BTreeMap::new(),
+            edges: BTreeMap::new(),
+            sightings: BTreeMap::new(),
+            heard: BTreeMap::new(),
+            vouch_due: Instant::default() + config.vouch_every.max(MOMENT),
+            day: at.0 / DAY_S,
+            turn: 0,
+            alarm: Alarm::new(config.alarm, keys.clone(), rng.next()),
+            governance: Governance::new(keys.clone()),
+            rumours: vote::Rumours::default(),
+            lines: 0,
+            rng,
+            keys,
+            config,
+        }
+    }
+
+    /// What this node's log comes to.
+    pub const fn account(&self) -> &crate::economy::ledger::Fold {
+        self.pen.fold()
+    }
+
+    /// Who watches this node's account, once it has drawn them.
+    pub const fn set(&self) -> Option<&Set> {
+        self.pen.set()
+    }
+
+    /// What it may owe, as its witnesses told.
+    pub fn limit(&self) -> Credits {
+        self.pen.limit()
+    }
+
+    /// What it thinks of others.
+    pub const fn reputation(&self) -> &Reputation {
+        &self.reputation
+    }
+
+    /// Who may not work.
+    pub const fn quarantine(&self) -> &Quarantine {
+        &self.quarantine
+    }
+
+    /// What members decided.
+    pub const fn governance(&self) -> &Governance<K> {
+        &self.governance
+    }
+
+    /// Tasks of this node that are under way.
+    pub fn tasks(&self) -> usize {
+        self.tasks.len()
+    }
+
+    fn date(&self, now: Instant) -> UnixTime {
+        UnixTime(self.born.0.saturating_add(now.as_micros() / 1_000_000))
+    }
+
+    /// When it will be this date.
+    fn instant(&self, date: UnixTime) -> Instant {
+        Instant::from_millis(date.0.saturating_sub(self.born.0).saturating_mul(1000))
+    }
+
+    /// From now on the machines of this node do as members decided.
+    fn govern(&mut self, parameters: Parameters) {
+        self.parameters = parameters;
+        govern::trade(&parameters, &mut self.config);
+        self.client.configure(self.config.client);
+        self.worker.configure(self.config.worker);
+        self.quarantine.configure(self.config.quarantine);
+        self.reputation.configure(self.config.reputation);
+    }
+
+    fn heard(&mut self, now: Instant, from: NodeId, message: Message, out: &mut Vec<Effect>) {
+        match message {
+            Message::Reserve { task, model, order, price_max } => {
+                self.reserved(now, (from, task), model, order, price_max, out);
+            }
+            Message::Quote { task, wait_ms, price } => self.quoted(now, from, task, wait_ms, price, out),
+            Message::Refuse { task, price, after_ms } => {
+                let after = Duration::from_millis(after_ms);
+                self.client_hears(now, client::Input::Refused { task, worker: from, price, after }, out);
+            }
+            Message::Ready(task) => self.client_hears(now, client::Input::Ready { task, worker: from }, out),
+            Message::Release(task) => self.released(now, (from, task), out),
+            Message::Stop(task) => self.stopped(now, (from, task), out),
+            Message::Offer { task, epoch, from: tokens, terms, promise, number } => {
+                self.offered(now, (from, task), hold::Offer { epoch, from: tokens, terms, promise, number }, out);
+            }
+            Message::Consent { task, epoch, signature } => self.consented(now, from, task, epoch, signature, out),
+            Message::Held { task, epoch, evidence } => self.held(now, (from, task), epoch, *evidence, out),
+            Message::Block { task, epoch, tokens, block, head } => {
+                self.delivered(now, from, (task, epoch), tokens, (&block, &head), out);
+            }
+            Message::Tick { task, epoch, link } => self.ticked(now, (from, task), epoch, link, out),
+            // How far it says to have come does not count: its blocks do.
+            Message::Report { task, epoch, tokens: _, done } => self.reported(now, from, (task, epoch), done, out),
+            Message::Paid(evidence) => self.paid(now, *evidence, out),
+            Message::Audit { task, model, worker, blocks } => {
+                self.asked_to_audit(from, task, worker, model, blocks.len() as u32, out);
+            }
+            Message::Audited { task, fingerprints } => self.audited(now, from, task, &fingerprints, out),
+            Message::Show { set, entries } => self.shown(now, from, &set, entries, out),
+            Message::Close { closing, consent } => self.asked_to_close(now, from, closing, consent, out),
+            Message::Vote { statement, signature, limit } => self.voted(now, from, statement, signature, limit, out),
+            Message::Deny { statement, next } => self.denied(now, from, statement, next, out),
+            Message::Vouch { edges, sightings } => self.vouched(now, from, edges, sightings, out),
+            Message::Proof(fraud) => self.alarm_hears(now, crate::economy::ledger::alarm::Input::Heard(fraud), out),
+            // What a node tells only itself is nothing that others may say.
+            Message::Ballot(ballot) if ballot.is_public() => drop(self.cast(now, *ballot, out)),
+            Message::Ballot(_) => {}
+        }
+    }
+}
+
+/// Seconds of a day, in which an edge gains so much and no more.
+const DAY_S: u64 = 86_400;
+/// The shortest wait: time must go on between two ticks.
+const MOMENT: Duration = Duration::from_micros(1);
+
+impl<K: Signer + Verifier + Clone> Machine for Trade<K> {
+    type Input = Input;
+    type Effect = Effect;
+
+    fn handle(&mut self, now: Instant, input: Input, out: &mut Vec<Effect>) {
+        match input {
+            Input::Peers(peers) => self.meet(now, peers, out),
+            Input::Heard { from, message } => self.heard(now, from, message, out),
+            Input::Ask { from, ask: Ask::Work(wish) } => self.wanted(now, from, wish, out),
+            Input::Ask { from, ask: Ask::Vote(ballot) } => {
+                let answer = Answer::Voted(self.cast(now, *ballot, out));
+                out.push(Effect::Reply { to: from, answer });
+            }
+            Input::Worked(Worked::Wrote { key, tokens, block }) => self.wrote(now, key, tokens, block, out),
+            Input::Worked(Worked::Ended { key, tokens, end }) => self.ended(now, key, tokens, end, out),
+            Input::Worked(Worked::Audited { client, task, fingerprints }) if client == self.me => {
+                self.audited(now, client, task, &fingerprints, out);
+            }
+            Input::Worked(Worked::Audited { client, task, fingerprints }) => {
+                out.push(Effect::Send { to: client, message: Message::Audited { task, fingerprints } });
+            }
+            Input::Worked(Worked::Simulated { id, harmless }) => {
+                let _ = self.cast(now, Ballot::Simulated { id, harmless }, out);
+            }
+            Input::Measured(metrics) => {
+                let _ = self.cast(now, Ballot::Measured(metrics), out);
+            }
+        }
+    }
+
+    fn tick(&mut self, now: Instant, out: &mut Vec<Effect>) {
+        self.tick_quotes(now, out);
+        self.tick_leases(now, out);
+        self.tick_guests(now, out);
+        self.tick_debts(now, out);
+        self.tick_witnesses(now, out);
+        self.tick_audits(now, out);
+        self.tick_alarm(now, out);
+        self.tick_votes(now, out);
+        self.tick_vouch(now, out);
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let machines = [
+            self.client.deadline(),
+            self.worker.deadline(),
+            self.collect.deadline(),
+            self.quarantine.deadline(),
+            self.alarm.deadline(),
+            self.rumours.deadline(),
+            Some(self.vouch_due),
+        ];
+        let leases = self.tasks.values().filter_map(|wanted| wanted.lease.as_ref()).map(|lease| lease.due);
+        let guests = self.guests.values().map(|guest| guest.due);
+        let debts = self.debts.values().map(|debt| debt.due);
+        let receipts = self.receipts.iter().map(|receipt| receipt.due);
+        let audits = self.audits.values().map(|audit| audit.due);
+        let own = leases.chain(guests).chain(debts).chain(receipts).chain(audits);
+        machines.into_iter().flatten().chain(own).min()
+    }
+}

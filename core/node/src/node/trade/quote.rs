@@ -1,0 +1,252 @@
+//! Places are asked for, quoted, called.
+
+use alloc::{collections::BTreeMap, vec::Vec};
+use core::time::Duration;
+
+use super::{
+    Answer, Effect, Event, Job, OPEN_MAX, Peer, Trade, Wanted, Why, Wish,
+    hold::ticks_of,
+    message::Message,
+    run::{Guest, Stage},
+};
+use crate::{
+    economy::tiers::{self, Market, Order},
+    kit::{Credits, Instant, Machine, NodeId, Signer, UnixTime, Verifier},
+    node::govern,
+    trust::reputation::Standing,
+    work::{
+        schedule::{
+            choice::Candidate,
+            client::{self, Request},
+            worker::{self, Key},
+        },
+        task::Class,
+    },
+};
+
+/// The scheduler's name for a class.
+const fn class(class: tiers::Class) -> Class {
+    match class {
+        tiers::Class::Realtime => Class::Realtime,
+        tiers::Class::Standard => Class::Standard,
+        tiers::Class::Batch => Class::Batch,
+        tiers::Class::Spot => Class::Spot,
+    }
+}
+
+impl<K: Signer + Verifier + Clone> Trade<K> {
+    /// Somebody at this machine wants work done.
+    pub(super) fn wanted(&mut self, now: Instant, asker: u64, wish: Wish, out: &mut Vec<Effect>) {
+        let task = self.next_task;
+        self.next_task += 1;
+        let limit = u32::try_from(wish.order.tokens_out).ok().filter(|limit| ticks_of(*limit).is_some());
+        let Some((limit, cost)) = limit.zip(self.price(&wish.order, wish.price_max)) else {
+            let answer = Answer::Unable { task, why: Why::Long, paid: Credits(0) };
+            return out.push(Effect::Reply { to: asker, answer });
+        };
+        let left = self.pen.spendable();
+        if cost > left {
+            let why = Why::Short { missing: Credits(cost.0 - left.0) };
+            return out.push(Effect::Reply { to: asker, answer: Answer::Unable { task, why, paid: Credits(0) } });
+        }
+        self.tasks.insert(
+            task,
+            Wanted { asker, wish, quotes: BTreeMap::new(), lease: None, paid: Credits(0), tokens: 0, begun: now },
+        );
+        let list = self.candidates(self.date(now), wish.model);
+        self.client_hears(now, client::Input::Candidates { model: wish.model, list }, out);
+        let request = Request {
+            model: wish.model,
+            class: class(wish.order.class),
+            cost: limit,
+            limit,
+            price_max: wish.price_max,
+            prefix: wish.prefix,
+            wait: wish.wait,
+        };
+        self.client_hears(now, client::Input::Ask { task, request }, out);
+    }
+
+    /// What an order costs at a factor to the usual price, as members decided.
+    pub(super) fn price(&self, order: &Order, factor: u32) -> Option<Credits> {
+        let usual = tiers::price(order, &govern::market(&self.parameters, Market::default()))?;
+        let price = u128::from(usual.0) * u128::from(factor);
+        u64::try_from(price.div_ceil(1_000_000)).ok().map(Credits)
+    }
+
+    /// Those who have a model, each as often as trust lets it be chosen.
+    fn candidates(&self, date: UnixTime, model: u64) -> Vec<Candidate> {
+        let fits = |peer: &&Peer| {
+            let free = self.quarantine.allows(&peer.id) && self.reputation.allows(date, &peer.id);
+            peer.id != self.me && peer.models.may_hold(model) && free
+        };
+        // Nobody puts up escrow, so newcomers share alike.
+        let peers: Vec<(NodeId, Credits)> = self.peers.iter().filter(fits).map(|peer| (peer.id, Credits(0))).collect();
+        let weights = self.reputation.weights(&peers);
+        let candidate = |((worker, _), trust): (&(NodeId, Credits), u32)| Candidate {
+            worker: *worker,
+            trust,
+            price: 1_000_000,
+            link: 0,
+            hot: true,
+        };
+        peers.iter().zip(weights).map(candidate).collect()
+    }
+
+    /// Others are there, or not.
+    pub(super) fn meet(&mut self, now: Instant, peers: Vec<Peer>, out: &mut Vec<Effect>) {
+        let mut peers = peers;
+        peers.sort_unstable_by_key(|peer| peer.id);
+        let lost: Vec<NodeId> = self
+            .peers
+            .iter()
+            .filter(|old| peers.binary_search_by_key(&old.id, |peer| peer.id).is_err())
+            .map(|peer| peer.id)
+            .collect();
+        let ids = peers.iter().map(|peer| peer.id).filter(|id| *id != self.me).collect();
+        self.peers = peers;
+        self.alarm_hears(now, crate::economy::ledger::alarm::Input::Peers(ids), out);
+        lost.into_iter().for_each(|id| self.client_hears(now, client::Input::Gone(id), out));
+    }
+
+    /// A client wants a place.
+    pub(super) fn reserved(
+        &mut self,
+        now: Instant,
+        key: Key,
+        model: u64,
+        order: Order,
+        price_max: u32,
+        out: &mut Vec<Effect>,
+    ) {
+        let size = self.config.models.iter().find(|served| served.0 == model).map(|served| served.1);
+        let limit = u32::try_from(order.tokens_out).ok().filter(|limit| ticks_of(*limit).is_some());
+        let known = self.guests.contains_key(&key);
+        let honest = self.quarantine.allows(&key.0) && self.reputation.standing(&key.0) != Standing::Convicted;
+        let welcome = honest && (known || self.guests.len() < OPEN_MAX);
+        let (Some(size), Some(limit), true) = (size, limit, welcome) else {
+            let message = Message::Refuse { task: key.1, price: 0, after_ms: 60_000 };
+            return out.push(Effect::Send { to: key.0, message });
+        };
+        let order = Order { size, ..order };
+        if !known {
+            let due = now + self.config.worker.waits[class(order.class).index()];
+            self.guests.insert(key, Guest { model, order, price: 0, stage: Stage::Asked, due });
+        }
+        let class = class(order.class);
+        self.worker_hears(now, worker::Input::Reserve { key, class, cost: limit, price_max }, out);
+    }
+
+    pub(super) fn quoted(
+        &mut self,
+        now: Instant,
+        worker: NodeId,
+        task: u64,
+        wait_ms: u64,
+        price: u32,
+        out: &mut Vec<Effect>,
+    ) {
+        let dear = self.tasks.get(&task).is_none_or(|wanted| price > wanted.wish.price_max);
+        if dear {
+            return out.push(Effect::Send { to: worker, message: Message::Release(task) });
+        }
+        if let Some(wanted) = self.tasks.get_mut(&task).filter(|wanted| wanted.quotes.len() < 64) {
+            wanted.quotes.insert(worker, price);
+        }
+        let wait = Duration::from_millis(wait_ms);
+        self.client_hears(now, client::Input::Quoted { task, worker, wait }, out);
+    }
+
+    pub(super) fn released(&mut self, now: Instant, key: Key, out: &mut Vec<Effect>) {
+        if self.guests.get(&key).is_some_and(|guest| !matches!(guest.stage, Stage::Working(_))) {
+            self.guests.remove(&key);
+        }
+        self.worker_hears(now, worker::Input::Release(key), out);
+    }
+
+    /// Tells the client side something, and does what it wants.
+    pub(super) fn client_hears(&mut self, now: Instant, input: client::Input, out: &mut Vec<Effect>) {
+        let mut effects = Vec::new();
+        self.client.handle(now, input, &mut effects);
+        self.client_wants(now, effects, out);
+    }
+
+    fn client_wants(&mut self, now: Instant, effects: Vec<client::Effect>, out: &mut Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                client::Effect::Reserve { worker, task, price_max, .. } => {
+                    let Some(wanted) = self.tasks.get(&task) else { continue };
+                    let Wish { model, order, .. } = wanted.wish;
+                    out.push(Effect::Send { to: worker, message: Message::Reserve { task, model, order, price_max } });
+                }
+                client::Effect::Release { worker, task } => {
+                    out.push(Effect::Send { to: worker, message: Message::Release(task) });
+                }
+                client::Effect::Bind { worker, task, epoch, from } => self.bound(now, worker, task, epoch, from, out),
+                client::Effect::Stop { worker, task } => {
+                    out.push(Effect::Send { to: worker, message: Message::Stop(task) });
+                }
+                client::Effect::Charge(charge) => out.push(Effect::Tell(Event::Charged(charge))),
+                client::Effect::Blame { worker, task, fault: _ } => self.let_down(now, worker, task, out),
+                client::Effect::Done { task } => self.done(now, task, out),
+                client::Effect::GaveUp { task, why, .. } => {
+                    self.drop_lease(task);
+                    let Some(wanted) = self.tasks.remove(&task) else { continue };
+                    let answer = Answer::Unable { task, why: Why::Work(why), paid: wanted.paid };
+                    out.push(Effect::Reply { to: wanted.asker, answer });
+                }
+            }
+        }
+    }
+
+    /// Tells the worker side something, and does what it wants.
+    pub(super) fn worker_hears(&mut self, now: Instant, input: worker::Input, out: &mut Vec<Effect>) {
+        let mut effects = Vec::new();
+        self.worker.handle(now, input, &mut effects);
+        self.worker_wants(now, effects, out);
+    }
+
+    fn worker_wants(&mut self, now: Instant, effects: Vec<worker::Effect>, out: &mut Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                worker::Effect::Quote { key, wait, price } => {
+                    if let Some(guest) = self.guests.get_mut(&key).filter(|guest| matches!(guest.stage, Stage::Asked)) {
+                        guest.price = price;
+                    }
+                    let wait_ms = wait.as_millis() as u64;
+                    out.push(Effect::Send { to: key.0, message: Message::Quote { task: key.1, wait_ms, price } });
+                }
+                worker::Effect::Refuse { key, price, after } => {
+                    self.guests.remove(&key);
+                    let after_ms = after.as_millis() as u64;
+                    out.push(Effect::Send { to: key.0, message: Message::Refuse { task: key.1, price, after_ms } });
+                }
+                worker::Effect::Ready(key) => {
+                    out.push(Effect::Send { to: key.0, message: Message::Ready(key.1) });
+                }
+                worker::Effect::Run { key, epoch, from } => self.begin(key, epoch, from, out),
+                worker::Effect::Interrupt(key) => out.push(Effect::Run(Job::Stop(key))),
+                worker::Effect::Report { key, epoch, tokens, done } => {
+                    let message = Message::Report { task: key.1, epoch, tokens, done };
+                    out.push(Effect::Send { to: key.0, message });
+                    self.close(now, key, epoch, out);
+                }
+                // Nobody asks for reservations: stealing is not joined.
+                worker::Effect::Hand { .. } => {}
+            }
+        }
+    }
+
+    pub(super) fn tick_quotes(&mut self, now: Instant, out: &mut Vec<Effect>) {
+        if self.client.deadline().is_some_and(|due| due <= now) {
+            let mut effects = Vec::new();
+            self.client.tick(now, &mut effects);
+            self.client_wants(now, effects, out);
+        }
+        if self.worker.deadline().is_some_and(|due| due <= now) {
+            let mut effects = Vec::new();
+            self.worker.tick(now, &mut effects);
+            self.worker_wants(now, effects, out);
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! What is kept: a journal of the words that changed something, and what comes of it when it is read again.
+//!
+//! Whatever a step changed that must outlive a loss of power was said by somebody in one word: an entry shown, a closing
+//! asked for, a proof, a ballot. The words are kept in their order, before anything of the step leaves, and a node begins
+//! again by hearing them again.
+//!
+//! Not kept: tasks under way (their clients ask again, and holds are closed when their time is past), and what was seen of
+//! others, which is learned anew. The journal is not shortened yet: a checkpoint in a log drops no line.
+
+use alloc::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Birth, Config, Trade, message::Message};
+use crate::{
+    economy::ledger::{Act, Signed, alarm},
+    kit::{Credits, Instant, Machine, NodeId, Signer, UnixTime, Verifier},
+};
+
+/// One word that is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Line {
+    /// Its place, from 0.
+    pub number: u64,
+    /// Who said it.
+    pub from: NodeId,
+    /// What: [`Message`], as bytes.
+    pub message: Vec<u8>,
+}
+
+impl<K: Signer + Verifier + Clone> Trade<K> {
+    /// One that goes on where it was, with the lines that were kept; those that are torn are passed over.
+    pub fn restore(config: Config, birth: Birth<K>, lines: impl IntoIterator<Item = Line>) -> Self {
+        let mut lines: Vec<Line> = lines.into_iter().collect();
+        lines.sort_unstable_by_key(|line| line.number);
+        let mut trade = Self::new(config, birth);
+        for line in lines {
+            trade.lines = line.number + 1;
+            if let Ok(message) = Message::decode(&line.message) {
+                trade.recall(line.from, message);
+            }
+        }
+        let parameters = *trade.governance.parameters();
+        trade.govern(parameters);
+        trade
+    }
+
+    /// Hears again what was checked when it was heard first.
+    fn recall(&mut self, from: NodeId, message: Message) {
+        let all = Credits(u64::MAX);
+        match message {
+            Message::Show { set, entries } if from == self.me => {
+                self.pen.set.get_or_insert(*set);
+                for (signed, evidence) in entries {
+                    let proven = evidence.as_ref().and_then(|evidence| self.recall_proof(evidence));
+                    if self.pen.log.catch_up(&signed, proven.as_ref()).is_ok() {
+                        self.recall_entry(&signed);
+                        self.pen.evidence.extend(evidence.map(|evidence| (signed.entry.number, evidence)));
+                    }
+                }
+            }
+            Message::Show { set, entries } => {
+                self.sets.entry(from).or_insert_with(|| (*set).clone());
+                for (signed, evidence) in entries {
+                    let proven = evidence.as_ref().and_then(|evidence| self.recall_proof(evidence));
+                    let _ = self.witness.vote(&signed, proven.as_ref(), Some(&set), all);
+                }
+            }
+            Message::Close { closing, consent } => {
+                // Its time was come when it was voted for.
+                let _ = self.witness.close(&closing, consent.as_ref(), UnixTime(u64::MAX));
+            }
+            Message::Proof(fraud) => {
+                let mut effects = Vec::new();
+                self.alarm.handle(Instant::default(), alarm::Input::Heard(fraud), &mut effects);
+                for effect in effects {
+                    if let alarm::Effect::Condemn { guilty, fraud } = effect {
+                        let _ = self.witness.freeze(&fraud);
+                        let owner = guilty.owner.then_some(guilty.account);
+                        owner.into_iter().chain(guilty.witnesses).for_each(|id| self.reputation.convict(id));
+                    }
+                }
+            }
+            Message::Ballot(ballot) => self.recall_ballot(&ballot),
+            _ => {}
+        }
+    }
+
+    /// What was certified for a set that was found acceptable then.
+    fn recall_proof(&mut self, evidence: &super::message::Evidence) -> Option<crate::economy::ledger::Proven> {
+        let account = evidence.certificate.statement.account;
+        if account != self.me {
+            self.sets.entry(account).or_insert_with(|| evidence.set.clone());
+        }
+        self.prove(evidence)
+    }
+
+    /// Every entry before the last was certified; the last one is wanted again. A hold that is open is a debt.
+    fn recall_entry(&mut self, signed: &Signed) {
+        self.pen.certified = signed.entry.number;
+        match signed.entry.act {
+            Act::Hold(terms) => self.owe(terms),
+            Act::Release { payee, turn, .. } => drop(self.debts.remove(&(payee, turn))),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! What is remembered of others, and told: edges of trust, and what was seen.
+//!
+//! Both are told as they are in all, not as what changed: what was lost is told again, and what comes twice is the same.
+
+use alloc::vec::Vec;
+
+use super::{
+    Effect, Event, Trade,
+    message::{Message, Sighting, VOUCH_MAX},
+    vote::Ballot,
+};
+use crate::{
+    kit::{Credits, Instant, Machine, NodeId, Ppm, Signer, Verifier},
+    trust::{
+        anomaly::{Observation, Sign, Subject},
+        quarantine,
+        reputation::{Standing, Statement, local::Session},
+    },
+};
+
+/// Of whom, with which model, what.
+pub(super) type Sight = (NodeId, u64, Sign);
+/// What others said to have seen, and models whose speed is known.
+const HEARD_MAX: usize = 65_536;
+/// What an edge keeps from one day to the next: half in 69 days.
+const KEPT: Ppm = Ppm(990_000);
+/// Steps by which trust is folded in at once.
+const PUSHES: usize = 100_000;
+
+impl<K: Signer + Verifier + Clone> Trade<K> {
+    /// A session is over, and was settled and, if it was drawn, audited.
+    pub(super) fn remember(&mut self, now: Instant, peer: NodeId, session: Session, paid: Credits) {
+        if let Ok(statement) = self.reputation.session(self.date(now), peer, session, paid) {
+            self.edges.insert(statement.to, statement.weight);
+        }
+    }
+
+    /// A worker broke its word in a task.
+    pub(super) fn let_down(&mut self, now: Instant, worker: NodeId, task: u64, out: &mut Vec<Effect>) {
+        let Some(wanted) = self.tasks.get(&task) else { return };
+        let model = wanted.wish.model;
+        if wanted.lease.as_ref().is_some_and(|lease| lease.worker == worker) {
+            self.drop_lease(task);
+        }
+        self.sight(now, (worker, model, Sign::Failed), (1, 1), out);
+        self.remember(now, worker, Session { done: false, accuracy: None, speed: None }, Credits(0));
+    }
+
+    /// A client took a block and did not pay.
+    pub(super) fn not_paid(&mut self, now: Instant, client: NodeId, model: u64, out: &mut Vec<Effect>) {
+        self.sight(now, (client, model, Sign::Failed), (1, 1), out);
+    }
+
+    /// How fast somebody was, in thousandths of a token a second.
+    pub(super) fn timed(&mut self, now: Instant, worker: NodeId, model: u64, speed: u64, out: &mut Vec<Effect>) {
+        self.sight(now, (worker, model, Sign::Failed), (1, 0), out);
+        if !self.cohorts.contains_key(&model) && self.cohorts.len() >= HEARD_MAX {
+            return;
+        }
+        let speed = u32::try_from(speed).unwrap_or(u32::MAX);
+        let Some((slow, greedy)) = self.cohorts.entry(model).or_default().judge(speed) else { return };
+        self.sight(now, (worker, model, Sign::Slow), (1, slow.into()), out);
+        self.sight(now, (worker, model, Sign::Greedy), (1, greedy.into()), out);
+    }
+
+    /// This node saw something itself.
+    pub(super) fn sight(
+        &mut self,
+        now: Instant,
+        (peer, model, sign): Sight,
+        (looked, seen): (u32, u32),
+        out: &mut Vec<Effect>,
+    ) {
+        if peer == self.me {
+            return;
+        }
+        if self.sightings.len() < HEARD_MAX || self.sightings.contains_key(&(peer, model, sign)) {
+            let all = self.sightings.entry((peer, model, sign)).or_default();
+            *all = (all.0.saturating_add(looked), all.1.saturating_add(seen));
+        }
+        let observation = Observation { observer: self.me, belief: Ppm::ALL, sign, looked, seen };
+        self.observe(now, (peer, model), observation, out);
+    }
+
+    fn observe(&mut self, now: Instant, (peer, model): (NodeId, u64), observation: Observation, out: &mut Vec<Effect>) {
+        let subject = Subject { peer, model, backend: self.config.back_end };
+        if let Some(alarm) = self.anomaly.observe(subject, observation) {
+            let observers = alarm.observers;
+            self.quarantine_hears(now, quarantine::Input::Alarm { peer, observers }, out);
+        }
+    }
+
+    /// Another says what it thinks, and what it saw.
+    pub(super) fn vouched(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        edges: Vec<(NodeId, u32)>,
+        sightings: Vec<Sighting>,
+        out: &mut Vec<Effect>,
+    ) {
+        if from == self.me {
+            return;
+        }
+        for (to, weight) in edges {
+            // What does not fit is not heard; it is told again when there is room.
+            let _ = self.reputation.heard(from, Statement { to, weight });
+        }
+        let known = self.reputation.standing(&from) == Standing::Known;
+        for Sighting { peer, model, sign, looked, seen } in sightings {
+            let key = (from, (peer, model, sign));
+            if !known || (self.heard.len() >= HEARD_MAX && !self.heard.contains_key(&key)) {
+                continue;
+            }
+            let before = self.heard.insert(key, (looked, seen)).unwrap_or_default();
+            let (looked, seen) = (looked.saturating_sub(before.0), seen.saturating_sub(before.1));
+            let observation = Observation { observer: from, belief: Ppm::ALL, sign, looked, seen };
+            self.observe(now, (peer, model), observation, out);
+        }
+    }
+
+    pub(super) fn quarantine_hears(&mut self, now: Instant, input: quarantine::Input, out: &mut Vec<Effect>) {
+        let mut effects = Vec::new();
+        self.quarantine.handle(now, input, &mut effects);
+        Self::quarantine_wants(effects, out);
+    }
+
+    fn quarantine_wants(effects: Vec<quarantine::Effect>, out: &mut Vec<Effect>) {
+        out.extend(effects.into_iter().filter_map(|effect| match effect {
+            quarantine::Effect::Bar { peer, .. } => Some(Effect::Tell(Event::Barred(peer))),
+            quarantine::Effect::Try(peer) => Some(Effect::Tell(Event::Tried(peer))),
+            quarantine::Effect::Free(_) => None,
+        }));
+    }
+
+    pub(super) fn tick_vouch(&mut self, now: Instant, out: &mut Vec<Effect>) {
+        if self.quarantine.deadline().is_some_and(|due| due <= now) {
+            let mut effects = Vec::new();
+            self.quarantine.tick(now, &mut effects);
+            Self::quarantine_wants(effects, out);
+        }
+        if self.vouch_due > now {
+            return;
+        }
+        self.vouch_due = now + self.config.vouch_every.max(super::MOMENT);
+        let day = self.date(now).0 / super::DAY_S;
+        if core::mem::replace(&mut self.day, day) != day {
+            self.reputation.epoch(KEPT);
+        }
+        let _ = self.reputation.refresh(PUSHES);
+        self.open_account(now, out);
+        self.want_again(now, out);
+        if self.governance.open().next().is_some() {
+            let _ = self.cast(now, Ballot::Date(self.date(now)), out);
+        }
+        self.vouch(out);
+    }
+
+    /// Tells some others, everybody in turn.
+    fn vouch(&mut self, out: &mut Vec<Effect>) {
+        let edges = turn(self.edges.iter().map(|(to, weight)| (*to, *weight)).collect(), self.turn);
+        let sighting = |(&(peer, model, sign), &(looked, seen)): (&Sight, &(u32, u32))| Sighting {
+            peer,
+            model,
+            sign,
+            looked,
+            seen,
+        };
+        let sightings = turn(self.sightings.iter().map(sighting).collect(), self.turn);
+        if edges.is_empty() && sightings.is_empty() {
+            return;
+        }
+        let others: Vec<NodeId> = self.peers.iter().map(|peer| peer.id).filter(|id| *id != self.me).collect();
+        let message = Message::Vouch { edges, sightings };
+        for at in 0..self.config.vouch_to.min(others.len()) {
+            let to = others[(self.turn + at) % others.len()];
+            out.push(Effect::Send { to, message: message.clone() });
+        }
+        self.turn = (self.turn + self.config.vouch_to) % others.len().max(1);
+    }
+}
+
+/// As many as a message takes, from another place each time.
+fn turn<T: Clone>(items: Vec<T>, at: usize) -> Vec<T> {
+    let count = items.len();
+    items.iter().cycle().skip(at.checked_rem(count).unwrap_or(0)).take(count.min(VOUCH_MAX)).cloned().collect()
+}

@@ -1,0 +1,411 @@
+//! This node's log, entry after entry, each certified before the next; and the logs that it watches.
+//!
+//! A witness tells with each vote how much it lets the account owe, and keeps to what it told for the next entry. So an
+//! account that spends by what 2f+1 of its witnesses told is never refused by them.
+
+use alloc::{
+    boxed::Box,
+    collections::{BTreeMap, VecDeque},
+    vec::Vec,
+};
+
+use super::{
+    Effect, Event, Line, Trade,
+    message::{ENTRIES_MAX, Evidence, Message},
+};
+use crate::{
+    economy::{
+        ledger::{
+            Act, Closing, Fold, Log, Signed, Terms,
+            alarm::Input as AlarmInput,
+            entry::{Slot, Statement},
+            fold,
+            limit::limit,
+        },
+        witness::{
+            Certificate, Set, collect,
+            vote::{Refusal, Voted},
+        },
+    },
+    kit::{Credits, Instant, Machine, NodeId, Signature, Signer, Verifier},
+    trust::reputation::flow,
+};
+
+/// Accounts whose sets are remembered.
+const SETS_MAX: usize = 65_536;
+
+/// What is to be written.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Draft {
+    /// A hold for a task.
+    Hold { task: u64, terms: Terms, consent: Signature },
+    /// What a hold for this node came to.
+    Receive(Box<Evidence>),
+    /// What one of this node came to.
+    Release(Box<Evidence>),
+}
+
+/// This node's log, and who watches it.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Pen {
+    pub(super) log: Log,
+    pub(super) set: Option<Set>,
+    queue: VecDeque<Draft>,
+    /// What entries since the last checkpoint refer to.
+    pub(super) evidence: BTreeMap<u64, Evidence>,
+    /// Entries below are certified.
+    pub(super) certified: u64,
+    /// The next entry that each witness has not seen, and what it lets this account owe.
+    next: BTreeMap<NodeId, u64>,
+    limits: BTreeMap<NodeId, Credits>,
+}
+
+impl Pen {
+    pub fn new(me: NodeId) -> Self {
+        Self {
+            log: Log::new(me),
+            set: None,
+            queue: VecDeque::new(),
+            evidence: BTreeMap::new(),
+            certified: 0,
+            next: BTreeMap::new(),
+            limits: BTreeMap::new(),
+        }
+    }
+
+    pub const fn fold(&self) -> &Fold {
+        self.log.fold()
+    }
+
+    pub const fn set(&self) -> Option<&Set> {
+        self.set.as_ref()
+    }
+
+    pub fn queue(&mut self, draft: Draft) {
+        self.queue.push_back(draft);
+    }
+
+    pub fn forget(&mut self, task: u64) {
+        self.queue.retain(|draft| !matches!(draft, Draft::Hold { task: other, .. } if *other == task));
+    }
+
+    /// Whether a promise to `worker` waits to be written.
+    pub fn promises(&self, worker: &NodeId) -> bool {
+        self.queue.iter().any(|draft| matches!(draft, Draft::Hold { terms, .. } if terms.payee == *worker))
+    }
+
+    /// What a quorum of the witnesses lets this account owe.
+    pub fn limit(&self) -> Credits {
+        let Some(set) = &self.set else { return Credits(0) };
+        let mut told: Vec<Credits> =
+            set.members().iter().filter_map(|member| self.limits.get(member)).copied().collect();
+        told.sort_unstable_by(|a, b| b.cmp(a));
+        told.get(set.quorum() - 1).copied().unwrap_or_default()
+    }
+
+    /// What may be spent beside what waits to be written.
+    pub fn spendable(&self) -> Credits {
+        let waiting = self.queue.iter().map(|draft| match draft {
+            Draft::Hold { terms, .. } => terms.cap.0,
+            Draft::Receive(_) | Draft::Release(_) => 0,
+        });
+        let free = self.fold().spendable(self.limit());
+        Credits(free.0.saturating_sub(waiting.fold(0, u64::saturating_add)))
+    }
+}
+
+impl<K: Signer + Verifier + Clone> Trade<K> {
+    /// Begins an account, as soon as enough are trusted to watch it.
+    pub(super) fn open_account(&mut self, now: Instant, out: &mut Vec<Effect>) {
+        if self.pen.set.is_some() {
+            return;
+        }
+        let Some(set) = Set::draw(&self.me, 0, self.config.faults, &self.trusted()) else { return };
+        let act = Act::Open { witnesses: set.digest(), faults: set.faults() };
+        self.pen.set = Some(set);
+        if let Ok(signed) = self.pen.log.write(act, None, None, Credits(0), &self.keys) {
+            self.written(now, signed, None, out);
+        }
+    }
+
+    /// Everybody who is there, with the trust that has reached them.
+    fn trusted(&self) -> Vec<(NodeId, u64)> {
+        let with_trust = |id: NodeId| (id, self.reputation.trust(&id));
+        let others = self.peers.iter().map(|peer| peer.id).filter(|id| *id != self.me);
+        core::iter::once(self.me).chain(others).map(with_trust).collect()
+    }
+
+    /// Whether `set` may watch `account`: the one that was found acceptable once, and no other.
+    pub(super) fn judge(&mut self, account: &NodeId, set: &Set) -> bool {
+        if *account == self.me {
+            return self.pen.set.as_ref() == Some(set);
+        }
+        if let Some(known) = self.sets.get(account) {
+            return known == set;
+        }
+        let fine = self.sets.len() < SETS_MAX && set.acceptable(account, 0, &self.trusted());
+        if fine {
+            self.sets.insert(*account, set.clone());
+        }
+        fine
+    }
+
+    /// What this node lets an account owe.
+    fn limit_of(&self, account: &NodeId) -> Credits {
+        if !self.quarantine.allows(account) {
+            return Credits(0);
+        }
+        limit(&self.config.lent, self.reputation.trust(account), flow::ONE as u64)
+    }
+
+    /// Writes what is next, if all before is certified.
+    pub(super) fn write(&mut self, now: Instant, out: &mut Vec<Effect>) {
+        if self.pen.set.is_none() || self.pen.fold().next() != self.pen.certified {
+            return;
+        }
+        if self.pen.fold().is_due() {
+            if let Ok(signed) = self.pen.log.checkpoint(&self.keys) {
+                self.written(now, signed, None, out);
+            }
+            return;
+        }
+        while let Some(draft) = self.pen.queue.pop_front() {
+            let limit = self.pen.limit();
+            let (act, consent, evidence) = match &draft {
+                Draft::Hold { terms, consent, .. } => (Act::Hold(*terms), Some(*consent), None),
+                Draft::Receive(evidence) | Draft::Release(evidence) => {
+                    let Some(proven) = self.prove(evidence) else { continue };
+                    let fold::Proven { payer, payee, turn, amount, statement } = proven;
+                    let act = if payer == self.me {
+                        Act::Release { payee, turn, amount, statement }
+                    } else {
+                        Act::Receive { payer, turn, amount, statement }
+                    };
+                    (act, None, Some((proven, (**evidence).clone())))
+                }
+            };
+            let proven = evidence.as_ref().map(|evidence| &evidence.0);
+            match (self.pen.log.write(act, consent, proven, limit, &self.keys), draft) {
+                (Ok(signed), _) => return self.written(now, signed, evidence.map(|evidence| evidence.1), out),
+                (Err(fold::Error::Short { missing }), Draft::Hold { task, .. }) => {
+                    self.unaffordable(now, task, missing, out);
+                }
+                (Err(_), Draft::Hold { task, .. }) => self.unaffordable(now, task, Credits(0), out),
+                // It was written before.
+                (Err(_), _) => {}
+            }
+        }
+    }
+
+    /// An entry is written: it is kept, and then shown.
+    fn written(&mut self, now: Instant, signed: Signed, evidence: Option<Evidence>, out: &mut Vec<Effect>) {
+        let Some(set) = self.pen.set.clone() else { return };
+        let (number, statement) = (signed.entry.number, signed.entry.statement());
+        self.pen.evidence.extend(evidence.clone().map(|evidence| (number, evidence)));
+        let message = Message::Show { set: Box::new(set.clone()), entries: [(signed, evidence)].into() };
+        self.keep(self.me, &message, out);
+        self.collect_hears(now, collect::Input::Want(statement, set), out);
+    }
+
+    pub(super) fn keep(&mut self, from: NodeId, message: &Message, out: &mut Vec<Effect>) {
+        out.push(Effect::Save(Line { number: self.lines, from, message: message.encode() }));
+        self.lines += 1;
+    }
+
+    pub(super) fn collect_hears(&mut self, now: Instant, input: collect::Input, out: &mut Vec<Effect>) {
+        let mut effects = Vec::new();
+        self.collect.handle(now, input, &mut effects);
+        self.collect_wants(now, effects, out);
+    }
+
+    fn collect_wants(&mut self, now: Instant, effects: Vec<collect::Effect>, out: &mut Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                collect::Effect::Ask { to, statement } => self.ask_witness(now, to, &statement, out),
+                collect::Effect::Certified(certificate) => match certificate.statement.slot {
+                    Slot::Entry(number) => self.entry_certified(now, number, certificate, out),
+                    Slot::Closing { .. } => self.closing_certified(now, certificate, out),
+                },
+                // An own entry is wanted again in a while; of a closing there will be none.
+                collect::Effect::Hopeless(statement) | collect::Effect::Busy(statement) => {
+                    self.closings.remove(&statement.digest);
+                }
+            }
+        }
+    }
+
+    fn ask_witness(&mut self, now: Instant, to: NodeId, statement: &Statement, out: &mut Vec<Effect>) {
+        let message = match statement.slot {
+            Slot::Entry(number) => self.show(&to, number),
+            Slot::Closing { .. } => {
+                let known = self.closings.get(&statement.digest).copied();
+                known.map(|(closing, consent)| Message::Close { closing, consent })
+            }
+        };
+        match message {
+            // This node may watch the account whose hold it wants closed.
+            Some(Message::Close { closing, consent }) if to == self.me => {
+                self.asked_to_close(now, to, closing, consent, out);
+            }
+            Some(message) => out.push(Effect::Send { to, message }),
+            None => {}
+        }
+    }
+
+    /// What a witness has not seen of this node's log, up to entry `number`, or that entry again.
+    fn show(&self, to: &NodeId, number: u64) -> Option<Message> {
+        let from = self.pen.next.get(to).copied().unwrap_or(0).min(number);
+        let entry = |signed: &Signed| (signed.clone(), self.pen.evidence.get(&signed.entry.number).cloned());
+        let entries = self.pen.log.since(from).take(ENTRIES_MAX).map(entry).collect();
+        Some(Message::Show { set: Box::new(self.pen.set.clone()?), entries })
+    }
+
+    fn entry_certified(&mut self, now: Instant, number: u64, certificate: Certificate, out: &mut Vec<Effect>) {
+        if number != self.pen.certified {
+            return;
+        }
+        self.pen.certified += 1;
+        out.push(Effect::Tell(Event::Certified { number, digest: certificate.statement.digest }));
+        let signed = self.pen.log.since(number).next().cloned();
+        if let Some(signed) = signed {
+            match signed.entry.act {
+                Act::Hold(terms) => self.hold_certified(now, terms, signed, certificate, out),
+                Act::Release { payee, turn, .. } => drop(self.debts.remove(&(payee, turn))),
+                Act::Checkpoint { .. } => self.pen.evidence.retain(|at, _| *at > number),
+                _ => {}
+            }
+        }
+        self.write(now, out);
+    }
+
+    /// An owner shows its log to this node, a witness of it.
+    pub(super) fn shown(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        set: &Set,
+        entries: Vec<(Signed, Option<Evidence>)>,
+        out: &mut Vec<Effect>,
+    ) {
+        for (signed, evidence) in entries {
+            let statement = signed.entry.statement();
+            let account = signed.entry.account;
+            if account != from || account == self.me || !self.judge(&account, set) {
+                return out.push(Effect::Send { to: from, message: Message::Deny { statement, next: None } });
+            }
+            let proven = evidence.as_ref().and_then(|evidence| self.prove(evidence));
+            let limit = self.limit_of(&account);
+            let told = self.told.get(&account).copied().unwrap_or_default();
+            match self.witness.vote(&signed, proven.as_ref(), Some(set), limit.max(told)) {
+                Ok(Voted { statement, signature, saved, .. }) => {
+                    if saved.is_some() {
+                        let message =
+                            Message::Show { set: Box::new(set.clone()), entries: [(signed, evidence)].into() };
+                        self.keep(from, &message, out);
+                    }
+                    if self.told.insert(account, limit) != Some(limit) {
+                        out.push(Effect::Tell(Event::Granted { account, limit }));
+                    }
+                    out.push(Effect::Send { to: from, message: Message::Vote { statement, signature, limit } });
+                }
+                Err(refusal) => return self.refuse(now, from, statement, refusal, out),
+            }
+        }
+    }
+
+    fn refuse(&mut self, now: Instant, to: NodeId, statement: Statement, refusal: Refusal, out: &mut Vec<Effect>) {
+        let next = match refusal {
+            Refusal::Fork(fraud) => {
+                self.alarm_hears(now, AlarmInput::Heard(fraud), out);
+                None
+            }
+            Refusal::Ledger(fold::Error::Number { next }) => Some(next),
+            // It has seen nothing of this account, and was shown the middle.
+            Refusal::Stranger if self.witness.fold(&statement.account).is_none() => Some(0),
+            _ => None,
+        };
+        out.push(Effect::Send { to, message: Message::Deny { statement, next } });
+    }
+
+    /// Somebody wants a hold closed that this node watches.
+    pub(super) fn asked_to_close(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        closing: Closing,
+        consent: Option<Signature>,
+        out: &mut Vec<Effect>,
+    ) {
+        let (date, statement) = (self.date(now), closing.statement());
+        let limit = self.told.get(&closing.payer).copied().unwrap_or_default();
+        let answer = match self.witness.close(&closing, consent.as_ref(), date) {
+            Ok(voted) => {
+                if voted.saved.is_some() {
+                    self.keep(from, &Message::Close { closing, consent }, out);
+                }
+                Message::Vote { statement, signature: voted.signature, limit }
+            }
+            // Unheld may only mean that this node has not seen the hold yet; it is asked again.
+            Err(Refusal::Unheld | Refusal::Early { .. }) => return,
+            Err(_) => Message::Deny { statement, next: None },
+        };
+        match answer {
+            Message::Vote { statement, signature, .. } if from == self.me => {
+                self.collect_hears(now, collect::Input::Vote { from, statement, signature }, out);
+            }
+            _ if from == self.me => self.collect_hears(now, collect::Input::Refused { from, statement }, out),
+            message => out.push(Effect::Send { to: from, message }),
+        }
+    }
+
+    pub(super) fn voted(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        statement: Statement,
+        signature: Signature,
+        limit: Credits,
+        out: &mut Vec<Effect>,
+    ) {
+        let mine = statement.account == self.me && self.pen.set.as_ref().is_some_and(|set| set.index(&from).is_some());
+        if let (Slot::Entry(number), true) = (statement.slot, mine) {
+            let next = self.pen.next.entry(from).or_default();
+            *next = (*next).max(number + 1);
+            self.pen.limits.insert(from, limit);
+        }
+        self.collect_hears(now, collect::Input::Vote { from, statement, signature }, out);
+    }
+
+    pub(super) fn denied(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        statement: Statement,
+        next: Option<u64>,
+        out: &mut Vec<Effect>,
+    ) {
+        match (statement.slot, next) {
+            (Slot::Entry(_), Some(next)) if statement.account == self.me => {
+                // It is shown what it lacks when it is asked again.
+                self.pen.next.insert(from, next);
+            }
+            _ => self.collect_hears(now, collect::Input::Refused { from, statement }, out),
+        }
+    }
+
+    /// An entry of which nobody gathers votes any more is gathered for again.
+    pub(super) fn want_again(&mut self, now: Instant, out: &mut Vec<Effect>) {
+        let Some(set) = self.pen.set.clone() else { return };
+        let Some(signed) = self.pen.log.since(self.pen.certified).next() else { return };
+        let statement = signed.entry.statement();
+        self.collect_hears(now, collect::Input::Want(statement, set), out);
+    }
+
+    pub(super) fn tick_witnesses(&mut self, now: Instant, out: &mut Vec<Effect>) {
+        if self.collect.deadline().is_some_and(|due| due <= now) {
+            let mut effects = Vec::new();
+            self.collect.tick(now, &mut effects);
+            self.collect_wants(now, effects, out);
+        }
+    }
+}
