@@ -2,17 +2,20 @@
 
 use tutu_node::node::Kept;
 
+/// A kind, and a number where there are many of it.
+type Name = (&'static str, Option<u64>);
+
 /// What one host keeps.
 #[derive(Clone, Debug, Default)]
 pub struct Disk {
-    kept: Vec<(&'static str, Vec<u8>)>,
+    kept: Vec<(Name, Vec<u8>)>,
     /// Saves that still reach the platter; after them it only says that they did.
     honest_for: Option<u32>,
     torn: bool,
 }
 
 impl Disk {
-    /// Keeps `record` in the place of the last of its kind.
+    /// Keeps `record` in the place of the last of its kind and number.
     pub fn save(&mut self, record: &Kept) {
         if let Some(left) = &mut self.honest_for {
             if *left == 0 {
@@ -20,7 +23,7 @@ impl Disk {
             }
             *left -= 1;
         }
-        let (key, bytes) = (record.key(), record.encode());
+        let (key, bytes) = ((record.key(), record.number()), record.encode());
         match self.kept.iter_mut().find(|entry| entry.0 == key) {
             Some(entry) => entry.1 = bytes,
             None => self.kept.push((key, bytes)),

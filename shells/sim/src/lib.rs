@@ -14,6 +14,7 @@
 //! | [`keys`] | signatures: real ones, or counted stand-ins of the same size |
 //! | [`check`] | what must always hold, and what must hold after a calm |
 //! | [`scenarios`] | one story each |
+//! | [`economy`] | markets: hosts that work for each other, and some that cheat |
 //! | [`outcome`] | what came of a world, in numbers |
 //! | `mutants` | whether worlds notice when the protocol is wrong |
 //! | [`shrink`] | how little of a story makes it fail |
@@ -25,6 +26,7 @@
 pub mod actors;
 pub mod check;
 pub mod disk;
+pub mod economy;
 pub mod keys;
 #[cfg(feature = "mutants")]
 pub mod mutants;

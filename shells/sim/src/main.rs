@@ -11,6 +11,7 @@ use std::{
 };
 
 use tutu_sim::{
+    economy,
     outcome::{self, Outcome, Sum, quantile},
     plan::Plan,
     plot,
@@ -61,6 +62,11 @@ fn main() -> ExitCode {
     }
     if let Some(every) = cli.mutants {
         return mutants(every);
+    }
+    match cli.scenario.as_str() {
+        "economy" => return economy(&cli),
+        "attacks" => return attacks(&cli),
+        _ => {}
     }
     let Some((name, about, _)) = scenarios::find(&cli.scenario) else {
         eprintln!("there is no scenario {:?}; scenarios are:\n{}", cli.scenario, stories());
@@ -117,6 +123,52 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Markets in which one host in five cheats.
+fn economy(cli: &Cli) -> ExitCode {
+    let begun = Instant::now();
+    let seeds = cli.args.seed..cli.args.seed + cli.seeds;
+    let plan = |seed| economy::Plan::new(seed, cli.args.nodes, cli.args.seconds, cli.args.loss_ppm);
+    let all: Vec<_> = seeds.map(|seed| economy::outcome::run(plan(seed))).collect();
+    let wall = begun.elapsed().as_secs_f64();
+    if cli.json {
+        let all: Vec<_> = all.iter().map(economy::outcome::Outcome::json).collect();
+        println!("{}", serde_json::json!({ "scenario": "economy", "commit": commit(), "wall_s": wall, "worlds": all }));
+    } else {
+        for outcome in &all {
+            println!("economy, seed {}, trace {:016x}\n{}", outcome.seed, outcome.trace, outcome.table());
+        }
+        println!("{wall:.1} s by the wall");
+    }
+    let broken = all.iter().flat_map(|outcome| outcome.violations.iter().map(move |what| (outcome.seed, what)));
+    broken.clone().for_each(|(seed, what)| eprintln!("VIOLATION in world {seed}: {what}"));
+    if broken.count() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Attacks that might pay; fails if one gains more than it can.
+fn attacks(cli: &Cli) -> ExitCode {
+    let Args { seed, nodes, seconds, .. } = cli.args;
+    let generations = u32::try_from(cli.seeds).unwrap_or(u32::MAX);
+    let config = economy::search::Config { seed, nodes, seconds, kept: 8, generations };
+    let all = economy::search::search(config, |generation, best| {
+        let gain = &best.outcome.gain;
+        println!(
+            "generation {generation}: {:.2} of at most {:.2} credits by {:?}",
+            gain.sum() as f64 / 1e6,
+            gain.bound() as f64 / 1e6,
+            best.habits
+        );
+    });
+    if let Some(best) = all.first() {
+        println!("{}", best.outcome.table());
+    }
+    let broken = |tried: &economy::search::Tried| {
+        tried.outcome.gain.sum() > tried.outcome.gain.bound() || !tried.outcome.violations.is_empty()
+    };
+    let bad: Vec<_> = all.iter().filter(|tried| broken(tried)).collect();
+    bad.iter().for_each(|tried| eprintln!("BEYOND THE BOUND: {:?}: {:?}", tried.habits, tried.outcome.violations));
+    if bad.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 #[cfg(feature = "mutants")]
@@ -314,5 +366,10 @@ fn parse() -> Result<Option<Cli>, lexopt::Error> {
 }
 
 fn stories() -> String {
-    scenarios::ALL.iter().map(|(name, about, _)| format!("  {name:<12} {about}\n")).collect()
+    let markets = [
+        ("economy", "hosts work for each other and pay; one in five cheats (--nodes 40)"),
+        ("attacks", "a search for attacks that pay, --seeds generations of them (--nodes 16)"),
+    ];
+    let stories = scenarios::ALL.iter().map(|(name, about, _)| (*name, *about));
+    stories.chain(markets).map(|(name, about)| format!("  {name:<12} {about}\n")).collect()
 }

@@ -370,7 +370,8 @@ impl World {
                 Effect::Send { to, packet } => self.send(n, to, packet),
                 Effect::Tell(event) => self.told(n, event),
                 Effect::Run(job) => ran = Some(Input::Ran { job, done: true }),
-                Effect::Save(_) | Effect::Reply { .. } | Effect::Fetch(_) => {}
+                // Trade has worlds of its own.
+                Effect::Work(_) | Effect::Traded(_) | Effect::Save(_) | Effect::Reply { .. } | Effect::Fetch(_) => {}
             }
         }
         if let Some(ran) = ran {
@@ -553,7 +554,7 @@ impl World {
             at: UnixTime((DATE + now / 1_000_000).saturating_sub(host.behind)),
         };
         // The engine is asked seldom: it is not what these worlds are about.
-        let config = Config { swim: self.plan.swim.clone(), check_engine: None, directory: None };
+        let config = Config { swim: self.plan.swim.clone(), check_engine: None, directory: None, trade: None };
         let mut out = std::mem::take(&mut self.out);
         let mut node = Node::restore(config, birth, host.disk.records(), &mut out);
         let load = Reading::Load { percent: (n % 100) as u8, price: 1000 };

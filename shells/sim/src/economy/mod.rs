@@ -1,0 +1,80 @@
+//! A network that trades: hosts ask for work and do it, and some of them cheat.
+//!
+//! | file | what it knows |
+//! |---|---|
+//! | [`world`] | hosts, lines, time |
+//! | [`engine`] | what machines compute: words are made up, fingerprints are near or far |
+//! | [`cheat`] | what those do who do not play by the rules |
+//! | [`check`] | what must hold after each event: zero sum, S1 to S4, each task charged once |
+//! | [`outcome`] | what came of it, in numbers |
+//! | [`search`] | attacks that might pay, by chance and by selection |
+//!
+//! The nodes are the ones that ship, membership and all: a task goes through packets, and what an engine or a disk does is
+//! done by the same effects that a shell performs.
+
+pub mod cheat;
+pub mod check;
+pub mod engine;
+pub mod outcome;
+pub mod search;
+pub mod world;
+
+use tutu_node::kit::{Credits, rng::mix};
+
+use self::cheat::{Cheat, Habit};
+
+/// A market to be.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// All chance comes from it.
+    pub seed: u64,
+    /// Hosts.
+    pub nodes: u32,
+    /// How long.
+    pub seconds: u64,
+    /// Packets of a million that are lost.
+    pub loss_ppm: u32,
+    /// Who cheats, and how.
+    pub cheats: Vec<Habit>,
+    /// Hosts that everybody trusts at first: numbers below.
+    pub founders: u32,
+    /// Seconds between two wishes of one host, on average.
+    pub wish_every: u32,
+    /// Hosts that lose power once, one a minute.
+    pub crashes: bool,
+    /// What all accounts may owe together.
+    pub pool: Credits,
+}
+
+impl Plan {
+    /// `nodes` hosts, of which one in five cheats, in all ways by turns. One in ten of those whom everybody trusts at first
+    /// does so too.
+    pub fn new(seed: u64, nodes: u32, seconds: u64, loss_ppm: u32) -> Self {
+        let founders = (nodes / 2).max(8).min(nodes);
+        let liars = nodes / 5;
+        let inside = (founders / 10).min(liars);
+        let hosts = (0..inside).map(|n| n * 10 + 9).chain(nodes - (liars - inside)..nodes);
+        let start = mix(seed) as usize;
+        let habit = |(at, host)| Habit::always(host, cheat::ALL[(start + at) % cheat::ALL.len()]);
+        let cheats = hosts.enumerate().map(habit).collect();
+        let pool = Credits(u64::from(nodes) * 100 * Credits::ONE.0);
+        Self { seed, nodes, seconds, loss_ppm, cheats, founders, wish_every: 20, crashes: true, pool }
+    }
+
+    /// Whether `host` plays by the rules, always.
+    pub fn is_honest(&self, host: u32) -> bool {
+        self.cheats.iter().all(|habit| habit.host != host)
+    }
+
+    /// Whether `host` ever does this.
+    pub fn ever(&self, host: u32, cheat: Cheat) -> bool {
+        self.cheats.iter().any(|habit| habit.host == host && habit.cheat == cheat)
+    }
+
+    /// Whether it does so at microsecond `now`, to whatever `salt` names.
+    pub fn does(&self, host: u32, cheat: Cheat, now: u64, salt: u64) -> bool {
+        let dice = (mix(salt ^ u64::from(host)) % 1_000_000) as u32;
+        let fits = |habit: &&Habit| habit.host == host && habit.cheat == cheat;
+        self.cheats.iter().filter(fits).any(|habit| now >= habit.from_s * 1_000_000 && dice < habit.share_ppm)
+    }
+}

@@ -1,0 +1,588 @@
+//! Hosts, lines, time.
+
+use std::collections::BTreeMap;
+
+use tutu_node::{
+    economy::{
+        ledger::Fold,
+        tiers::{self, Class, Market, Order, Size, Work},
+    },
+    kit::{Instant, Machine, NodeId, Rng, Signer, UnixTime, rng::mix, wheel::Wheel},
+    mesh::swim::{self, Facts},
+    node::{
+        Answer, Ask, Birth, Config, Effect, Input, Kept, Node,
+        route::TRADE,
+        trade::{self, Job, Line, Trade, Wish, Worked, message::Message},
+    },
+    trust::verify::sequential::Calibration,
+    wire::{
+        packet::{self, ENVELOPE},
+        parts::{self, Parts},
+    },
+    work::schedule::worker::{End, Key},
+};
+
+use super::{
+    Plan,
+    cheat::Cheat,
+    check::Check,
+    engine::{self, Place, SPEED},
+};
+use crate::{
+    keys::Keys,
+    net::{self, Net},
+};
+
+const PORT: u16 = 7000;
+const DATE: u64 = 1_700_000_000;
+/// Models that there are; each host has two of them.
+const MODELS: u64 = 3;
+/// Tokens that an answer may have.
+const TOKENS: u64 = 256;
+/// What everybody wishes.
+const ORDER: Order =
+    Order { work: Work::Inference, size: Size::Medium, class: Class::Standard, tokens_in: 100, tokens_out: TOKENS };
+/// The most that it may cost, in parts of a million of the usual price.
+const PRICE_MAX: u32 = 3_000_000;
+/// Seconds at the end in which nothing new is wished.
+const CALM: u64 = 60;
+
+/// A market that runs.
+pub struct World {
+    /// What was planned.
+    pub plan: Plan,
+    /// What must hold, and was seen.
+    pub check: Check,
+    /// Sums.
+    pub count: Count,
+    hosts: Vec<Host>,
+    index: BTreeMap<NodeId, u32>,
+    net: Net,
+    wheel: Wheel<What>,
+    now: u64,
+    rng: Rng,
+    trace: u64,
+    calibration: Calibration,
+    /// Whole messages of cheating hosts, before they are bent; and of those that they hear.
+    bent: Parts,
+    overheard: Parts,
+    sequence: u64,
+}
+
+/// Sums over a market.
+#[derive(Clone, Debug, Default)]
+pub struct Count {
+    /// Packets, timers, blocks, wishes.
+    pub events: u64,
+    /// Packets sent.
+    pub packets: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+    /// Wishes of honest hosts, and those that were done.
+    pub wished: u64,
+    /// See there.
+    pub done: u64,
+    /// Wishes of honest hosts that could not be paid for.
+    pub short: u64,
+    /// Wishes of honest hosts that were given up for other reasons.
+    pub gave_up: u64,
+    /// Answers that honest hosts had, and those of them with blocks of another model.
+    pub answers: u64,
+    /// See there.
+    pub false_answers: u64,
+    /// The same in the second half.
+    pub late_answers: u64,
+    /// See there.
+    pub late_false: u64,
+    /// Seconds from an honest wish to its answer.
+    pub waits: Vec<f64>,
+    /// Lines that hosts keep.
+    pub lines: u64,
+    /// Powers lost.
+    pub crashes: u64,
+}
+
+struct Host {
+    node: Box<Node<Keys>>,
+    id: NodeId,
+    born: u64,
+    lives: u32,
+    timer: u64,
+    lines: Vec<Line>,
+    running: BTreeMap<Key, Run>,
+    /// Tokens that there were when a task first came here.
+    firsts: BTreeMap<Key, u32>,
+    wishes: BTreeMap<u64, u64>,
+}
+
+struct Run {
+    from: u32,
+    tokens: u32,
+    target: u32,
+    turn: u64,
+}
+
+enum What {
+    Packet { from: u32, to: u32, bytes: Vec<u8> },
+    Timer { host: u32, life: u32 },
+    Block { host: u32, life: u32, key: Key, turn: u64 },
+    Audited { host: u32, life: u32, worked: Worked },
+    Wish(u32),
+    Crash(u32),
+}
+
+impl World {
+    /// A market as it begins: everybody knows who is there.
+    pub fn new(plan: Plan) -> Self {
+        let ids: Vec<NodeId> = (0..plan.nodes).map(|n| Keys::new(false, plan.seed, n.into()).key()).collect();
+        let net = net::Config { loss_ppm: plan.loss_ppm, ..net::Config::default() };
+        let mut world = Self {
+            check: Check::new(&plan, &ids),
+            count: Count::default(),
+            hosts: Vec::new(),
+            index: ids.iter().copied().zip(0..).collect(),
+            net: Net::new(net, plan.seed),
+            wheel: Wheel::default(),
+            now: 0,
+            rng: Rng::new(mix(plan.seed ^ 0x6d61_726b)),
+            trace: mix(plan.seed),
+            calibration: engine::calibration(),
+            bent: Parts::default(),
+            overheard: Parts::default(),
+            sequence: 1 << 62,
+            plan,
+        };
+        for (n, id) in (0..).zip(ids) {
+            world.bear(n, id);
+        }
+        world.acquaint();
+        for n in 0..world.plan.nodes {
+            world.arm(n);
+            let at = 20_000_000 + u64::from(world.rng.below(world.plan.wish_every * 1000)) * 1000;
+            world.wheel.push(Instant::from_micros(at), What::Wish(n));
+        }
+        if world.plan.crashes {
+            for (at, n) in
+                (0..world.plan.seconds.saturating_sub(2 * CALM) / 60).zip((0..world.plan.nodes).cycle().skip(3))
+            {
+                world.wheel.push(Instant::from_micros((60 + at * 60) * 1_000_000), What::Crash(n));
+            }
+        }
+        world
+    }
+
+    /// Two markets with the same hash went the same way.
+    pub fn trace(&self) -> u64 {
+        self.trace
+    }
+
+    /// Microseconds since the beginning.
+    pub fn now(&self) -> u64 {
+        self.now
+    }
+
+    /// The keys of a host.
+    pub fn keys(&self, host: u32) -> Keys {
+        Keys::new(false, self.plan.seed, host.into())
+    }
+
+    /// What the log of a host comes to.
+    pub fn fold(&self, host: u32) -> Option<&Fold> {
+        self.trade(host).map(Trade::account)
+    }
+
+    /// What a host trades.
+    pub fn trade(&self, host: u32) -> Option<&Trade<Keys>> {
+        self.hosts.get(host as usize)?.node.trade()
+    }
+
+    /// Who has this id.
+    pub fn host_of(&self, id: &NodeId) -> Option<u32> {
+        self.index.get(id).copied()
+    }
+
+    /// The id of a host.
+    pub fn id(&self, host: u32) -> Option<NodeId> {
+        self.hosts.get(host as usize).map(|host| host.id)
+    }
+
+    /// What the longest task costs, and one block of it, in micro-credits, at the most that somebody pays.
+    pub fn prices(&self) -> (u64, u64) {
+        let usual = tiers::price(&ORDER, &Market::default()).map_or(0, |price| price.0);
+        let task = usual * u64::from(PRICE_MAX) / 1_000_000;
+        (task, task.div_ceil(TOKENS / 32))
+    }
+
+    /// Runs to the end of the plan, or to the first violation.
+    pub fn run(&mut self) {
+        let end = Instant::from_micros(self.plan.seconds * 1_000_000);
+        while self.check.violations.is_empty() {
+            let Some((at, what)) = self.wheel.pop(end) else { break };
+            self.now = self.now.max(at.as_micros());
+            self.count.events += 1;
+            self.happen(what);
+        }
+        self.count.lines = self.hosts.iter().map(|host| host.lines.len() as u64).sum();
+    }
+
+    fn note(&mut self, what: u64) {
+        self.trace = (self.trace ^ self.now ^ what).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(31);
+    }
+
+    fn happen(&mut self, what: What) {
+        match what {
+            What::Packet { from, to, bytes } => {
+                self.note(mix(u64::from(from) << 32 | u64::from(to)) ^ bytes.len() as u64);
+                self.arrive(from, to, bytes);
+            }
+            What::Timer { host, life } => {
+                let it = &mut self.hosts[host as usize];
+                if it.lives != life || it.timer > self.now {
+                    return;
+                }
+                it.timer = u64::MAX;
+                self.note(u64::from(host));
+                self.hear(host, None);
+            }
+            What::Block { host, life, key, turn } => {
+                if self.hosts[host as usize].lives == life {
+                    self.note(0x626c ^ u64::from(host));
+                    self.write(host, key, turn);
+                }
+            }
+            What::Audited { host, life, worked } => {
+                if self.hosts[host as usize].lives == life {
+                    self.hear(host, Some(Input::Worked(worked)));
+                }
+            }
+            What::Wish(host) => self.wish(host),
+            What::Crash(host) => self.crash(host),
+        }
+    }
+
+    fn wish(&mut self, n: u32) {
+        let every = self.plan.wish_every;
+        let next = self.now + u64::from(1 + self.rng.below(2 * every * 1000)) * 1000;
+        self.wheel.push(Instant::from_micros(next), What::Wish(n));
+        if self.now + CALM * 1_000_000 > self.plan.seconds * 1_000_000 {
+            return;
+        }
+        let wish = Wish {
+            model: 1 + u64::from(self.rng.below(MODELS as u32)),
+            order: ORDER,
+            price_max: PRICE_MAX,
+            prefix: self.rng.next(),
+            wait: core::time::Duration::from_secs(30),
+        };
+        let from = self.rng.next();
+        self.hosts[n as usize].wishes.insert(from, self.now);
+        self.count.wished += u64::from(self.plan.is_honest(n));
+        self.hear(n, Some(Input::Ask { from, ask: Ask::Trade(trade::Ask::Work(wish)) }));
+    }
+
+    /// The power goes, and comes back at once: what was not kept is gone.
+    fn crash(&mut self, n: u32) {
+        self.count.crashes += 1;
+        self.bear(n, self.hosts[n as usize].id);
+        let records: Vec<_> = self.hosts.iter().map(|host| host.node.swim().me().clone()).collect();
+        self.hosts[n as usize].node.swim_mut().know(&records);
+        self.arm(n);
+    }
+
+    fn bear(&mut self, n: u32, id: NodeId) {
+        let lives = self.hosts.get(n as usize).map_or(0, |host| host.lives) + 1;
+        let birth = Birth {
+            keys: self.keys(n),
+            id,
+            certificate: None,
+            facts: facts(n),
+            seed: mix(self.plan.seed ^ mix(u64::from(n) << 32 | u64::from(lives))),
+            at: UnixTime(DATE + self.now / 1_000_000),
+        };
+        let swim = swim::Config { flat_max: usize::MAX, ..swim::Config::default() };
+        let trade = Some(Box::new(self.config(n)));
+        let config = Config { swim, check_engine: None, directory: None, trade };
+        let lines = self.hosts.get_mut(n as usize).map(|host| std::mem::take(&mut host.lines)).unwrap_or_default();
+        let mut out = Vec::new();
+        let kept = lines.iter().cloned().map(Kept::Line).chain([Kept::Incarnation(u64::from(lives))]);
+        let node = Box::new(Node::restore(config, birth, kept, &mut out));
+        let host = Host {
+            node,
+            id,
+            born: self.now,
+            lives,
+            timer: u64::MAX,
+            lines,
+            running: BTreeMap::new(),
+            firsts: BTreeMap::new(),
+            wishes: BTreeMap::new(),
+        };
+        match self.hosts.get_mut(n as usize) {
+            Some(old) => *old = host,
+            None => self.hosts.push(host),
+        }
+        self.perform(n, out);
+    }
+
+    fn config(&self, n: u32) -> trade::Config {
+        let seeds = (0..self.plan.founders).map(|n| (self.keys(n).key(), 1)).collect();
+        let mut config = trade::Config {
+            faults: 2,
+            seeds,
+            calibration: Some(self.calibration.clone()),
+            models: models(n).map(|model| (model, Size::Medium)).to_vec(),
+            ..trade::Config::default()
+        };
+        config.lent.pool = self.plan.pool;
+        config.worker.rate = SPEED as u32;
+        config
+    }
+
+    fn acquaint(&mut self) {
+        let records: Vec<_> = self.hosts.iter().map(|host| host.node.swim().me().clone()).collect();
+        for host in &mut self.hosts {
+            host.node.swim_mut().know(&records);
+        }
+    }
+
+    fn arrive(&mut self, from: u32, to: u32, bytes: Vec<u8>) {
+        if self.plan.ever(to, Cheat::Blind)
+            && let Some((sender, message)) = self.overhear(to, &bytes)
+            && let Some(vote) = self.blind(to, &message)
+            && let Some(sender) = self.host_of(&sender)
+        {
+            return self.say(to, sender, &vote);
+        }
+        self.hear(to, Some(Input::Packet { from: net::addr(from, PORT), bytes }));
+    }
+
+    /// What a packet of trade says, if it is the last of its message.
+    fn overhear(&mut self, to: u32, bytes: &[u8]) -> Option<(NodeId, Message)> {
+        let envelope = packet::open(bytes).ok().filter(|envelope| envelope.street == TRADE)?;
+        let body = &bytes[..bytes.len() - ENVELOPE];
+        let pair = NodeId::number(mix(u64::from(to)) ^ envelope.from.short());
+        let whole = self.overheard.take(pair, body)?;
+        Some((envelope.from, Message::decode(&whole).ok()?))
+    }
+
+    fn hear(&mut self, n: u32, input: Option<Input>) {
+        let host = &mut self.hosts[n as usize];
+        let local = Instant::from_micros(self.now - host.born);
+        let mut out = Vec::new();
+        if host.node.deadline().is_some_and(|due| due <= local) {
+            host.node.tick(local, &mut out);
+        }
+        if let Some(input) = input {
+            host.node.handle(local, input, &mut out);
+        }
+        if host.node.deadline().is_some_and(|due| due <= local) && self.check.violations.is_empty() {
+            // One more tick is owed to what the input made due at once.
+            host.node.tick(local, &mut out);
+        }
+        self.perform(n, out);
+        self.arm(n);
+    }
+
+    fn arm(&mut self, n: u32) {
+        let host = &mut self.hosts[n as usize];
+        let Some(due) = host.node.deadline() else { return };
+        let due = (host.born + due.as_micros()).max(self.now + 1);
+        if due < host.timer {
+            host.timer = due;
+            self.wheel.push(Instant::from_micros(due), What::Timer { host: n, life: host.lives });
+        }
+    }
+
+    fn perform(&mut self, n: u32, out: Vec<Effect>) {
+        let me = self.hosts[n as usize].id;
+        if let Some(set) = self.hosts[n as usize].node.trade().and_then(Trade::set) {
+            self.check.watched_by(me, set.members(), set.quorum());
+        }
+        // A step is a transaction: what is saved is saved before anything leaves.
+        for effect in &out {
+            match effect {
+                Effect::Save(Kept::Line(line)) => self.keep(n, line),
+                Effect::Traded(event) => {
+                    self.note(0x7464 ^ u64::from(n) << 16);
+                    self.check.told(self.now, me, event);
+                }
+                _ => {}
+            }
+        }
+        for effect in out {
+            match effect {
+                Effect::Send { to, packet } => {
+                    let Some(to) = net::host(&to) else { continue };
+                    self.send(n, to, packet);
+                }
+                Effect::Work(job) => self.work(n, job),
+                Effect::Reply { to, answer: Answer::Traded(answer) } => self.answered(n, to, answer),
+                _ => {}
+            }
+        }
+    }
+
+    fn keep(&mut self, n: u32, line: &Line) {
+        let host = &mut self.hosts[n as usize];
+        host.lines.push(line.clone());
+        if line.from != host.id {
+            return;
+        }
+        if let Ok(Message::Show { entries, .. }) = Message::decode(&line.message) {
+            entries.iter().for_each(|(signed, _)| self.check.wrote(self.now, &signed.entry));
+        }
+    }
+
+    fn answered(&mut self, n: u32, to: u64, answer: trade::Answer) {
+        let Some(since) = self.hosts[n as usize].wishes.remove(&to) else { return };
+        let (me, honest) = (self.hosts[n as usize].id, self.plan.is_honest(n));
+        match answer {
+            trade::Answer::Worked { task, tokens, .. } => {
+                self.check.answered(self.now, me, task, tokens);
+                if honest {
+                    self.count.done += 1;
+                    self.count.waits.push((self.now - since) as f64 / 1e6);
+                }
+            }
+            trade::Answer::Unable { why: trade::Why::Short { .. }, .. } => self.count.short += u64::from(honest),
+            trade::Answer::Unable { .. } => self.count.gave_up += u64::from(honest),
+            trade::Answer::Voted(_) => {}
+        }
+    }
+
+    fn send(&mut self, from: u32, to: u32, bytes: Vec<u8>) {
+        let street = packet::open(&bytes).map(|envelope| envelope.street);
+        if street != Ok(TRADE) {
+            return self.carry(from, to, bytes);
+        }
+        let body = &bytes[..bytes.len() - ENVELOPE];
+        if [Cheat::NoPay, Cheat::Garbler, Cheat::Fork].iter().any(|cheat| self.plan.ever(from, *cheat)) {
+            let pair = NodeId::number(u64::from(from) << 32 | u64::from(to));
+            let Some(message) = self.bent.take(pair, body).and_then(|whole| Message::decode(&whole).ok()) else {
+                return;
+            };
+            if let Some(message) = self.bend(from, to, message) {
+                self.say(from, to, &message);
+            }
+            return;
+        }
+        self.listen(from, body);
+        self.carry(from, to, bytes);
+    }
+
+    /// Votes are short enough for one packet.
+    fn listen(&mut self, from: u32, body: &[u8]) {
+        if body.get(11) == Some(&17)
+            && let Ok(Message::Vote { statement, .. }) = Message::decode(&body[10..])
+        {
+            let voter = self.hosts[from as usize].id;
+            self.check.voted(self.now, voter, &statement);
+        }
+    }
+
+    /// A host that cheats says something with its own keys.
+    fn say(&mut self, from: u32, to: u32, message: &Message) {
+        let (me, receiver, keys) = (self.hosts[from as usize].id, self.hosts[to as usize].id, self.keys(from));
+        self.sequence += 1;
+        for mut packet in parts::split(&message.encode(), self.sequence) {
+            self.sequence += 1;
+            self.listen(from, &packet);
+            packet::seal(&mut packet, TRADE, self.sequence, me, Some(&receiver), &keys);
+            self.carry(from, to, packet);
+        }
+    }
+
+    fn carry(&mut self, from: u32, to: u32, bytes: Vec<u8>) {
+        self.count.packets += 1;
+        self.count.bytes += bytes.len() as u64 + 28;
+        let [first, second] = self.net.carry(self.now, from, to);
+        for after in [second, first].into_iter().flatten() {
+            let at = Instant::from_micros(self.now + after);
+            self.wheel.push(at, What::Packet { from, to, bytes: bytes.clone() });
+        }
+    }
+
+    fn work(&mut self, n: u32, job: Job) {
+        let host = &mut self.hosts[n as usize];
+        let life = host.lives;
+        match job {
+            Job::Write { key, from, limit, .. } => {
+                host.firsts.entry(key).or_insert(from);
+                let target =
+                    (from + 1 + (mix(key.1 ^ key.0.short()) % u64::from(limit - from).max(1)) as u32).min(limit);
+                let turn = host.running.get(&key).map_or(0, |run| run.turn) + 1;
+                host.running.insert(key, Run { from, tokens: from, target, turn });
+                self.next_block(n, key);
+            }
+            Job::Stop(key) => {
+                if let Some(run) = host.running.remove(&key) {
+                    let worked = Worked::Ended { key, tokens: run.tokens, end: End::Interrupted };
+                    self.wheel.push(Instant::from_micros(self.now + 1000), What::Audited { host: n, life, worked });
+                }
+            }
+            Job::Audit { client, task, worker, blocks, .. } => {
+                let right = !self.plan.does(n, Cheat::Slander, self.now, task);
+                let place = |index| Place { client, task, worker, index };
+                let own = u64::from(n) << 8;
+                let fingerprints = (0..blocks).map(|index| engine::fingerprint(&place(index), own, right)).collect();
+                let worked = Worked::Audited { client, task, fingerprints };
+                let took = 1000 + u64::from(blocks) * 32 * 1_000_000 / SPEED / 100;
+                self.wheel.push(Instant::from_micros(self.now + took), What::Audited { host: n, life, worked });
+            }
+            Job::Hand { .. } | Job::Simulate { .. } => {}
+        }
+    }
+
+    fn next_block(&mut self, n: u32, key: Key) {
+        let host = &self.hosts[n as usize];
+        let Some(run) = host.running.get(&key) else { return };
+        let tokens = u64::from((run.target - run.tokens).min(32));
+        let at = self.now + tokens * 1_000_000 / SPEED;
+        self.wheel.push(Instant::from_micros(at), What::Block { host: n, life: host.lives, key, turn: run.turn });
+    }
+
+    fn write(&mut self, n: u32, key: Key, turn: u64) {
+        let does = |cheat| self.plan.does(n, cheat, self.now, key.1);
+        let (quitter, right) = (does(Cheat::Quitter), !does(Cheat::OtherModel));
+        let host = &mut self.hosts[n as usize];
+        let (me, first) = (host.id, host.firsts.get(&key).copied().unwrap_or(0));
+        let Some(run) = host.running.get_mut(&key).filter(|run| run.turn == turn) else { return };
+        let place = Place { client: key.0, task: key.1, worker: me, index: (run.tokens - first) / 32 };
+        run.tokens += (run.target - run.tokens).min(32);
+        let (tokens, over) = (run.tokens, run.tokens >= run.target);
+        let quits = quitter && tokens - run.from >= 64;
+        if over || quits {
+            host.running.remove(&key);
+        }
+        if !right {
+            self.check.spoils(key.0, key.1, me);
+        }
+        if over && !quits && self.index.get(&key.0).is_some_and(|client| self.plan.is_honest(*client)) {
+            let late = self.now * 2 > self.plan.seconds * 1_000_000;
+            self.count.answers += 1;
+            self.count.false_answers += u64::from(!right);
+            self.count.late_answers += u64::from(late);
+            self.count.late_false += u64::from(late && !right);
+        }
+        let block = engine::block(&place, u64::from(n), right);
+        self.hear(n, Some(Input::Worked(Worked::Wrote { key, tokens, block })));
+        if quits {
+            self.hear(n, Some(Input::Worked(Worked::Ended { key, tokens, end: End::Failed })));
+        } else if over {
+            self.hear(n, Some(Input::Worked(Worked::Ended { key, tokens, end: End::Done })));
+        } else {
+            self.next_block(n, key);
+        }
+    }
+}
+
+fn models(n: u32) -> [u64; 2] {
+    let first = u64::from(n) % MODELS;
+    [1 + first, 1 + (first + 1) % MODELS]
+}
+
+fn facts(n: u32) -> Facts {
+    let mut facts = Facts::at(net::addr(n, PORT));
+    models(n).iter().for_each(|model| facts.models.insert(*model));
+    facts
+}

@@ -1,0 +1,68 @@
+//! Small markets in which nothing may go wrong. The large ones are `just economy`'s.
+
+use tutu_sim::economy::{
+    Plan,
+    cheat::{Cheat, Habit},
+    outcome::{self, Outcome},
+    search,
+};
+
+fn run(plan: Plan) -> Outcome {
+    let outcome = outcome::run(plan);
+    assert_eq!(outcome.violations, [""; 0], "seed {}\n{}", outcome.seed, outcome.table());
+    println!("{}", outcome.table());
+    outcome
+}
+
+#[test]
+fn the_honest_are_served_and_paid_and_condemn_nobody() {
+    let mut plan = Plan::new(1, 14, 300, 0);
+    plan.cheats.clear();
+    let outcome = run(plan);
+    let (count, seen) = (&outcome.count, &outcome.seen);
+    assert!(count.done > 40 && count.gave_up * 20 <= count.done, "{}", outcome.table());
+    assert!(seen.closings > 40 && seen.moved > 1_000_000 && count.crashes > 0, "{}", outcome.table());
+    assert_eq!((seen.wronged, seen.accused, outcome.gain.sum()), (0, 0, 0));
+}
+
+#[test]
+fn cheats_of_all_kinds_break_no_promise() {
+    let outcome = run(Plan::new(2, 21, 300, 10_000));
+    let (count, seen) = (&outcome.count, &outcome.seen);
+    assert!(count.done > 40, "{}", outcome.table());
+    assert_eq!((seen.wronged, seen.accused), (0, 0), "{}", outcome.table());
+    assert!(outcome.gain.sum() <= outcome.gain.bound(), "{}", outcome.table());
+}
+
+#[test]
+fn who_serves_another_model_is_found_out() {
+    let mut plan = Plan::new(3, 14, 400, 0);
+    plan.cheats = [2, 5].map(|host| Habit::always(host, Cheat::OtherModel)).into();
+    let outcome = run(plan);
+    assert_eq!(outcome.seen.barred.len(), 2, "{}", outcome.table());
+    assert!(outcome.count.late_false * 50 <= outcome.count.late_answers, "{}", outcome.table());
+}
+
+#[test]
+fn who_forks_its_log_is_condemned_by_all() {
+    let mut plan = Plan::new(4, 14, 400, 0);
+    plan.cheats = [Habit::always(2, Cheat::Fork), Habit::always(13, Cheat::Blind)].into();
+    let outcome = run(plan);
+    assert!(outcome.seen.condemned.contains(&2), "{}", outcome.table());
+}
+
+#[test]
+fn no_attack_gains_more_than_the_bound() {
+    let config = search::Config { seed: 5, nodes: 12, seconds: 200, kept: 4, generations: 2 };
+    for tried in search::search(config, |_, _| {}) {
+        let (gain, violations) = (&tried.outcome.gain, &tried.outcome.violations);
+        assert!(gain.sum() <= gain.bound() && violations.is_empty(), "{:?}: {gain:?} {violations:?}", tried.habits);
+    }
+}
+
+#[test]
+fn the_same_seed_is_the_same_market_and_another_is_another() {
+    let trace = |seed| outcome::run(Plan::new(seed, 10, 120, 0)).trace;
+    assert_eq!(trace(5), trace(5));
+    assert_ne!(trace(5), trace(6));
+}
