@@ -80,3 +80,11 @@ mutants-economy:
 # A thousand ledgers, a fifth of them Byzantine, until POSTINGS are certified
 ledger-world postings='1000000' seed='1':
     TUTU_WORLD_POSTINGS={{postings}} TUTU_WORLD_SEED={{seed}} cargo test --release -p tutu-node --test economy_world -- --nocapture safe_in
+
+# Hosts that work for each other and pay, one in five of which cheats: zero sum, S1 to S4 and each charge are checked after each event
+economy nodes='40' seconds='900' *args='':
+    cargo run --release -p tutu-sim -- --scenario economy --nodes {{nodes}} --seconds {{seconds}} {{args}}
+
+# A search for attacks that pay: the bound, and the price of a hundredth of all trust
+attacks generations='20' nodes='16' seconds='600' seed='1':
+    cargo run --release -p tutu-sim -- --scenario attacks --nodes {{nodes}} --seconds {{seconds}} --seeds {{generations}} --seed {{seed}}
