@@ -5,10 +5,10 @@
 //! | `earning_rate_base`, `streak_bonus_cap` | [`market`]: every price |
 //! | `earning_cap_hourly`, `free_tier_daily_limit`, `pro_tier_daily_limit`, `education_tier_enabled` | [`policy`]: quotas and hourly caps |
 //! | `gossip_interval_ms`, `heartbeat_interval_seconds` | `swim`: how often members gossip and compare what they hold |
-//! | `task_timeout_seconds` | [`trade`]: how long a client lets a worker work, and a worker itself |
-//! | `quarantine_duration_hours`, `max_quarantine_ban_days` | [`trade`]: the first and the longest term |
-//! | `min_reputation_threshold` | [`trade`]: whom this node gives work after what it saw itself |
-//! | `max_routing_hops` | [`trade`]: over how many workers a reservation may be handed |
+//! | `task_timeout_seconds` | [`trade()`]: how long a client lets a worker work, and a worker itself |
+//! | `quarantine_duration_hours`, `max_quarantine_ban_days` | [`trade()`]: the first and the longest term |
+//! | `min_reputation_threshold` | [`trade()`]: whom this node gives work after what it saw itself |
+//! | `max_routing_hops` | [`trade()`]: over how many workers a reservation may be handed |
 //! | `replication_factor` | [`referees`]: how many auditors decide about an accusation |
 //! | `open_source_license` | [`license`]: compared with that of this crate, when it is built |
 

@@ -115,7 +115,7 @@ pub struct Config {
     pub seeds: Vec<(NodeId, u16)>,
     /// Models that it serves, and how large each is.
     pub models: Vec<(u64, Size)>,
-    /// What it offers: a tick is for one block.
+    /// Which back end its engine has: what was seen of a peer is told apart by it.
     pub back_end: u16,
     /// How long a word may stay unanswered before it is said again.
     pub patience: Duration,
@@ -128,7 +128,8 @@ pub struct Config {
 }
 
 impl Default for Config {
-    /// A second is above most round trips; ten blocks a second of a fast worker are 10 credits an hour that one does not pay.
+    /// A second is above most round trips. A worker waits five for a tick that was lost to come again, and then works no
+    /// more for whoever owes it: one block, 0.03 credits at the anchor.
     fn default() -> Self {
         Self {
             client: client::Config::default(),
