@@ -103,7 +103,7 @@ fn call(calls: &Calls, tool: &Tool, guard: &Guard, rules: &mut Rules) -> Result<
 }
 
 /// The arguments of a tool as JSON.
-fn arguments(tool: &Tool, rules: &mut Rules) -> Result<Expr, String> {
+pub(super) fn arguments(tool: &Tool, rules: &mut Rules) -> Result<Expr, String> {
     let schema = match &tool.parameters {
         Value::Null => Value::Object(Map::from_iter([
             ("type".to_owned(), Value::from("object")),

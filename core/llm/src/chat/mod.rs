@@ -1,5 +1,6 @@
 //! Conversations: messages, what a user's text may not become, and how families of models mark thoughts and calls.
 
+mod bare;
 mod call;
 mod channel;
 mod family;

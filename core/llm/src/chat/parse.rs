@@ -4,11 +4,14 @@
 //! Start --open--> Thinking --close--> Blank --call--> Calling --over--> Blank
 //!   '-------------- anything else ----> Text --call----^  '--no call--> Text
 //! ```
+//!
+//! A call without the family's mark counts where an answer begins, and after a call.
 
 use alloc::{string::String, sync::Arc, vec::Vec};
 
 use super::{
     Calls, Family, Thoughts,
+    bare::{self, FENCE, Look},
     call::{Caller, Next, Tool},
     channel::Channels,
 };
@@ -65,6 +68,8 @@ enum State {
     Text,
     /// Within calls.
     Calling(Caller),
+    /// After a call without marks in a block of Markdown that is still open.
+    Fenced,
 }
 
 impl Parser {
@@ -131,7 +136,7 @@ impl Parser {
         match &mut self.state {
             State::Thinking(_) => push(Part::Thinking, rest.trim_end(), out),
             State::Start | State::Text => push(Part::Content, &rest, out),
-            State::Blank => push(Part::Content, rest.trim_start(), out),
+            State::Blank | State::Fenced => push(Part::Content, rest.trim_start(), out),
             State::Calling(caller) => {
                 let text = caller.undecided();
                 if !text.is_empty() {
@@ -144,7 +149,8 @@ impl Parser {
     /// One step; whether there may be another.
     fn advance(&mut self, out: &mut Vec<Part>) -> bool {
         match &mut self.state {
-            State::Start | State::Blank => self.begin(),
+            State::Start | State::Blank => self.begin(out),
+            State::Fenced => self.fenced(out),
             &mut State::Thinking(begun) => self.think(begun, out),
             State::Text => self.write(out),
             State::Calling(caller) => match caller.advance(&mut self.held, out) {
@@ -165,7 +171,7 @@ impl Parser {
     }
 
     /// Where only white space came, what comes first decides.
-    fn begin(&mut self) -> bool {
+    fn begin(&mut self, out: &mut Vec<Part>) -> bool {
         let rest = self.held.trim_start();
         let spaces = self.held.len() - rest.len();
         let open = self.thoughts.filter(|_| matches!(self.state, State::Start)).map(|marks| marks.open);
@@ -192,10 +198,42 @@ impl Parser {
             self.state = State::Calling(caller);
             return true;
         }
+        match self.calls.map_or(Look::Text, |_| bare::look(rest, &self.tools)) {
+            Look::More => return false,
+            Look::Calls(calls, end) => {
+                self.state = if rest.starts_with(FENCE) { State::Fenced } else { State::Blank };
+                self.held.drain(..spaces + end);
+                give_calls(calls, out);
+                return true;
+            }
+            Look::Text => {}
+        }
         if matches!(self.state, State::Blank) {
             self.held.drain(..spaces);
         }
         self.state = State::Text;
+        true
+    }
+
+    /// In a block after a call, where another may follow.
+    fn fenced(&mut self, out: &mut Vec<Part>) -> bool {
+        self.held.drain(..self.held.len() - self.held.trim_start().len());
+        if self.held.starts_with(FENCE) {
+            self.held.drain(..FENCE.len());
+            self.state = State::Blank;
+            return true;
+        }
+        if FENCE.starts_with(self.held.as_str()) {
+            return false;
+        }
+        match bare::look(&self.held, &self.tools) {
+            Look::More => return false,
+            Look::Calls(calls, end) => {
+                self.held.drain(..end);
+                give_calls(calls, out);
+            }
+            Look::Text => self.state = State::Text,
+        }
         true
     }
 
@@ -252,6 +290,12 @@ impl Parser {
     fn give(&mut self, bytes: usize, part: fn(String) -> Part, out: &mut Vec<Part>) {
         push(part, &self.held[..bytes], out);
         self.held.drain(..bytes);
+    }
+}
+
+fn give_calls(calls: Vec<(String, String)>, out: &mut Vec<Part>) {
+    for (name, arguments) in calls {
+        out.extend([Part::Call(name), Part::Arguments(arguments), Part::CallEnd]);
     }
 }
 

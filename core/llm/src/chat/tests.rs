@@ -112,13 +112,52 @@ fn what_turns_out_not_to_be_a_call_is_text() {
         "<tool_call>",
         "<tool",
         "a <tool_call>{\"x\": 1}</tool_call>",
-        "{\"name\": \"now\", \"arguments\": {}}",
+        "{\"name\": \"other\", \"arguments\": {}}",
+        "{\"name\": \"now\", \"arguments\": {",
+        "[{\"name\": \"now\", \"arguments\": {}}, 1]",
+        "See {\"name\": \"now\", \"arguments\": {}}",
+        "```json\n{\"a\": 1}\n```",
     ] {
         assert_eq!(read(text), format!("content {text}"), "{text}");
     }
     let none: Arc<[Tool]> = Vec::new().into();
     let text = "<tool_call>{\"name\": \"now\"}</tool_call>";
     assert_eq!(super::tests::read(&family(QWEN), &none, Start::Answer, text), format!("content {text}"));
+}
+
+#[test]
+fn a_call_without_its_mark_is_one_where_an_answer_begins() {
+    let read = |text: &str| read(&family(QWEN), &tools(), Start::Answer, text);
+    let one = "{\n  \"name\": \"get_weather\",\n  \"arguments\": {\"city\": \"Rome\"}\n}";
+    let want = "call get_weather\narguments {\"city\": \"Rome\"}\nend ";
+    for text in [
+        String::from(one),
+        format!("\n{one}\n"),
+        format!("[{one}]"),
+        format!("```json\n{one}\n```"),
+        format!("```\n[{one}]\n```\n"),
+        format!("```json\n{one}"),
+    ] {
+        assert_eq!(read(&text), want, "{text}");
+        assert_eq!(read(&format!("<think>Hm.</think>\n{text}")), format!("thinking Hm.\n{want}"), "{text}");
+    }
+    for text in [format!("{one}\n{one}"), format!("[{one}, {one}]"), format!("```json\n{one}\n{one}\n```")] {
+        assert_eq!(read(&text), format!("{want}\n{want}"), "{text}");
+    }
+    assert_eq!(read(&format!("```json\n{one}\n```\nDone.")), format!("{want}\ncontent Done."));
+    let llama = super::tests::read(&family("<|python_tag|>"), &tools(), Start::Answer, &format!("```json\n{one}\n```"));
+    assert_eq!(llama, want);
+}
+
+#[test]
+fn text_that_cannot_be_a_call_is_given_out_at_once() {
+    for (pieces, text) in [(&["{\"", "ci"][..], "{\"ci"), (&["```", "py"], "```py"), (&["[", "1"], "[1"), (&["a"], "a")]
+    {
+        let mut parser = Parser::new(&family(QWEN), tools(), Start::Answer);
+        let mut parts = Vec::new();
+        pieces.iter().for_each(|piece| parser.text(piece, &mut parts));
+        assert_eq!(lines(&parts), format!("content {text}"));
+    }
 }
 
 #[test]
