@@ -4,17 +4,17 @@ use std::{fmt, future::poll_fn, sync::Arc, task::Poll, time::Duration};
 
 use tutu_node::work::pool::Keep;
 
-use super::{Daemon, Lease, Named, Refusal, Wanted, Wish, extras::Extras};
+use super::{Daemon, Lease, Named, Quota, Refusal, Wanted, Wish, extras::Extras};
 use crate::{
     engine::{self, Adapter, Answer, Sources},
-    talk::{self, Ask, Dropped, Heard},
+    talk::{self, Ask, Delta, Dropped, End, Heard},
 };
 
 /// Who asks, and how long the model shall stay.
 #[derive(Clone, Debug, Default)]
 pub struct Hearing {
-    /// Who: those who say the same take turns with each other.
-    pub client: String,
+    /// Who.
+    pub client: Client,
     /// Tokens of context; `None` for what was stored or set.
     pub context: Option<usize>,
     /// How long the model stays afterwards.
@@ -25,7 +25,16 @@ pub struct Hearing {
     pub draft: Option<String>,
 }
 
-/// A question that is being answered.
+/// Somebody who asks.
+#[derive(Clone, Debug, Default)]
+pub struct Client {
+    /// Those with the same name take turns with each other.
+    pub name: String,
+    /// What pays for it.
+    pub quota: Option<Arc<Quota>>,
+}
+
+/// A question that is being answered. Dropped, it is paid for: its prompts, and what was written until then.
 pub struct Conversation {
     /// The answers, as many as were asked for.
     pub answers: Vec<Answer>,
@@ -41,6 +50,18 @@ pub struct Conversation {
     adapters: Vec<Adapter>,
     /// Which answer is looked at first.
     turn: usize,
+    quota: Option<Arc<Quota>>,
+    /// Whether the engine would not begin: then nothing was computed.
+    refused: bool,
+}
+
+/// Answers that did not come to their ends.
+#[derive(Debug)]
+pub enum Cut {
+    /// The engine failed.
+    Failed(engine::Error),
+    /// Its thread is gone.
+    Gone,
 }
 
 impl Conversation {
@@ -56,7 +77,9 @@ impl Conversation {
 
     /// The next piece of the only answer.
     pub async fn next(&mut self) -> Option<Heard> {
-        self.answers.first_mut()?.next().await
+        let heard = self.answers.first_mut()?.next().await;
+        self.note(heard.as_ref());
+        heard
     }
 
     /// The next piece of whichever answer has one, and which answer that is. Nothing when all have ended; one that
@@ -81,7 +104,41 @@ impl Conversation {
         let found = found.await;
         drop(waiting);
         self.turn = found.as_ref().map_or(0, |(at, _)| at + 1);
+        self.note(found.as_ref().map(|(_, heard)| heard));
         found
+    }
+
+    /// All answers to their ends; `take` adds each piece to what came before.
+    ///
+    /// # Errors
+    /// [`Cut`], of whichever answer is cut first.
+    pub async fn gather<T: Default>(&mut self, take: impl Fn(&mut T, Delta)) -> Result<(Vec<T>, Vec<End>), Cut> {
+        let mut wholes: Vec<T> = self.answers.iter().map(|_| T::default()).collect();
+        let mut ends: Vec<Option<End>> = vec![None; wholes.len()];
+        while let Some((index, heard)) = self.next_of_any().await {
+            match heard {
+                Heard::Delta(delta) => take(&mut wholes[index], delta),
+                Heard::End(end) => ends[index] = Some(end),
+                Heard::Failed(error) => return Err(Cut::Failed(error)),
+            }
+        }
+        let ends = ends.into_iter().collect::<Option<_>>().ok_or(Cut::Gone)?;
+        Ok((wholes, ends))
+    }
+
+    fn note(&mut self, heard: Option<&Heard>) {
+        self.refused |= matches!(heard, Some(Heard::Failed(_)));
+    }
+}
+
+impl Drop for Conversation {
+    fn drop(&mut self) {
+        let Some(quota) = &self.quota else { return };
+        let written: u64 = self.answers.iter().map(Answer::written).sum();
+        let read: usize = self.prompts.iter().map(Vec::len).sum();
+        // Whoever leaves before the first token has had the prompt read, or would have.
+        let read = if self.refused && written == 0 { 0 } else { read };
+        quota.tokens(written + read as u64);
     }
 }
 
@@ -143,7 +200,7 @@ impl Daemon {
             name: named.record.name.clone(),
             context: self.context(named, hearing.context),
             keep: hearing.keep,
-            client: hearing.client.clone(),
+            client: hearing.client.name.clone(),
         };
         let lease = self.pool.lease(wanted).await?;
         let (lookup, store, named) = (Arc::clone(&self.lookup), Arc::clone(&self.store), Arc::clone(named));
@@ -195,6 +252,8 @@ impl Daemon {
             lease,
             adapters: extras.adapters.clone(),
             turn: 0,
+            quota: hearing.client.quota.clone(),
+            refused: false,
         };
         for mut prepared in prepared {
             prepared.request.adapters.clone_from(&extras.adapters);

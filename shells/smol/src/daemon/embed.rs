@@ -52,7 +52,10 @@ impl Daemon {
         let card = lease.card().within(self.context(named, hearing.context));
         let read = smol::unblock(move || read(&card, texts, overflow)).await;
         let (texts, dropped) = read.map_err(Error::Talk)?;
-        let tokens = texts.iter().map(Vec::len).collect();
+        let tokens: Vec<usize> = texts.iter().map(Vec::len).collect();
+        if let Some(quota) = &hearing.client.quota {
+            quota.tokens(tokens.iter().sum::<usize>() as u64);
+        }
         let mut vectors = Vec::new();
         for turn in turns(texts) {
             let adapters = extras.adapters.clone();

@@ -10,6 +10,7 @@ mod extras;
 pub mod health;
 pub mod named;
 pub mod pool;
+mod quota;
 pub mod seat;
 
 use std::{
@@ -25,11 +26,12 @@ use tutu_node::{
     work::pool::{Config, Keep},
 };
 
-pub use converse::{Conversation, Error, Hearing};
+pub use converse::{Client, Conversation, Cut, Error, Hearing};
 pub use embed::{Embedded, Text};
 pub use extras::Wish;
 pub use named::Named;
 pub use pool::{Lease, Pool, Refusal, Resident, Wanted};
+pub use quota::Quota;
 
 use crate::{
     engine::{Options, disk::Disk},

@@ -148,11 +148,11 @@ impl Handle {
     pub fn answer(&self, prepared: Prepared) -> Answer {
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let (sender, events) = channel::unbounded();
-        let outlet = Outlet { events: sender, paused: Arc::default(), asked: Instant::now() };
-        let paused = Arc::clone(&outlet.paused);
+        let outlet = Outlet { events: sender, paused: Arc::default(), written: Arc::default(), asked: Instant::now() };
+        let (paused, written) = (Arc::clone(&outlet.paused), Arc::clone(&outlet.written));
         // If the thread is gone its end of the channel goes with the command, and the answer says so.
         let _ = self.commands.send(Command::Answer(number, Box::new(prepared), outlet));
-        Answer { number, events, paused, commands: self.commands.clone() }
+        Answer { number, events, paused, written, commands: self.commands.clone() }
     }
 
     /// Has the engine do something between two steps. `None` if its thread is gone.
@@ -175,6 +175,7 @@ pub struct Answer {
     number: u64,
     events: channel::Receiver<Heard>,
     paused: Arc<AtomicBool>,
+    written: Arc<AtomicU64>,
     commands: Sender<Command>,
 }
 
@@ -191,6 +192,11 @@ impl Answer {
         let event = self.events.try_recv().ok()?;
         self.tell_read();
         Some(event)
+    }
+
+    /// Tokens that were written so far, whether they were read or not.
+    pub fn written(&self) -> u64 {
+        self.written.load(Ordering::Relaxed)
     }
 
     fn tell_read(&self) {
@@ -210,6 +216,7 @@ impl Drop for Answer {
 struct Outlet {
     events: channel::Sender<Heard>,
     paused: Arc<AtomicBool>,
+    written: Arc<AtomicU64>,
     asked: Instant,
 }
 
@@ -278,13 +285,18 @@ impl Loop {
     }
 
     fn begin(&mut self, number: u64, prepared: Prepared, outlet: Outlet) {
-        let Outlet { events, paused, asked } = outlet;
+        let Outlet { events, paused, written, asked } = outlet;
         let sender = events.clone();
         let hear = move |heard| if sender.try_send(heard).is_ok() { Flow::Continue } else { Flow::Stop };
         let mut sink = prepared.sink(hear);
         let mut watch = Watch::new(Arc::clone(&self.measures), Arc::clone(&self.model), asked);
         let joined = watch.joined();
-        let watched = move |event: Event| watch.pass(event, Instant::now(), &mut sink);
+        let watched = move |event: Event| {
+            if matches!(&event, Event::Piece(piece) if piece.id.is_some()) {
+                written.fetch_add(1, Ordering::Relaxed);
+            }
+            watch.pass(event, Instant::now(), &mut sink)
+        };
         match self.engine.submit(prepared.request, Box::new(watched)) {
             Ok(id) => {
                 joined.store(true, Ordering::Relaxed);

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use super::{
     body::Body,
     feed::{Feed, Outgoing},
-    quota::Quota,
 };
+use crate::daemon::Quota;
 
 /// Who is at the other end of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,13 +138,6 @@ impl Request {
     pub fn query(&self, name: &str) -> Option<String> {
         let pairs = self.query.as_deref()?.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
         pairs.map(|(key, value)| (form(key), form(value))).find(|(key, _)| key == name).map(|(_, value)| value)
-    }
-
-    /// Says how many tokens the answer took; counts against the key's quota, if there is one.
-    pub fn spend(&self, tokens: u64) {
-        if let Some(quota) = &self.quota {
-            quota.tokens(tokens);
-        }
     }
 
     /// Whether `Accept` names this media type (`text/html`), wildcards aside.

@@ -18,7 +18,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use super::{Scope, quota::Quota};
+use super::Scope;
+use crate::daemon::Quota;
 
 /// Keys of a home at most.
 pub const KEYS_MAX: usize = 1000;

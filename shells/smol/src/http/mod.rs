@@ -7,7 +7,7 @@
 //! | [`json`] | bodies read as JSON |
 //! | [`router`] | which handler answers which path (tide) |
 //! | [`wire`] | connections, limits, time-outs (hyper) |
-//! | [`guard`], [`origins`], [`keys`], [`quota`] | who is let in, from which pages, with which keys, how often |
+//! | [`guard`], [`origins`], [`keys`] | who is let in, from which pages, with which keys |
 //! | [`access`], [`counters`] | what was asked, for the log and for `/metrics` |
 //! | [`address`] | where to listen |
 //! | [`ollama`], [`openai`], [`anthropic`] | the APIs that clients know |
@@ -30,7 +30,6 @@ pub mod observe;
 pub mod ollama;
 pub mod openai;
 pub mod origins;
-pub mod quota;
 pub mod refusal;
 pub mod router;
 pub mod trace;

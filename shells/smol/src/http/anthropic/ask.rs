@@ -11,7 +11,7 @@ use super::openai::{
     tool, typed,
 };
 use crate::{
-    daemon::{Hearing, Named},
+    daemon::{Client, Hearing, Named},
     engine::template::Capability,
     http::Read,
     talk::{Ask, Choice, Form, Input, Think, Tool},
@@ -75,7 +75,7 @@ pub(super) struct Question {
 impl Question {
     /// # Errors
     /// What is wrong with it.
-    pub(super) fn read(mut fields: Map<String, Value>, named: &Named, client: String) -> Result<Self, Refused> {
+    pub(super) fn read(mut fields: Map<String, Value>, named: &Named, client: Client) -> Result<Self, Refused> {
         if !fields.contains_key("max_tokens") {
             return Err(Refused::missing("max_tokens"));
         }

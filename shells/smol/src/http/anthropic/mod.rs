@@ -11,8 +11,7 @@ use serde_json::{Value, json};
 
 use super::{
     Answer, Method, Request, Router, Scope, StatusCode, ollama, openai,
-    openai::{fields, find, spend, tokens},
-    quota::Quota,
+    openai::{fields, find, tokens},
     refusal,
 };
 use crate::{
@@ -81,28 +80,22 @@ async fn messages(daemon: Arc<Daemon>, mut request: Request) -> Result<Answer, R
         unused.extend(conversation.unused.iter().map(|name| (*name).to_owned()));
         let dropped = conversation.dropped;
         let close = Close { model, id: openai::name("msg_"), stops, cached };
-        let quota = request.quota.clone();
         let answer = if streamed {
-            stream(close, conversation, quota, Arc::clone(&request.id)).await?
+            stream(close, conversation, Arc::clone(&request.id)).await?
         } else {
-            whole(&close, conversation, quota.as_ref()).await?
+            whole(&close, conversation).await?
         };
         Ok(ollama::tell(answer, dropped, &unused))
     };
     answer.await.map_err(|inner| Refused { inner, request: id })
 }
 
-async fn whole(
-    close: &Close,
-    mut conversation: Conversation,
-    quota: Option<&Arc<Quota>>,
-) -> Result<Answer, openai::Refused> {
+async fn whole(close: &Close, mut conversation: Conversation) -> Result<Answer, openai::Refused> {
     let mut blocks = Blocks::default();
     while let Some(heard) = conversation.next().await {
         match heard {
             Heard::Delta(delta) => drop(blocks.take(delta)),
             Heard::End(end) => {
-                spend(quota, end.counts.prompt + end.counts.generated);
                 blocks.finish();
                 return Ok(Answer::json(
                     StatusCode::OK,
@@ -115,12 +108,7 @@ async fn whole(
     Err(openai::Refused::gone())
 }
 
-async fn stream(
-    close: Close,
-    mut conversation: Conversation,
-    quota: Option<Arc<Quota>>,
-    request: Arc<str>,
-) -> Result<Answer, openai::Refused> {
+async fn stream(close: Close, mut conversation: Conversation, request: Arc<str>) -> Result<Answer, openai::Refused> {
     let first = match conversation.next().await {
         Some(Heard::Failed(error)) => return Err(openai::Refused::of_engine(&error, "messages")),
         Some(first) => first,
@@ -139,7 +127,6 @@ async fn stream(
                     done = false;
                 }
                 Some(Heard::End(end)) => {
-                    spend(quota.as_ref(), end.counts.prompt + end.counts.generated);
                     events.extend(blocks.finish());
                     events.extend(close.end(&end));
                 }

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Refused, client, find, keep, tell};
 use crate::{
-    daemon::{self, Daemon, Embedded, Hearing, Named, Text},
+    daemon::{self, Client, Daemon, Embedded, Hearing, Named, Text},
     http::{Answer, Read, Request, StatusCode},
     talk::{self, Dropped, Overflow, options::Taken},
 };
@@ -64,7 +64,7 @@ struct Asked {
     hearing: Hearing,
 }
 
-async fn asked(daemon: &Daemon, client: String, body: &Body, unused: &mut Vec<String>) -> Result<Asked, Refused> {
+async fn asked(daemon: &Daemon, client: Client, body: &Body, unused: &mut Vec<String>) -> Result<Asked, Refused> {
     let name = body.model.clone().unwrap_or_default();
     if name.is_empty() {
         return Err(Refused::bad("model is required"));
@@ -77,8 +77,8 @@ async fn asked(daemon: &Daemon, client: String, body: &Body, unused: &mut Vec<St
             unused.push(format!("options.{key}"));
         }
     }
-    let hearing =
-        Hearing { client, context: options.context, keep: keep(body.keep_alive.as_ref())?, ..Hearing::default() };
+    let keep = keep(body.keep_alive.as_ref())?;
+    let hearing = Hearing { client, context: options.context, keep, ..Hearing::default() };
     Ok(Asked { name, named, hearing })
 }
 

@@ -24,7 +24,7 @@ use tutu_node::work::pool::{Keep, Why};
 
 use super::{Answer, Malformed, Method, Peer, Request, Router, Scope, StatusCode};
 use crate::{
-    daemon::{self, Daemon, Named, Refusal, named},
+    daemon::{self, Client, Daemon, Named, Refusal, named},
     engine, store,
 };
 
@@ -144,13 +144,14 @@ pub fn engine_status(error: &engine::Error) -> StatusCode {
     }
 }
 
-/// Who asks, as far as taking turns is concerned: a key, or else an address.
-pub fn client(request: &Request) -> String {
-    match (&request.key, request.peer) {
+/// Who asks: a key, or else an address.
+pub fn client(request: &Request) -> Client {
+    let name = match (&request.key, request.peer) {
         (Some(key), _) => key.to_string(),
         (None, Peer::Tcp(address)) => address.ip().to_canonical().to_string(),
         (None, Peer::Unix) => String::new(),
-    }
+    };
+    Client { name, quota: request.quota.clone() }
 }
 
 /// Reads `keep_alive`: a number of seconds, or a text that says how long.

@@ -8,14 +8,14 @@ use serde_json::{Value, json};
 use super::{
     Refused, fields, find,
     message::{Spoken, conversation},
-    record::{Records, Taken, Whole},
+    record::{Records, Whole},
     sampling::Sampling,
-    spend, tokens, tool, typed,
+    tokens, tool, typed,
 };
 use crate::{
     daemon::{Conversation, Daemon, Hearing, Named},
     engine::template::Capability,
-    http::{Answer, Read, Request, StatusCode, ollama, quota::Quota},
+    http::{Answer, Read, Request, StatusCode, ollama},
     talk::{Ask, End, Heard, Input, Think},
 };
 
@@ -145,7 +145,6 @@ pub(super) async fn count(daemon: Arc<Daemon>, request: Request) -> Result<Answe
 
 /// `POST /v1/chat/completions`.
 pub(super) async fn chat(daemon: Arc<Daemon>, request: Request) -> Result<Answer, Refused> {
-    let quota = request.quota.clone();
     let Question { model, named, ask, hearing, count, stream: streamed, usage, mut unused } =
         question(&daemon, request).await?;
     let scored = ask.logprobs.is_some();
@@ -154,11 +153,8 @@ pub(super) async fn chat(daemon: Arc<Daemon>, request: Request) -> Result<Answer
     unused.extend(conversation.unused.iter().map(|name| (*name).to_owned()));
     let dropped = conversation.dropped;
     let records = Records::new(&named, &model, &conversation, scored);
-    let answer = if streamed {
-        stream(records, conversation, usage, quota).await?
-    } else {
-        whole(&records, conversation, quota.as_ref()).await?
-    };
+    let answer =
+        if streamed { stream(records, conversation, usage).await? } else { whole(&records, conversation).await? };
     Ok(ollama::tell(answer, dropped, &unused))
 }
 
@@ -170,33 +166,14 @@ fn nameless(spoken: &[Spoken]) -> impl Iterator<Item = String> {
 }
 
 /// One object with all answers.
-async fn whole(
-    records: &Records,
-    mut conversation: Conversation,
-    quota: Option<&Arc<Quota>>,
-) -> Result<Answer, Refused> {
-    let count = conversation.answers.len();
-    let mut wholes = vec![Whole::default(); count];
-    let mut ends: Vec<Option<End>> = vec![None; count];
-    while let Some((index, heard)) = conversation.next_of_any().await {
-        match heard {
-            Heard::Delta(delta) => wholes[index].take(delta),
-            Heard::End(end) => ends[index] = Some(end),
-            Heard::Failed(error) => return Err(Refused::of_engine(&error, "messages")),
-        }
-    }
-    let ends: Vec<End> = ends.into_iter().collect::<Option<_>>().ok_or_else(Refused::gone)?;
-    spend(quota, Taken::by(&ends).total());
+async fn whole(records: &Records, mut conversation: Conversation) -> Result<Answer, Refused> {
+    let gathered = conversation.gather(Whole::take).await;
+    let (wholes, ends) = gathered.map_err(|cut| Refused::of_cut(&cut, "messages"))?;
     Ok(Answer::json(StatusCode::OK, &records.whole(&wholes, &ends)))
 }
 
 /// Server-sent events. What fails before the first is a refusal, what fails later an event.
-async fn stream(
-    records: Records,
-    mut conversation: Conversation,
-    wants_usage: bool,
-    quota: Option<Arc<Quota>>,
-) -> Result<Answer, Refused> {
+async fn stream(records: Records, mut conversation: Conversation, wants_usage: bool) -> Result<Answer, Refused> {
     let count = conversation.answers.len();
     let first = match conversation.next_of_any().await {
         Some((_, Heard::Failed(error))) => return Err(Refused::of_engine(&error, "messages")),
@@ -236,7 +213,6 @@ async fn stream(
             let _ = feed.event(None, &Refused::gone().to_value()).await;
             return;
         };
-        spend(quota.as_ref(), Taken::by(&ends).total());
         if wants_usage && feed.event(None, &records.usage(&ends)).await.is_err() {
             return;
         }

@@ -12,12 +12,12 @@ use super::{
     fields, find,
     legacy::{Echo, Records, Written},
     sampling::Sampling,
-    spend, typed,
+    typed,
 };
 use crate::{
     daemon::{Conversation, Daemon, Named},
     engine::template::Capability,
-    http::{Answer, Read, Request, StatusCode, ollama, quota::Quota},
+    http::{Answer, Read, Request, StatusCode, ollama},
     talk::{Ask, Delta, End, Heard, Input, Text},
 };
 
@@ -138,12 +138,11 @@ pub(super) async fn completions(daemon: Arc<Daemon>, mut request: Request) -> Re
     let mut conversation = conversation.map_err(|error| Refused::of(error, "prompt"))?;
     unused.extend(conversation.unused.iter().map(|name| (*name).to_owned()));
     let echoes = if body.echo { echoes(&conversation, prompts, scored).await? } else { Vec::new() };
-    let quota = request.quota.clone();
     let records = Records::new(&named, &model, best_of, scored.is_some(), echoes);
     let answer = if body.stream {
-        stream(records, conversation, body.stream_options.include_usage, quota).await?
+        stream(records, conversation, body.stream_options.include_usage).await?
     } else {
-        whole(&records, &mut conversation, sampling.count, quota.as_ref()).await?
+        whole(&records, &mut conversation, sampling.count).await?
     };
     Ok(ollama::tell(answer, crate::talk::Dropped::default(), &unused))
 }
@@ -174,33 +173,13 @@ async fn echoes(
     Ok(echoes)
 }
 
-async fn whole(
-    records: &Records,
-    conversation: &mut Conversation,
-    count: usize,
-    quota: Option<&Arc<Quota>>,
-) -> Result<Answer, Refused> {
-    let answers = conversation.answers.len();
-    let mut written = vec![Written::default(); answers];
-    let mut ends: Vec<Option<End>> = vec![None; answers];
-    while let Some((index, heard)) = conversation.next_of_any().await {
-        match heard {
-            Heard::Delta(delta) => written[index].take(delta),
-            Heard::End(end) => ends[index] = Some(end),
-            Heard::Failed(error) => return Err(Refused::of_engine(&error, "prompt")),
-        }
-    }
-    let ends: Vec<End> = ends.into_iter().collect::<Option<_>>().ok_or_else(Refused::gone)?;
-    spend(quota, records.taken(&ends));
+async fn whole(records: &Records, conversation: &mut Conversation, count: usize) -> Result<Answer, Refused> {
+    let gathered = conversation.gather(Written::take).await;
+    let (written, ends) = gathered.map_err(|cut| Refused::of_cut(&cut, "prompt"))?;
     Ok(Answer::json(StatusCode::OK, &records.whole(&written, &ends, count)))
 }
 
-async fn stream(
-    records: Records,
-    mut conversation: Conversation,
-    wants_usage: bool,
-    quota: Option<Arc<Quota>>,
-) -> Result<Answer, Refused> {
+async fn stream(records: Records, mut conversation: Conversation, wants_usage: bool) -> Result<Answer, Refused> {
     let first = match conversation.next_of_any().await {
         Some((_, Heard::Failed(error))) => return Err(Refused::of_engine(&error, "prompt")),
         Some(first) => first,
@@ -244,7 +223,6 @@ async fn stream(
             let _ = feed.event(None, &Refused::gone().to_value()).await;
             return;
         };
-        spend(quota.as_ref(), records.taken(&ends));
         if wants_usage && feed.event(None, &records.usage_chunk(&ends)).await.is_err() {
             return;
         }

@@ -6,7 +6,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Refused, fields, find, ollama, spend, typed};
+use super::{Refused, fields, find, ollama, typed};
 use crate::{
     daemon::{Daemon, Hearing, Named, Text},
     http::{Answer, Read, Request, StatusCode},
@@ -45,7 +45,6 @@ pub(super) async fn embeddings(daemon: Arc<Daemon>, mut request: Request) -> Res
     let overflow = if body.truncation.as_deref() == Some("auto") { Overflow::Fit } else { Overflow::Refuse };
     let made = daemon.embed(&named, &hearing, texts, overflow).await.map_err(|error| Refused::of(error, "input"))?;
     let tokens: usize = made.tokens.iter().sum();
-    spend(request.quota.as_ref(), tokens);
     let data = made.vectors.into_iter().enumerate().map(|(index, vector)| {
         let vector = match dimensions {
             Some(dimensions) => tutu_llm::embed::shortened(vector, dimensions),

@@ -183,12 +183,6 @@ impl Records {
             "prompt_tokens_details": {"cached_tokens": cached},
         })
     }
-
-    /// All tokens.
-    pub(super) fn taken(&self, ends: &[End]) -> usize {
-        let (prompt, _, generated) = self.counts(ends);
-        prompt + generated
-    }
 }
 
 /// Why an answer ended; nothing is called here.

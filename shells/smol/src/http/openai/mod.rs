@@ -36,11 +36,9 @@ use http::header::{self, HeaderName};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
-use super::{
-    Answer, Malformed, Method, Read, Request, Router, Scope, StatusCode, json as reading, ollama, quota::Quota, refusal,
-};
+use super::{Answer, Malformed, Method, Read, Request, Router, Scope, StatusCode, json as reading, ollama, refusal};
 use crate::{
-    daemon::{self, Daemon, Named, Refusal, named},
+    daemon::{self, Cut, Daemon, Named, Refusal, named},
     engine, store, talk,
 };
 
@@ -172,6 +170,16 @@ impl From<named::Error> for Refused {
     }
 }
 
+impl Refused {
+    /// Answers that were cut; `input` is the field with the prompt.
+    pub(super) fn of_cut(cut: &Cut, input: &str) -> Self {
+        match cut {
+            Cut::Failed(error) => Self::of_engine(error, input),
+            Cut::Gone => Self::gone(),
+        }
+    }
+}
+
 impl From<Refusal> for Refused {
     fn from(error: Refusal) -> Self {
         Self::of(error.into(), "model")
@@ -225,13 +233,6 @@ pub(in crate::http) fn name(prefix: &str) -> String {
 pub(super) fn fingerprint(named: &Named) -> String {
     let hex = named.record.digest.hex();
     format!("fp_{}", hex.get(..10).unwrap_or(&hex))
-}
-
-/// Counts tokens against the key that pays for them.
-pub(in crate::http) fn spend(quota: Option<&Arc<Quota>>, tokens: usize) {
-    if let Some(quota) = quota {
-        quota.tokens(tokens as u64);
-    }
 }
 
 #[cfg(test)]

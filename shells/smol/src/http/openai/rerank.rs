@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Refused, embeddings::hearing, fields, find, ollama, spend, typed};
+use super::{Refused, embeddings::hearing, fields, find, ollama, typed};
 use crate::{
     daemon::{Daemon, Text},
     http::{Answer, Read, Request, StatusCode},
@@ -49,7 +49,6 @@ pub(super) async fn rerank(daemon: Arc<Daemon>, mut request: Request) -> Result<
     let made = daemon.embed(&named, &hearing, texts, overflow).await;
     let made = made.map_err(|error| Refused::of(error, "documents"))?;
     let tokens: usize = made.tokens.iter().sum();
-    spend(request.quota.as_ref(), tokens);
     let results = ranked(&made.vectors).into_iter().take(body.top_n.unwrap_or(usize::MAX)).map(|(index, score)| {
         let mut result = json!({"index": index, "relevance_score": score});
         if body.return_documents {

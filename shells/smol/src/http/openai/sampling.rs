@@ -5,7 +5,7 @@ use tutu_node::kit::Keep;
 
 use super::{Refused, ollama};
 use crate::{
-    daemon::{Hearing, Named, Wish},
+    daemon::{Client, Hearing, Named, Wish},
     talk::{Ask, Options, Overflow},
 };
 
@@ -116,7 +116,7 @@ impl Sampling {
     ///
     /// # Errors
     /// A field that cannot be what it is.
-    pub(in crate::http) fn apply(&self, ask: &mut Ask, named: &Named, client: String) -> Result<Hearing, Refused> {
+    pub(in crate::http) fn apply(&self, ask: &mut Ask, named: &Named, client: Client) -> Result<Hearing, Refused> {
         let mut options = Options::default();
         (options.sampling.temperature, options.sampling.top_p) = (1.0, 1.0);
         options.take_stored(named.model.parameters.iter().flatten());

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use tutu_llm::chat::{Call, Message, ToolCall};
 
 use crate::{
-    daemon::{Hearing, Named},
+    daemon::{Client, Hearing, Named},
     engine::template::Capability,
     http::{
         Read,
@@ -70,7 +70,7 @@ pub(super) struct Question {
 impl Question {
     /// # Errors
     /// What is wrong with it.
-    pub(super) fn read(mut fields: Map<String, Value>, named: &Named, client: String) -> Result<Self, Refused> {
+    pub(super) fn read(mut fields: Map<String, Value>, named: &Named, client: Client) -> Result<Self, Refused> {
         if let Some(name) = KEPT.iter().find(|name| fields.contains_key(**name)) {
             let text =
                 format!("{name} needs answers that are kept, and none are kept here: send the whole input again");

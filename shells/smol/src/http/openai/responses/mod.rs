@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{Refused, fields, find, record::Taken, spend, tokens};
+use super::{Refused, fields, find, record::Taken, tokens};
 use crate::{
     daemon::{Conversation, Daemon, Named},
-    http::{Answer, Request, StatusCode, ollama, quota::Quota},
+    http::{Answer, Request, StatusCode, ollama},
     talk::{End, Heard, Reason},
 };
 use input::Question;
@@ -20,7 +20,6 @@ use item::Items;
 
 /// `POST /v1/responses`.
 pub(super) async fn responses(daemon: Arc<Daemon>, request: Request) -> Result<Answer, Refused> {
-    let quota = request.quota.clone();
     let (question, named) = question(&daemon, request).await?;
     let Question { shown, ask, hearing, stream: streamed, mut unused } = question;
     let conversation = daemon.converse(&named, &hearing, ask, 1).await;
@@ -28,11 +27,7 @@ pub(super) async fn responses(daemon: Arc<Daemon>, request: Request) -> Result<A
     unused.extend(conversation.unused.iter().map(|name| (*name).to_owned()));
     let dropped = conversation.dropped;
     let response = Response { id: super::name("resp_"), created: super::now(), shown };
-    let answer = if streamed {
-        stream(response, conversation, quota).await?
-    } else {
-        whole(&response, conversation, quota.as_ref()).await?
-    };
+    let answer = if streamed { stream(response, conversation).await? } else { whole(&response, conversation).await? };
     Ok(ollama::tell(answer, dropped, &unused))
 }
 
@@ -100,17 +95,12 @@ impl Response {
     }
 }
 
-async fn whole(
-    response: &Response,
-    mut conversation: Conversation,
-    quota: Option<&Arc<Quota>>,
-) -> Result<Answer, Refused> {
+async fn whole(response: &Response, mut conversation: Conversation) -> Result<Answer, Refused> {
     let mut items = Items::default();
     while let Some(heard) = conversation.next().await {
         match heard {
             Heard::Delta(delta) => drop(items.take(delta)),
             Heard::End(end) => {
-                spend(quota, end.counts.prompt + end.counts.generated);
                 items.finish(end.reason == Reason::Length);
                 return Ok(Answer::json(StatusCode::OK, &response.ended(items.output(), &end)));
             }
@@ -120,11 +110,7 @@ async fn whole(
     Err(Refused::gone())
 }
 
-async fn stream(
-    response: Response,
-    mut conversation: Conversation,
-    quota: Option<Arc<Quota>>,
-) -> Result<Answer, Refused> {
+async fn stream(response: Response, mut conversation: Conversation) -> Result<Answer, Refused> {
     let first = match conversation.next().await {
         Some(Heard::Failed(error)) => return Err(Refused::of_engine(&error, "input")),
         Some(first) => first,
@@ -146,7 +132,6 @@ async fn stream(
                     done = false;
                 }
                 Some(Heard::End(end)) => {
-                    spend(quota.as_ref(), end.counts.prompt + end.counts.generated);
                     events.extend(items.finish(end.reason == Reason::Length));
                     let object = response.ended(items.output(), &end);
                     let kind = format!("response.{}", object["status"].as_str().unwrap_or_default());
