@@ -10,6 +10,8 @@ use bytes::Bytes;
 use http::StatusCode;
 use smol::stream::{Stream, StreamExt};
 
+use super::coding::{ACCEPTED, Coding};
+
 /// Bytes of a body that is read whole, unless a handler says otherwise. A prompt of a million tokens has some 4 MB.
 pub const WHOLE_MAX: usize = 32 << 20;
 
@@ -34,6 +36,10 @@ pub enum Fault {
     Crowded,
     /// It is not framed as HTTP has it, or the sender went away within it.
     Broken,
+    /// It is compressed in a way that is not known here.
+    Coding,
+    /// It is not what its `Content-Encoding` says.
+    Damaged,
 }
 
 impl Fault {
@@ -43,7 +49,8 @@ impl Fault {
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Slow => StatusCode::REQUEST_TIMEOUT,
             Self::Crowded => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Broken => StatusCode::BAD_REQUEST,
+            Self::Broken | Self::Damaged => StatusCode::BAD_REQUEST,
+            Self::Coding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         }
     }
 }
@@ -55,6 +62,10 @@ impl fmt::Display for Fault {
             Self::Slow => f.write_str("the request body came too slowly"),
             Self::Crowded => f.write_str("too many large requests come at once; try again in a moment"),
             Self::Broken => f.write_str("the request body is broken or ended early"),
+            Self::Coding => {
+                write!(f, "the request body has a content-encoding that is not known here; those are {ACCEPTED}")
+            }
+            Self::Damaged => f.write_str("the request body is not what its content-encoding says"),
         }
     }
 }
@@ -67,17 +78,23 @@ type Pieces = Pin<Box<dyn Stream<Item = Result<Bytes, Fault>> + Send>>;
 pub struct Body {
     pieces: Option<Pieces>,
     length: Option<u64>,
+    coding: Coding,
 }
 
 impl Body {
     /// Nothing.
     pub fn empty() -> Self {
-        Self { pieces: None, length: Some(0) }
+        Self { pieces: None, length: Some(0), coding: Coding::Identity }
     }
 
     /// What `pieces` yields, `length` bytes in all where that is known.
     pub fn new(pieces: impl Stream<Item = Result<Bytes, Fault>> + Send + 'static, length: Option<u64>) -> Self {
-        Self { pieces: Some(Box::pin(pieces)), length }
+        Self { pieces: Some(Box::pin(pieces)), length, coding: Coding::Identity }
+    }
+
+    /// The same, compressed.
+    pub fn coded(self, coding: Coding) -> Self {
+        Self { coding, ..self }
     }
 
     /// How many bytes come in all, if the sender said so.
@@ -85,8 +102,16 @@ impl Body {
         self.length
     }
 
-    /// The next bytes; nothing at the end. For bodies of any length: what is not asked for is not received.
+    /// The next bytes; nothing at the end. For bodies of any length: what is not asked for is not received. One that
+    /// is compressed cannot be had in pieces.
     pub async fn chunk(&mut self) -> Option<Result<Bytes, Fault>> {
+        if self.coding != Coding::Identity {
+            return Some(Err(Fault::Coding));
+        }
+        self.piece().await
+    }
+
+    async fn piece(&mut self) -> Option<Result<Bytes, Fault>> {
         self.pieces.as_mut()?.next().await
     }
 
@@ -98,18 +123,21 @@ impl Body {
         self.whole_within(WHOLE_MAX).await
     }
 
-    /// All bytes, `limit` at most.
+    /// All bytes, `limit` at most, of those that come and of those that they stand for.
     ///
     /// # Errors
     /// [`Fault`].
     pub async fn whole_within(&mut self, limit: usize) -> Result<Vec<u8>, Fault> {
+        if self.coding == Coding::Unknown {
+            return Err(Fault::Coding);
+        }
         let large = Fault::TooLarge { limit };
         if self.length.is_some_and(|length| length > limit as u64) {
             return Err(large);
         }
         // Memory follows what came, not what was announced.
         let (mut whole, mut share) = (Vec::new(), Share { of: &TOGETHER, bytes: 0 });
-        while let Some(piece) = self.chunk().await {
+        while let Some(piece) = self.piece().await {
             let piece = piece?;
             if piece.len() > limit - whole.len() {
                 return Err(large);
@@ -117,7 +145,13 @@ impl Body {
             share.grow(piece.len(), TOGETHER_MAX)?;
             whole.extend_from_slice(&piece);
         }
-        Ok(whole)
+        match self.coding {
+            Coding::Identity => Ok(whole),
+            coding => {
+                let read = move || coding.read(&whole, limit, |bytes| share.grow(bytes, TOGETHER_MAX));
+                smol::unblock(read).await
+            }
+        }
     }
 }
 

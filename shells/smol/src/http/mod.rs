@@ -3,7 +3,7 @@
 //! | room | what it does |
 //! |---|---|
 //! | [`exchange`] | requests and answers, in words of our own |
-//! | [`body`], [`feed`] | what comes with a request; what an answer is made of, streams too |
+//! | [`body`], [`coding`], [`feed`] | what comes with a request, compressed or not; what an answer is made of, streams too |
 //! | [`json`] | bodies read as JSON |
 //! | [`router`] | which handler answers which path (tide) |
 //! | [`wire`] | connections, limits, time-outs (hyper) |
@@ -20,6 +20,7 @@ pub mod address;
 pub mod anthropic;
 pub mod basics;
 pub mod body;
+pub mod coding;
 pub mod counters;
 pub mod exchange;
 pub mod feed;

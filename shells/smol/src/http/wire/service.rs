@@ -31,6 +31,7 @@ use super::{
 use crate::http::{
     Answer, Body, Counters, Fault, Method, Peer, Request, Scope,
     access::{Access, Log},
+    coding::{self, Coding},
     feed::Outgoing,
     origins,
     trace::{self, Trace},
@@ -143,6 +144,14 @@ impl<S: Send + Sync + 'static> Service<S> {
             answer.headers.insert("x-request-id", id);
         }
         sent.begin(&answer, route);
+        trace.write(|name, text| {
+            if let Ok(value) = HeaderValue::from_str(text) {
+                answer.headers.insert(name, value);
+            }
+        });
+        if answer.status == StatusCode::UNSUPPORTED_MEDIA_TYPE {
+            answer.headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(coding::ACCEPTED));
+        }
         sent.body = Some(answer.body);
         let mut response = http::Response::new(sent);
         *response.status_mut() = answer.status;
@@ -206,8 +215,8 @@ fn incoming(request: http::Request<Incoming>, peer: Peer) -> Request {
     if let Some(host) = head.uri.authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok()) {
         head.headers.insert(header::HOST, host);
     }
-    let field = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
-    let trace = Trace::of(field("traceparent"), field("tracestate"));
+    let trace = trace::of_fields(&head.headers);
+    let coding = Coding::of_fields(&head.headers);
     let id = id(&head.headers);
     let length = body.size_hint().exact();
     Request {
@@ -221,7 +230,7 @@ fn incoming(request: http::Request<Incoming>, peer: Peer) -> Request {
         scope: Scope::Open,
         key: None,
         quota: None,
-        body: if length == Some(0) { Body::empty() } else { Body::new(Pieces(body), length) },
+        body: if length == Some(0) { Body::empty() } else { Body::new(Pieces(body), length).coded(coding) },
         parameters: Vec::new(),
     }
 }
