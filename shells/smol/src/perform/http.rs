@@ -19,7 +19,7 @@ use ureq::{
     http::{HeaderMap, Response},
 };
 
-use super::pull::token;
+use super::{errand::Errand, pull::token};
 
 /// Redirects from a registry to where it keeps its blobs.
 const REDIRECTS_MAX: u32 = 8;
@@ -39,6 +39,7 @@ pub struct Http {
     agent: Agent,
     /// By the folder of the registry that they are for.
     tokens: Arc<Mutex<BTreeMap<String, String>>>,
+    errand: Errand,
 }
 
 /// What a server says of a file.
@@ -55,8 +56,8 @@ pub struct Head {
 }
 
 impl Http {
-    /// A client that waits `connect` for a connection.
-    pub fn new(connect: Duration) -> Self {
+    /// A client that waits `connect` for a connection, on an errand.
+    pub fn new(connect: Duration, errand: &Errand) -> Self {
         let config = Agent::config_builder()
             .timeout_resolve(Some(connect))
             .timeout_connect(Some(connect))
@@ -65,7 +66,24 @@ impl Http {
             .http_status_as_error(false)
             .user_agent(USER_AGENT)
             .build();
-        Self { agent: config.into(), tokens: Arc::default() }
+        Self { agent: config.into(), tokens: Arc::default(), errand: errand.clone() }
+    }
+
+    /// On whose behalf it asks.
+    pub fn errand(&self) -> &Errand {
+        &self.errand
+    }
+
+    /// What every request says: the token, if there is one, and the trace.
+    fn with<B>(&self, mut request: ureq::RequestBuilder<B>, token: Option<&str>) -> ureq::RequestBuilder<B> {
+        if let Some(token) = token {
+            request = request.header("Authorization", format!("Bearer {token}"));
+        }
+        let mut fields = Vec::new();
+        if let Some(trace) = self.errand.trace() {
+            trace.write(|name, value| fields.push((name, value.to_owned())));
+        }
+        fields.into_iter().fold(request, |request, (name, value)| request.header(name, value))
     }
 
     /// Asks how large a file is and whether parts of it can be had.
@@ -119,7 +137,7 @@ impl Http {
     /// # Errors
     /// [`Failure`].
     pub fn has(&self, url: &str) -> Result<bool, Failure> {
-        match self.tell(url, |agent, token| with(agent.head(url), token).call()) {
+        match self.tell(url, |agent, token| self.with(agent.head(url), token).call()) {
             Ok(_) => Ok(true),
             Err(Failure::Refused { status: 404 }) => Ok(false),
             Err(failure) => Err(failure),
@@ -131,7 +149,7 @@ impl Http {
     /// # Errors
     /// [`Failure`].
     pub fn open_upload(&self, url: &str) -> Result<String, Failure> {
-        let answer = self.tell(url, |agent, token| with(agent.post(url), token).send_empty())?;
+        let answer = self.tell(url, |agent, token| self.with(agent.post(url), token).send_empty())?;
         located(url, answer.headers()).ok_or_else(|| Failure::Broken("no place for the blob was given".into()))
     }
 
@@ -148,7 +166,7 @@ impl Http {
             .header("Content-Length", size.to_string())
             .header("Content-Range", format!("0-{}", size.saturating_sub(1)));
         let answer =
-            sound(with(request, token.as_deref()).send(ureq::SendBody::from_reader(reader)).map_err(failure)?)?;
+            sound(self.with(request, token.as_deref()).send(ureq::SendBody::from_reader(reader)).map_err(failure)?)?;
         Ok(located(url, answer.headers()).unwrap_or_else(|| url.into()))
     }
 
@@ -157,7 +175,10 @@ impl Http {
     /// # Errors
     /// [`Failure`].
     pub fn put(&self, url: &str, media: &str, bytes: &[u8]) -> Result<(), Failure> {
-        self.tell(url, |agent, token| with(agent.put(url).header("Content-Type", media), token).send(bytes)).map(drop)
+        let put = |agent: &Agent, token: Option<&str>| {
+            self.with(agent.put(url).header("Content-Type", media), token).send(bytes)
+        };
+        self.tell(url, put).map(drop)
     }
 
     /// Sends something; where the registry wants a token, gets one and sends it again.
@@ -210,10 +231,7 @@ impl Http {
         range: &Option<Range<u64>>,
         version: Option<&str>,
     ) -> Result<Response<Body>, Failure> {
-        let mut request = self.agent.get(url).header("Accept", ACCEPT);
-        if let Some(token) = token {
-            request = request.header("Authorization", format!("Bearer {token}"));
-        }
+        let mut request = self.with(self.agent.get(url).header("Accept", ACCEPT), token.as_deref());
         if let Some(range) = range {
             request = request.header("Range", format!("bytes={}-{}", range.start, range.end - 1));
             if let Some(version) = version {
@@ -227,13 +245,6 @@ impl Http {
 /// What tokens are for: a name at a registry.
 fn folder(url: &str) -> &str {
     url.rsplit_once("/blobs/").or(url.rsplit_once("/manifests/")).map_or(url, |(folder, _)| folder)
-}
-
-fn with<B>(request: ureq::RequestBuilder<B>, token: Option<&str>) -> ureq::RequestBuilder<B> {
-    match token {
-        Some(token) => request.header("Authorization", format!("Bearer {token}")),
-        None => request,
-    }
 }
 
 /// Where an answer says that one has to go on: an address, or a path on the same host.

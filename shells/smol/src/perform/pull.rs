@@ -29,10 +29,10 @@ use tutu_node::{
 };
 use tutu_os::Lock;
 
-use super::{folder, http::Http, registry, wheel::Wheel};
+use super::{errand::Errand, folder, http::Http, registry, wheel::Wheel};
 use crate::store::{self, Details, Kind, Layer, Partial, Record, Store};
 
-/// How often another process's pull of the same blob is looked at.
+/// How often it is looked at whether another process has pulled the same blob, and whether somebody still waits.
 const LOOK: Duration = Duration::from_millis(200);
 
 /// Bytes that are read before progress is told.
@@ -77,6 +77,8 @@ pub enum Error {
     Registry(String),
     /// What came is no model that can be run.
     Model(String),
+    /// Nobody waited for it any more.
+    GivenUp,
 }
 
 impl fmt::Display for Error {
@@ -107,6 +109,7 @@ impl fmt::Display for Error {
             }
             Self::Tag { name, tags } => write!(f, "there is no {name:?}; the tags are: {}", tags.join(", ")),
             Self::Registry(text) | Self::Model(text) => f.write_str(text),
+            Self::GivenUp => f.write_str("nobody waits for it any more; what came stays for the next try"),
         }
     }
 }
@@ -129,8 +132,14 @@ impl From<io::Error> for Error {
 ///
 /// # Errors
 /// [`Error`]; the store is then as it was, but for parts of blobs that the next try goes on from.
-pub fn model(store: &Store, limit: &Limit, name: &Name, on: &mut dyn FnMut(Progress)) -> Result<Record, Error> {
-    let http = Http::new(Config::default().connect);
+pub fn model(
+    store: &Store,
+    limit: &Limit,
+    name: &Name,
+    errand: &Errand,
+    on: &mut dyn FnMut(Progress),
+) -> Result<Record, Error> {
+    let http = Http::new(Config::default().connect, errand);
     let (layers, details) = match catalogue::find(name) {
         Found::Entry(entry) => {
             limit.make_room(store, name, &[(entry.digest, entry.size)])?;
@@ -158,7 +167,7 @@ pub fn url(
     url: &str,
     on: &mut dyn FnMut(Progress),
 ) -> Result<Record, Error> {
-    let http = Http::new(Config::default().connect);
+    let http = Http::new(Config::default().connect, &Errand::default());
     let sources = vec![Source::Web { url: url.into() }];
     let digest = fetch(store, &http, What::Url(url.into()), None, sources, on)?;
     let path = store.blob(&digest);
@@ -211,7 +220,7 @@ fn from_catalogue(
     on: &mut dyn FnMut(Progress),
 ) -> Result<(Vec<Layer>, Details), Error> {
     if entry.form == Form::Safetensors {
-        let (digest, size) = folder::from_catalogue(store, entry, on)?;
+        let (digest, size) = folder::from_catalogue(store, entry, http.errand(), on)?;
         return Ok((vec![Layer { kind: Kind::Model, digest, size }], details(&store.blob(&digest))?));
     }
     let sources = entry.sources.iter().map(|source| Source::from(*source)).collect();
@@ -269,6 +278,9 @@ pub fn fetch(
         if let Some(digest) = there() {
             on(progress(size.map_or(0, |size| size.0)));
             return Ok(digest);
+        }
+        if http.errand().is_given_up() {
+            return Err(Error::GivenUp);
         }
         match Lock::try_take(&partial.lock())? {
             Some(lock) => break lock,
@@ -334,7 +346,13 @@ impl<'a> Drive<'a> {
                     effect => self.perform(effect, on),
                 }
             }
-            let wait = machine.deadline().map_or(Duration::from_secs(3600), |due| due.since(now()));
+            if self.http.errand().is_given_up() {
+                machine.handle(now(), Input::Leave { waiter: Waiter(0) }, &mut effects);
+                // What is in flight is stopped, and how far it came is written down.
+                effects.drain(..).for_each(|effect| self.perform(effect, on));
+                return Err(Error::GivenUp);
+            }
+            let wait = machine.deadline().map_or(LOOK, |due| due.since(now()).min(LOOK));
             let heard = self.receiver.recv_timeout(wait);
             if machine.deadline().is_some_and(|due| due <= now()) {
                 machine.tick(now(), &mut effects);

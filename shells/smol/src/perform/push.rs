@@ -22,6 +22,7 @@ use tutu_node::{
 };
 
 use super::{
+    errand::Errand,
     http::Http,
     pull::{Error, Progress, Stage},
 };
@@ -31,14 +32,14 @@ use crate::store::{Elsewhere, Record, Store};
 ///
 /// # Errors
 /// [`Error`]; what was sent stays there and is not sent again.
-pub fn push(store: &Store, name: &Name, on: &mut dyn FnMut(Progress)) -> Result<(), Error> {
+pub fn push(store: &Store, name: &Name, errand: &Errand, on: &mut dyn FnMut(Progress)) -> Result<(), Error> {
     let record = store.find(name)?;
     if let Some(Elsewhere::Files(_) | Elsewhere::Folder(_)) = &record.elsewhere {
         // Nobody knows the digests of such files yet.
         let text = format!("{name} is no model of the store: make it one with `tutu cp {name} NAME`, and push that");
         return Err(Error::Model(text));
     }
-    let http = Http::new(Config::default().connect);
+    let http = Http::new(Config::default().connect, errand);
     let manifest = manifest(store, &record)?;
     for layer in manifest.blobs() {
         let path = match layer.kind {

@@ -17,7 +17,7 @@ use crate::{
     daemon::Daemon,
     http::{Answer, Read, Request},
     make::{self, Making},
-    perform,
+    perform::{self, Errand},
     store::{self, Layer, Store},
 };
 
@@ -57,11 +57,13 @@ pub(super) async fn create(daemon: Arc<Daemon>, mut request: Request) -> Result<
         crate::engine::template::check(template).map_err(wrong)?;
     }
     let making = making(&body)?;
+    let errand = Errand::of(request.trace.clone());
+    let doing = errand.clone();
     let work = move |tell: &super::transfer::Tell| {
         let _held = daemon.changing.lock_blocking();
         let mut making = making;
         let folder = TempDir::new().map_err(|error| error.to_string())?;
-        making.base = base(&daemon, from.as_ref(), &files, folder.path())?;
+        making.base = base(&daemon, from.as_ref(), &files, folder.path(), &doing)?;
         making.adapters = linked(&adapters, &folder.path().join("adapters"))?;
         for layer in &making.base {
             tell.say(json!({"status": format!("using existing layer {}", layer.digest)}));
@@ -70,7 +72,7 @@ pub(super) async fn create(daemon: Arc<Daemon>, mut request: Request) -> Result<
         make::make(&daemon.store, &name, making, &mut on).map_err(|error| error.to_string())?;
         Ok(())
     };
-    let answer = report(body.stream, work).await?;
+    let answer = report(body.stream, &errand, work).await?;
     Ok(super::answer::tell(answer, crate::talk::Dropped::default(), &unused))
 }
 
@@ -147,6 +149,7 @@ fn base(
     from: Option<&Name>,
     files: &[(String, std::path::PathBuf)],
     folder: &Path,
+    errand: &Errand,
 ) -> Result<Vec<Layer>, String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
     let Some(from) = from else {
@@ -160,7 +163,8 @@ fn base(
     };
     let record = match daemon.store.find(from) {
         Err(store::Error::NotFound { .. }) => {
-            perform::model(&daemon.store, &daemon.limit(), from, &mut |_| {}).map_err(|error| text(&error))?
+            let record = perform::model(&daemon.store, &daemon.limit(), from, errand, &mut |_| {});
+            record.map_err(|error| text(&error))?
         }
         found => found.map_err(|error| text(&error))?,
     };

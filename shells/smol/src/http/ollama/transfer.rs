@@ -19,7 +19,7 @@ use crate::{
     daemon::Daemon,
     http::{Answer, Read, Request, StatusCode},
     log::{self, Level},
-    perform::{self, Progress, Stage},
+    perform::{self, Errand, Progress, Stage},
     store::Incoming,
 };
 
@@ -37,15 +37,15 @@ const EVERY: Duration = Duration::from_millis(60);
 
 /// `POST /api/pull`.
 pub(super) async fn pull(daemon: Arc<Daemon>, request: Request) -> Result<Answer, Refused> {
-    transfer(request, move |name, tell| {
+    transfer(request, move |name, errand, tell| {
         tell.say(json!({"status": "pulling manifest"}));
         let (mut seen, start) = (Seen::default(), Instant::now());
-        let pulled = perform::model(&daemon.store, &daemon.limit(), name, &mut |progress| {
+        let pulled = perform::model(&daemon.store, &daemon.limit(), name, errand, &mut |progress| {
             if let Some(record) = seen.record(&progress, "pulling") {
                 tell.say(record);
             }
         });
-        note("a model was pulled", name, start, &pulled);
+        note("a model was pulled", name, errand, start, &pulled);
         pulled.map_err(|error| format!("pull model manifest: {error}"))?;
         tell.say(json!({"status": "writing manifest"}));
         Ok(())
@@ -55,15 +55,15 @@ pub(super) async fn pull(daemon: Arc<Daemon>, request: Request) -> Result<Answer
 
 /// `POST /api/push`.
 pub(super) async fn push(daemon: Arc<Daemon>, request: Request) -> Result<Answer, Refused> {
-    transfer(request, move |name, tell| {
+    transfer(request, move |name, errand, tell| {
         tell.say(json!({"status": "retrieving manifest"}));
         let (mut seen, start) = (Seen::default(), Instant::now());
-        let pushed = perform::push(&daemon.store, name, &mut |progress| {
+        let pushed = perform::push(&daemon.store, name, errand, &mut |progress| {
             if let Some(record) = seen.record(&progress, "pushing") {
                 tell.say(record);
             }
         });
-        note("a model was pushed", name, start, &pushed);
+        note("a model was pushed", name, errand, start, &pushed);
         pushed.map_err(|error| error.to_string())?;
         tell.say(json!({"status": "pushing manifest"}));
         Ok(())
@@ -72,10 +72,12 @@ pub(super) async fn push(daemon: Arc<Daemon>, request: Request) -> Result<Answer
 }
 
 /// Writes into the log how it went.
-fn note<T, E: ToString>(what: &str, name: &Name, start: Instant, outcome: &Result<T, E>) {
+fn note<T>(what: &str, name: &Name, errand: &Errand, start: Instant, outcome: &Result<T, perform::Error>) {
     let mut fields = vec![("model", name.to_string().into()), ("ms", (start.elapsed().as_millis() as u64).into())];
+    fields.extend(errand.trace().map(|trace| ("trace", format!("{:032x}", trace.id).into())));
     match outcome {
         Ok(_) => log::say(Level::Info, what, &fields),
+        Err(perform::Error::GivenUp) => log::say(Level::Info, "a transfer stopped: nobody waited for it", &fields),
         Err(error) => {
             fields.push(("error", error.to_string().into()));
             log::say(Level::Error, "a transfer failed", &fields);
@@ -95,20 +97,22 @@ impl Tell {
 
 async fn transfer<W>(mut request: Request, work: W) -> Result<Answer, Refused>
 where
-    W: FnOnce(&Name, &Tell) -> Result<(), String> + Send + 'static,
+    W: FnOnce(&Name, &Errand, &Tell) -> Result<(), String> + Send + 'static,
 {
+    let errand = Errand::of(request.trace.clone());
     let Read { value: body, unused } = request.json_any_case::<Transfer>().await?;
     let text = required(body.model, body.name)?;
     let mut name = Name::parse(&text).map_err(|error| Refused::bad(error.to_string()))?;
     name.insecure |= body.insecure.unwrap_or(false) && !name.is_plain();
-    let answer = report(body.stream, move |tell| work(&name, tell)).await?;
+    let doing = errand.clone();
+    let answer = report(body.stream, &errand, move |tell| work(&name, &doing, tell)).await?;
     Ok(super::answer::tell(answer, crate::talk::Dropped::default(), &unused))
 }
 
 /// Runs `work` on a thread of its own and tells what it says: a record a line as it comes, or only the last.
 ///
-/// Work goes on when nobody listens any more: what was fetched is kept, and asked for again it is there.
-pub(super) async fn report<W>(stream: Option<bool>, work: W) -> Result<Answer, Refused>
+/// When whoever asked leaves, the errand is given up.
+pub(super) async fn report<W>(stream: Option<bool>, errand: &Errand, work: W) -> Result<Answer, Refused>
 where
     W: FnOnce(&Tell) -> Result<(), String> + Send + 'static,
 {
@@ -123,6 +127,7 @@ where
     let result = async move |outcome: channel::Receiver<Result<(), String>>| {
         outcome.recv().await.unwrap_or_else(|_| Err("a mistake of this program ended it; its log has more".into()))
     };
+    let waiting = Waiting(errand.clone());
     if stream == Some(false) {
         while records.recv().await.is_ok() {}
         return match result(outcome).await {
@@ -131,6 +136,7 @@ where
         };
     }
     Ok(Answer::ndjson(move |feed| async move {
+        let _waiting = waiting;
         while let Ok(record) = records.recv().await {
             if feed.line(&record).await.is_err() {
                 // The channel closes with this receiver, and whoever works stops telling.
@@ -143,6 +149,15 @@ where
         };
         let _ = feed.line(&last).await;
     }))
+}
+
+/// Whoever waits for an errand. Dropped, they have left, or have heard its end.
+struct Waiting(Errand);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.give_up();
+    }
 }
 
 /// What was told of each blob, so that not every chunk is.

@@ -33,8 +33,7 @@ use crate::http::{
     access::{Access, Log},
     coding::{self, Coding},
     feed::Outgoing,
-    origins,
-    trace::{self, Trace},
+    origins, trace,
 };
 
 /// What all connections share.
@@ -128,7 +127,7 @@ impl<S: Send + Sync + 'static> Service<S> {
         let start = Instant::now();
         let mut request = incoming(request, door.peer);
         let mut sent = Sent::new(Arc::clone(&self.watch), answered, &request, start);
-        let id = Arc::clone(&request.id);
+        let (id, trace) = (Arc::clone(&request.id), request.trace.clone());
         let (mut answer, route) = match self.server.guard.admit(&mut request, door.needs_key) {
             Err(answer) => (answer, None),
             Ok(reader) => {
