@@ -74,7 +74,7 @@ impl Guard {
             return Ok(());
         }
         let text = "this machine is not known by that name; start tutu with `--name NAME` if it is one of its own";
-        Err(refuse(&request.path, StatusCode::FORBIDDEN, text))
+        Err(refuse(&request.path, &request.id, StatusCode::FORBIDDEN, text))
     }
 
     fn count(&self, request: &mut Request, known: Known) -> Result<(), Answer> {
@@ -82,7 +82,7 @@ impl Guard {
             let seconds = wait.as_secs() + 1;
             let text =
                 format!("the key {:?} has asked for all it may this minute; try again in {seconds} s", known.name);
-            let answer = refuse(&request.path, StatusCode::TOO_MANY_REQUESTS, &text);
+            let answer = refuse(&request.path, &request.id, StatusCode::TOO_MANY_REQUESTS, &text);
             return Err(answer.with(header::RETRY_AFTER, seconds.to_string()));
         }
         request.scope = known.scope;

@@ -126,7 +126,7 @@ impl Origins {
 /// Says no to the page of a stranger.
 pub fn refuse_stranger(request: &Request) -> Answer {
     let text = "this web page may not use tutu; start it with OLLAMA_ORIGINS=<the page's origin> to let it";
-    refuse(&request.path, StatusCode::FORBIDDEN, text)
+    refuse(&request.path, &request.id, StatusCode::FORBIDDEN, text)
 }
 
 /// Lets a page read an answer.

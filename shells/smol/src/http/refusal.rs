@@ -5,11 +5,12 @@ use serde_json::json;
 
 use super::exchange::Answer;
 
-/// Refuses a request for `path`: as OpenAI does under `/v1`, as Anthropic does under `/v1/messages`, as Ollama does
+/// Refuses the request `id` for `path`: as OpenAI does under `/v1`, as Anthropic does under `/v1/messages`, as Ollama does
 /// under `/api`, else as a line of text.
-pub fn refuse(path: &str, status: StatusCode, text: &str) -> Answer {
+pub fn refuse(path: &str, id: &str, status: StatusCode, text: &str) -> Answer {
     if is_under(path, "/v1/messages") {
-        Answer::json(status, &json!({"type": "error", "error": {"type": kind(status), "message": text}}))
+        let error = json!({"type": anthropic_kind(status), "message": text});
+        Answer::json(status, &json!({"type": "error", "error": error, "request_id": id}))
     } else if is_under(path, "/v1") {
         let code = code(status);
         Answer::json(status, &json!({"error": {"message": text, "type": kind(status), "param": null, "code": code}}))
@@ -24,7 +25,7 @@ fn is_under(path: &str, room: &str) -> bool {
     path.strip_prefix(room).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// The type that OpenAI and Anthropic give to an error of this status.
+/// The type that OpenAI gives to an error of this status.
 pub fn kind(status: StatusCode) -> &'static str {
     match status.as_u16() {
         401 => "authentication_error",
@@ -32,8 +33,16 @@ pub fn kind(status: StatusCode) -> &'static str {
         404 => "not_found_error",
         429 => "rate_limit_error",
         400..500 => "invalid_request_error",
-        503 => "overloaded_error",
         _ => "api_error",
+    }
+}
+
+/// The type that Anthropic gives to an error of this status.
+pub fn anthropic_kind(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        413 => "request_too_large",
+        503 => "overloaded_error",
+        _ => kind(status),
     }
 }
 
@@ -52,17 +61,28 @@ mod tests {
     #[test]
     fn each_api_is_refused_in_its_own_shape() {
         let text = |path: &str| {
-            let answer = refuse(path, StatusCode::UNAUTHORIZED, "no");
+            let answer = refuse(path, "req_1", StatusCode::UNAUTHORIZED, "no");
             String::from_utf8(smol::block_on(answer.body.whole())).unwrap()
         };
         assert_eq!(
             text("/v1/models"),
             r#"{"error":{"message":"no","type":"authentication_error","param":null,"code":"invalid_api_key"}}"#
         );
-        assert_eq!(text("/v1/messages"), r#"{"type":"error","error":{"type":"authentication_error","message":"no"}}"#);
+        assert_eq!(
+            text("/v1/messages"),
+            r#"{"type":"error","error":{"type":"authentication_error","message":"no"},"request_id":"req_1"}"#
+        );
         assert_eq!(text("/v1/messages/count_tokens"), text("/v1/messages"));
         assert_eq!(text("/api/tags"), r#"{"error":"no"}"#);
         assert_eq!(text("/"), "no");
         assert_eq!(text("/v10"), "no");
+    }
+
+    #[test]
+    fn whoever_is_busy_says_so_as_each_api_does() {
+        let kinds = |status: StatusCode| (kind(status), anthropic_kind(status));
+        assert_eq!(kinds(StatusCode::SERVICE_UNAVAILABLE), ("api_error", "overloaded_error"));
+        assert_eq!(kinds(StatusCode::PAYLOAD_TOO_LARGE), ("invalid_request_error", "request_too_large"));
+        assert_eq!(kinds(StatusCode::NOT_FOUND), ("not_found_error", "not_found_error"));
     }
 }

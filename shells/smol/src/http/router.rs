@@ -18,6 +18,9 @@ use super::{
 /// Methods of HTTP that a route may have, in the order of an `Allow` field.
 const METHODS: [Method; 6] = [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
 
+/// What is said of a path that is not there.
+const NOT_FOUND: &str = "404 page not found";
+
 /// All routes over one state.
 ///
 /// A pattern has fixed parts, parts with a name (`/api/blobs/:digest`) and at its end perhaps a name for all that is
@@ -111,21 +114,25 @@ impl<S: Send + Sync + 'static> Router<S> {
     pub async fn answer(&self, mut request: Request) -> (Answer, Option<&'static str>) {
         let url = url(&request.path);
         url.path().clone_into(&mut request.path);
+        let id = Arc::clone(&request.id);
         // Tide knows methods in any case; to HTTP, `get` is not GET.
         let method = request.method.as_str().parse::<tide::http::Method>().ok();
         let Some(method) = method.filter(|method| method.to_string() == request.method.as_str()) else {
             let status = StatusCode::NOT_IMPLEMENTED;
-            return (plain(&request.path, status, "501 method not implemented"), None);
+            return (plain(url.path(), &id, status, "501 method not implemented"), None);
         };
+        if method == tide::http::Method::Options {
+            return (self.options(&id, &url).await, None);
+        }
         let carrier = Carrier(Arc::new(Mutex::new(Load::Request(request))));
         let status = self.respond(method, url.clone(), &carrier).await;
         match carrier.swap(Load::Probe) {
             Load::Answer(answer, route) => (answer, Some(route)),
             _ if status == tide::StatusCode::MethodNotAllowed => {
-                let answer = plain(url.path(), StatusCode::METHOD_NOT_ALLOWED, "405 method not allowed");
-                (answer.with(header::ALLOW, self.allowed(&url).await), None)
+                let answer = plain(url.path(), &id, StatusCode::METHOD_NOT_ALLOWED, "405 method not allowed");
+                (answer.with(header::ALLOW, self.allowed(&url).await.unwrap_or_default()), None)
             }
-            _ => (plain(url.path(), StatusCode::NOT_FOUND, "404 page not found"), None),
+            _ => (plain(url.path(), &id, StatusCode::NOT_FOUND, NOT_FOUND), None),
         }
     }
 
@@ -136,8 +143,16 @@ impl<S: Send + Sync + 'static> Router<S> {
         response.map_or(tide::StatusCode::InternalServerError, |response| response.status())
     }
 
-    /// The methods that a path has.
-    async fn allowed(&self, url: &Url) -> String {
+    /// Tells which methods a path has (RFC 9110 §9.3.7). Whether a page may use them is another question.
+    async fn options(&self, id: &str, url: &Url) -> Answer {
+        match self.allowed(url).await {
+            Some(allowed) => Answer::new(StatusCode::NO_CONTENT).with(header::ALLOW, allowed),
+            None => plain(url.path(), id, StatusCode::NOT_FOUND, NOT_FOUND),
+        }
+    }
+
+    /// The methods that a path has; nothing where there is no such path.
+    async fn allowed(&self, url: &Url) -> Option<String> {
         let mut allowed = Vec::new();
         for method in METHODS {
             let probe = Carrier(Arc::new(Mutex::new(Load::Probe)));
@@ -146,7 +161,8 @@ impl<S: Send + Sync + 'static> Router<S> {
                 allowed.push(method.to_string());
             }
         }
-        allowed.join(", ")
+        allowed.extend((!allowed.is_empty()).then(|| Method::OPTIONS.to_string()));
+        (!allowed.is_empty()).then(|| allowed.join(", "))
     }
 }
 
@@ -156,29 +172,30 @@ where
     H: Fn(Arc<S>, Request) -> F,
     F: Future<Output: Into<Answer>>,
 {
-    let path = request.path.clone();
+    let (path, id) = (request.path.clone(), Arc::clone(&request.id));
     if request.scope < need {
-        return forbidden(&path, request.scope, need);
+        return forbidden(&request, need);
     }
     let running = async move { handler(state, request).await.into() };
     AssertUnwindSafe(running).catch_unwind().await.unwrap_or_else(|_| {
         let text = "this is a mistake of the program; the log says more";
-        refuse(&path, StatusCode::INTERNAL_SERVER_ERROR, text)
+        refuse(&path, &id, StatusCode::INTERNAL_SERVER_ERROR, text)
     })
 }
 
-fn forbidden(path: &str, scope: Scope, need: Scope) -> Answer {
+fn forbidden(request: &Request, need: Scope) -> Answer {
+    let (path, id, scope) = (&request.path, &request.id, request.scope);
     if scope == Scope::Open {
         let text = "a key is needed here: make one with `tutu key add NAME`, send it as `Authorization: Bearer KEY`";
-        return refuse(path, StatusCode::UNAUTHORIZED, text).with(header::WWW_AUTHENTICATE, "Bearer");
+        return refuse(path, id, StatusCode::UNAUTHORIZED, text).with(header::WWW_AUTHENTICATE, "Bearer");
     }
     let text = format!("a key with the scope `{need}` is needed here; this one has `{scope}`");
-    refuse(path, StatusCode::FORBIDDEN, &text)
+    refuse(path, id, StatusCode::FORBIDDEN, &text)
 }
 
 /// What Ollama answers in plain text wherever it is, and the other APIs in their own shape.
-fn plain(path: &str, status: StatusCode, text: &'static str) -> Answer {
-    if path.starts_with("/v1/") { refuse(path, status, text) } else { Answer::text(status, text) }
+fn plain(path: &str, id: &str, status: StatusCode, text: &'static str) -> Answer {
+    if path.starts_with("/v1/") { refuse(path, id, status, text) } else { Answer::text(status, text) }
 }
 
 /// The path on a host of our own, so that what a client writes there never becomes a part of it.
@@ -246,7 +263,10 @@ mod tests {
         assert!(get("/v1/nothing").1.contains("not_found_error"));
         let (answer, _) = smol::block_on(router().answer(Request::new(Method::DELETE, "/api/tags")));
         assert_eq!(answer.status, 405);
-        assert_eq!(answer.headers["allow"], "GET, HEAD");
+        assert_eq!(answer.headers["allow"], "GET, HEAD, OPTIONS");
+        let (answer, _) = smol::block_on(router().answer(Request::new(Method::OPTIONS, "/api/blobs/x")));
+        assert_eq!((answer.status.as_u16(), &answer.headers["allow"]), (204, &"POST, OPTIONS".parse().unwrap()));
+        assert_eq!(ask(Request::new(Method::OPTIONS, "/nothing")).0, 404);
         for method in [&b"BREW"[..], b"get"] {
             assert_eq!(ask(Request::new(Method::from_bytes(method).unwrap(), "/api/tags")).0, 501);
         }

@@ -41,7 +41,7 @@ impl Refused {
             Some(param) if !self.inner.text.contains(param.as_str()) => format!("{param}: {}", self.inner.text),
             _ => self.inner.text.clone(),
         };
-        let kind = refusal::kind(self.inner.status);
+        let kind = refusal::anthropic_kind(self.inner.status);
         json!({"type": "error", "error": {"type": kind, "message": text}, "request_id": self.request.as_ref()})
     }
 }

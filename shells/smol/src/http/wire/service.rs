@@ -140,9 +140,10 @@ impl<S: Send + Sync + 'static> Service<S> {
             }
         };
         if let Ok(id) = HeaderValue::from_str(&id) {
+            // OpenAI's clients look for the first name, Anthropic's for the second.
+            answer.headers.insert("request-id", id.clone());
             answer.headers.insert("x-request-id", id);
         }
-        sent.begin(&answer, route);
         trace.write(|name, text| {
             if let Ok(value) = HeaderValue::from_str(text) {
                 answer.headers.insert(name, value);
@@ -151,6 +152,7 @@ impl<S: Send + Sync + 'static> Service<S> {
         if answer.status == StatusCode::UNSUPPORTED_MEDIA_TYPE {
             answer.headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(coding::ACCEPTED));
         }
+        sent.begin(&answer, route);
         sent.body = Some(answer.body);
         let mut response = http::Response::new(sent);
         *response.status_mut() = answer.status;
