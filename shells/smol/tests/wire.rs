@@ -209,10 +209,47 @@ fn a_trace_and_a_name_come_back() {
     );
     let text = String::from_utf8(answer).unwrap();
     assert!(text.contains("x-request-id: mine-7\r\n"), "{text}");
+    assert!(text.contains("traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-"), "{text}");
+    assert!(!text.contains("00f067aa0ba902b7"), "our own span is named: {text}");
+    let fresh = String::from_utf8(house.get("/")).unwrap();
+    assert!(fresh.contains("traceparent: 00-") && !fresh.contains("4bf92f3577b34da6a3ce929d0e0e4736"), "{fresh}");
     house.until_empty();
     let log = house.log();
     assert!(log.contains("path=/ status=200"), "{log}");
     assert!(log.contains("id=mine-7 trace=4bf92f3577b34da6a3ce929d0e0e4736"), "{log}");
+}
+
+#[test]
+fn bodies_may_come_compressed_and_bombs_do_not_go_off() {
+    use std::io::Write;
+    let house = House::open();
+    let gzip = |bytes: &[u8]| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        encoder.write_all(bytes).and_then(|()| encoder.finish()).unwrap()
+    };
+    let zstd = |bytes: &[u8]| ruzstd::encoding::compress_to_vec(bytes, ruzstd::encoding::CompressionLevel::Fastest);
+    let ask = |path: &str, coding: &str, body: &[u8]| {
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Encoding: {coding}\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        String::from_utf8_lossy(&house.ask(&[head.as_bytes(), body].concat())).into_owned()
+    };
+    for (coding, plain, bomb) in
+        [("gzip", gzip(b"hello"), gzip(&vec![0; 100 << 20])), ("zstd", zstd(b"hello"), zstd(&vec![0; 100 << 20]))]
+    {
+        let answer = ask("/echo", coding, &plain);
+        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("\r\n\r\nhello"), "{answer}");
+        assert!(bomb.len() < 1 << 20, "{coding}: {}", bomb.len());
+        assert!(ask("/json", coding, &bomb).starts_with("HTTP/1.1 413 "));
+        assert!(ask("/echo", coding, b"hello").starts_with("HTTP/1.1 400 "));
+        // What is taken in piece by piece is taken as it is.
+        assert!(ask("/count", coding, &plain).starts_with("HTTP/1.1 415 "));
+    }
+    let answer = ask("/echo", "br", b"hello");
+    assert!(answer.starts_with("HTTP/1.1 415 ") && answer.contains("accept-encoding: gzip, zstd\r\n"), "{answer}");
+    assert!(ask("/echo", "identity", b"hello").ends_with("\r\n\r\nhello"));
+    house.until_empty();
 }
 
 #[test]
@@ -228,7 +265,8 @@ fn it_speaks_tls_and_plain_talk_at_that_port_is_ended() {
 
     let data = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
     let (certificate, key) = (data.join("tls-cert.pem"), data.join("tls-key.pem"));
-    let house = House::open_with(|listener| listener.with_tls(&certificate, &key).unwrap());
+    let tls = tutu::http::Tls::open(&certificate, &key).unwrap();
+    let house = House::open_with(|listener| listener.with_tls(&tls));
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(&certificate).unwrap()).unwrap();
     let config = ClientConfig::builder_with_provider(crypto::ring::default_provider().into())
@@ -250,5 +288,54 @@ fn it_speaks_tls_and_plain_talk_at_that_port_is_ended() {
     assert_eq!(statuses(&house.get("/")), [0; 0]);
     // A client that never shakes hands is sent away in the time for a head.
     assert_eq!(house.ask(b""), b"");
+    house.until_empty();
+}
+
+#[test]
+fn certificates_are_replaced_under_open_connections() {
+    use futures_rustls::{
+        TlsConnector,
+        rustls::{
+            ClientConfig, RootCertStore, crypto,
+            pki_types::{CertificateDer, pem::PemObject},
+        },
+    };
+    use smol::io::{AsyncReadExt, AsyncWriteExt};
+
+    let data = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
+    let folder = tempfile::tempdir().unwrap();
+    let place = |from: &str, to: &str| {
+        std::fs::copy(data.join(from), folder.path().join(to)).unwrap();
+        folder.path().join(to)
+    };
+    let tls = tutu::http::Tls::open(&place("tls-cert.pem", "chain.pem"), &place("tls-key.pem", "key.pem")).unwrap();
+    let house = House::open_with(|listener| listener.with_tls(&tls));
+    let connect = async |trusts: &str| {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(data.join(trusts)).unwrap()).unwrap();
+        let config = ClientConfig::builder_with_provider(crypto::ring::default_provider().into())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let stream = smol::net::TcpStream::connect(house.address()).await.unwrap();
+        TlsConnector::from(std::sync::Arc::new(config)).connect("localhost".try_into().unwrap(), stream).await
+    };
+    smol::block_on(async {
+        let mut old = connect("tls-cert.pem").await.unwrap();
+        assert!(connect("tls-other-cert.pem").await.is_err());
+        place("tls-other-cert.pem", "chain.pem");
+        place("tls-other-key.pem", "key.pem");
+        assert!(tls.has_changed());
+        tls.reload().unwrap();
+        assert!(connect("tls-cert.pem").await.is_err());
+        let mut new = connect("tls-other-cert.pem").await.unwrap();
+        for stream in [&mut old, &mut new] {
+            stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await.unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            assert!(answer.ends_with("Ollama is running"), "{answer}");
+        }
+    });
     house.until_empty();
 }

@@ -1,6 +1,7 @@
 //! `tutu serve`: listens until it is told to end.
 
 use std::{
+    io::IsTerminal,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -10,6 +11,7 @@ use async_signal::{Signal, Signals};
 use lexopt::{Arg, Parser, ValueExt};
 use smol::stream::StreamExt;
 use tutu_node::edge::config::Settings;
+use tutu_os::service::Notify;
 
 use super::{Error, args};
 use crate::{
@@ -21,8 +23,8 @@ use crate::{
         seat::{self, Seat},
     },
     http::{
-        Counters, Guard, Listener, Router, Server, access::Log, address::Address, anthropic, basics, keys::Keyring,
-        observe, ollama, openai, origins::Origins,
+        Counters, Guard, Listener, Router, Server, Tls, access::Log, address::Address, anthropic, basics,
+        keys::Keyring, observe, ollama, openai, origins::Origins,
     },
     log::{self, Level},
     web,
@@ -64,7 +66,8 @@ pub fn run(mut parser: Parser) -> Result<(), Error> {
         return background(&home);
     }
     let _seat = seat(&home, asked.replaces)?;
-    let mut listeners = listeners(&asked)?;
+    let tls = asked.tls.as_ref().map(|(chain, key)| Tls::open(chain, key)).transpose()?;
+    let mut listeners = listeners(&asked, tls.as_ref())?;
     listeners.extend(of_home(&home)?);
     let (end, ended) = smol::channel::bounded(1);
     let flags = asked.folders.iter().map(|folders| ("models.folders", folders.as_str()));
@@ -72,9 +75,9 @@ pub fn run(mut parser: Parser) -> Result<(), Error> {
     start_log(&home, &settings);
     let store = args::store_of(&settings)?;
     let mut daemon = Daemon::new(&home, store, settings, args::options()?, end);
-    let tls = asked.tls.is_some();
+    let is_tls = tls.is_some();
     daemon.health.places =
-        listeners.iter().filter_map(Listener::address).map(|address| Place { address, tls }).collect();
+        listeners.iter().filter_map(Listener::address).map(|address| Place { address, tls: is_tls }).collect();
     tidy(&daemon);
     let daemon = Arc::new(daemon);
     let mut router = Router::new(Arc::clone(&daemon));
@@ -85,7 +88,7 @@ pub fn run(mut parser: Parser) -> Result<(), Error> {
     anthropic::routes(&mut router);
     for listener in &listeners {
         if let Some(place) = listener.address() {
-            println!("listening on {}://{place}", if asked.tls.is_some() { "https" } else { "http" });
+            println!("listening on {}://{place}", if is_tls { "https" } else { "http" });
         }
     }
     let counters = Arc::<Counters>::default();
@@ -95,7 +98,17 @@ pub fn run(mut parser: Parser) -> Result<(), Error> {
     server.guard = asked.guard;
     server.log = Some(requests(asked.logs || log::wants(Level::Debug)));
     let running = server.start(listeners)?;
-    until_asked_to_end(&ended)?;
+    let notify = Notify::of_environment();
+    notify.ready();
+    if let Some(tls) = &tls {
+        watch(Arc::clone(tls));
+    }
+    until_asked_to_end(&ended, || {
+        notify.reloading();
+        tls.iter().for_each(|tls| renew(tls));
+        notify.ready();
+    })?;
+    notify.stopping();
     eprintln!("finishing what is being answered");
     let stopped = running.stop();
     // What models remember may have to be written down.
@@ -105,6 +118,46 @@ pub fn run(mut parser: Parser) -> Result<(), Error> {
 
 /// How long models may take to go at the end.
 const CLOSING: Duration = Duration::from_secs(20);
+
+/// Whether these flags can be those of a service, and whether it listens on a port for which it needs a right.
+///
+/// # Errors
+/// Flags that mean nothing to `tutu serve`, or to a server without a terminal.
+pub fn check(flags: &[String], home: &Path) -> Result<bool, Error> {
+    let asked = asked(&mut Parser::from_args(flags), home)?;
+    if asked.background || asked.replaces {
+        return Err(Error::usage("a service is in the background anyway, and takes nobody's place"));
+    }
+    if asked.tls.iter().any(|(chain, key)| chain.is_relative() || key.is_relative()) {
+        return Err(Error::usage("a service runs in no folder of yours: name the files of --tls from the root on"));
+    }
+    Ok(asked.address.port < 1024)
+}
+
+/// Reads certificates again, and says how that went.
+fn renew(tls: &Tls) {
+    match tls.reload() {
+        Ok(()) => log::say(Level::Info, "the certificates were read again", &[]),
+        Err(error) => {
+            let what = "the certificates could not be read again; those from before stay";
+            log::say(Level::Warn, what, &[("error", error.to_string().into())]);
+        }
+    }
+}
+
+/// Reads certificates again whenever their files change.
+fn watch(tls: Arc<Tls>) {
+    /// They are renewed weeks before they end.
+    const EVERY: Duration = Duration::from_secs(5);
+    std::thread::spawn(move || {
+        loop {
+            std::thread::sleep(EVERY);
+            if tls.has_changed() {
+                renew(&tls);
+            }
+        }
+    });
+}
 
 /// The seat of the home's server.
 fn seat(home: &Path, replaces: bool) -> Result<Seat, Error> {
@@ -270,13 +323,13 @@ fn of_environment() -> Result<Address, Error> {
 }
 
 /// All places to listen on. Where others reach this machine, keys are needed, and there must be one.
-fn listeners(asked: &Asked) -> Result<Vec<Listener>, Error> {
+fn listeners(asked: &Asked, tls: Option<&Arc<Tls>>) -> Result<Vec<Listener>, Error> {
     let mut listeners = Vec::new();
     for listener in ports(&asked.address)? {
         let needs_key = asked.needs_keys.unwrap_or(listener.needs_key());
         let listener = listener.with_keys(needs_key);
-        listeners.push(match &asked.tls {
-            Some((chain, key)) => listener.with_tls(chain, key)?,
+        listeners.push(match tls {
+            Some(tls) => listener.with_tls(tls),
             None => listener,
         });
     }
@@ -319,12 +372,23 @@ fn ports(address: &Address) -> Result<Vec<Listener>, Error> {
     }
 }
 
-/// Waits for an interrupt, or a polite request to end. The second one ends at once.
-fn until_asked_to_end(ended: &smol::channel::Receiver<()>) -> Result<(), Error> {
+/// Waits for an interrupt, or a polite request to end. The second one ends at once. A hang-up means to read files
+/// again, unless there is a terminal: then it means that nobody is there any more.
+fn until_asked_to_end(ended: &smol::channel::Receiver<()>, on_hang_up: impl Fn()) -> Result<(), Error> {
     // Windows has no other.
-    let asking: &[Signal] = if cfg!(unix) { &[Signal::Int, Signal::Term] } else { &[Signal::Int] };
+    let mut asking = vec![Signal::Int];
+    if cfg!(unix) {
+        asking.push(Signal::Term);
+        let is_seen = std::io::stdin().is_terminal() || std::io::stderr().is_terminal();
+        asking.extend((!is_seen).then_some(Signal::Hup));
+    }
     let mut signals = Signals::new(asking)?;
-    let signal = async { signals.next().await.is_some() };
+    let signal = async {
+        while let Some(Ok(Signal::Hup)) = signals.next().await {
+            on_hang_up();
+        }
+        true
+    };
     smol::block_on(smol::future::or(signal, async { ended.recv().await.is_ok() }));
     std::thread::spawn(move || {
         smol::block_on(signals.next());

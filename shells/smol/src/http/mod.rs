@@ -43,4 +43,4 @@ pub use feed::{Feed, Gone};
 pub use guard::Guard;
 pub use json::{Malformed, Read};
 pub use router::Router;
-pub use wire::{Limits, Listener, Running, Server};
+pub use wire::{Limits, Listener, Running, Server, Tls, TlsError};

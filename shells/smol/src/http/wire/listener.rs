@@ -9,19 +9,13 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use futures_rustls::{
-    TlsAcceptor,
-    rustls::{
-        ServerConfig, crypto,
-        pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
-    },
-    server::TlsStream,
-};
+use futures_rustls::{TlsAcceptor, server::TlsStream};
 use smol::{
     Async,
     io::{AsyncRead, AsyncWrite},
 };
 
+use super::tls::Tls;
 use crate::http::Peer;
 
 #[cfg(unix)]
@@ -31,7 +25,7 @@ type UnixSocket = std::os::unix::net::UnixStream;
 pub struct Listener {
     pub(super) socket: Socket,
     pub(super) needs_key: bool,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Arc<Tls>>,
 }
 
 pub(super) enum Socket {
@@ -74,25 +68,10 @@ impl Listener {
         Ok(Self { socket: Socket::Unix(socket, path.into()), needs_key: false, tls: None })
     }
 
-    /// The same with TLS, with a chain of certificates and a key in PEM files.
-    ///
-    /// # Errors
-    /// The files cannot be used.
-    pub fn with_tls(mut self, certificates: &Path, key: &Path) -> Result<Self, TlsError> {
-        let damaged = |path: &Path, why: &dyn fmt::Display| TlsError { path: path.into(), why: why.to_string() };
-        let chain = CertificateDer::pem_file_iter(certificates).and_then(|chain| chain.collect::<Result<Vec<_>, _>>());
-        let chain = chain.map_err(|error| damaged(certificates, &error))?;
-        if chain.is_empty() {
-            return Err(damaged(certificates, &"there is no certificate in it"));
-        }
-        let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| damaged(key, &error))?;
-        let mut config = ServerConfig::builder_with_provider(Arc::new(crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, secret))
-            .map_err(|error| damaged(certificates, &error))?;
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        self.tls = Some(TlsAcceptor::from(Arc::new(config)));
-        Ok(self)
+    /// The same with TLS.
+    pub fn with_tls(mut self, tls: &Arc<Tls>) -> Self {
+        self.tls = Some(Arc::clone(tls));
+        self
     }
 
     /// The same, with keys needed or not.
@@ -122,7 +101,7 @@ impl Listener {
                 // Without it, small answers wait for the other side's delayed acknowledgement.
                 stream.get_ref().set_nodelay(true)?;
                 let knock = match &self.tls {
-                    Some(tls) => Knock::Tls(tls.clone(), stream),
+                    Some(tls) => Knock::Tls(tls.acceptor(), stream),
                     None => Knock::Plain(Stream::Tcp(stream)),
                 };
                 Ok((knock, Peer::Tcp(address)))
@@ -147,21 +126,6 @@ impl fmt::Debug for Listener {
         f.debug_struct("Listener").field("address", &self.address()).field("needs_key", &self.needs_key).finish()
     }
 }
-
-/// Why files do not make TLS.
-#[derive(Debug)]
-pub struct TlsError {
-    path: PathBuf,
-    why: String,
-}
-
-impl fmt::Display for TlsError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} cannot be used for TLS: {}; a PEM file is needed", self.path.display(), self.why)
-    }
-}
-
-impl std::error::Error for TlsError {}
 
 /// Somebody who was let in and has not said anything yet.
 pub(super) enum Knock {
@@ -261,15 +225,5 @@ mod tests {
     fn keys_are_needed_where_others_reach_us() {
         assert!(!Listener::tcp("127.0.0.1:0".parse().unwrap()).unwrap().needs_key());
         assert!(Listener::tcp("0.0.0.0:0".parse().unwrap()).unwrap().needs_key());
-    }
-
-    #[test]
-    fn files_that_are_no_certificates_are_refused() {
-        let home = tempfile::tempdir().unwrap();
-        let file = home.path().join("a.pem");
-        let listen = || Listener::tcp("127.0.0.1:0".parse().unwrap()).unwrap();
-        assert!(listen().with_tls(&file, &file).is_err());
-        fs::write(&file, "x").unwrap();
-        assert!(listen().with_tls(&file, &file).unwrap_err().to_string().contains("no certificate"));
     }
 }

@@ -5,6 +5,7 @@ mod gate;
 mod head;
 mod listener;
 mod service;
+mod tls;
 
 use std::{io, sync::Arc, thread::JoinHandle, time::Duration};
 
@@ -15,8 +16,11 @@ use smol::{
     lock::Semaphore,
 };
 
-pub use self::listener::{Listener, TlsError};
 use self::service::{Door, Service};
+pub use self::{
+    listener::Listener,
+    tls::{Error as TlsError, Tls},
+};
 use super::{Counters, Guard, Router, access::Log};
 
 /// How long and how much.
