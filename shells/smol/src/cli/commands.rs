@@ -4,7 +4,8 @@
 use lexopt::Parser;
 
 use super::{
-    Error, bench, config, create, doctor, help, key, models, perplexity, ps, run, serve, show, tokenize, uninstall,
+    Error, bench, config, create, doctor, help, key, models, perplexity, ps, run, serve, service, show, tokenize,
+    uninstall,
 };
 use tutu_node::kit::near::nearest;
 
@@ -35,6 +36,14 @@ pub const ALL: &[Command] = &[
         run: run::run,
     },
     Command { name: "serve", alias: None, takes: "", about: "Answer over HTTP", flags: serve::FLAGS, run: serve::run },
+    Command {
+        name: "service",
+        alias: None,
+        takes: "install|uninstall|status|print [-- FLAGS]",
+        about: "Have the system keep the server running",
+        flags: service::FLAGS,
+        run: service::run,
+    },
     Command {
         name: "ps",
         alias: None,

@@ -22,6 +22,7 @@ mod remote;
 mod run;
 mod serve;
 mod show;
+mod service;
 mod tokenize;
 mod uninstall;
 
