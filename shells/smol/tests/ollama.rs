@@ -387,3 +387,107 @@ fn a_model_is_pushed_blob_by_blob_and_its_manifest_last() {
     let weights = manifest["layers"][0]["size"].as_u64().expect("a size");
     assert!(sent.iter().any(|(line, bytes)| line.starts_with("PATCH") && bytes.len() as u64 == weights));
 }
+
+#[test]
+fn a_call_that_a_model_writes_as_bare_json_is_a_call_for_every_client() {
+    const CODER: &str = "qwen2.5-coder-0.5b.gguf";
+    let Some(server) = Server::start_with(CODER, &[], |_| {}) else { return };
+    let city = json!({"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]});
+    let function = json!({"name": "get_weather", "description": "The weather of a city", "parameters": city});
+    let tools = json!([{"type": "function", "function": function}]);
+    let messages = json!([{"role": "user", "content": "What is the weather in Paris? Use the tool."}]);
+    let body = json!({"model": "smol", "messages": messages, "tools": tools, "temperature": 0, "max_tokens": 100,
+        "options": {"temperature": 0, "num_predict": 100}});
+    let with = |more: Value| {
+        let mut body = body.clone();
+        more.as_object().unwrap().iter().for_each(|(key, value)| body[key] = value.clone());
+        body
+    };
+    let paris = |arguments: &Value| assert!(arguments["city"].as_str().is_some_and(|city| city.contains("Paris")));
+
+    let (_, whole) = server.post("/api/chat", &with(json!({"stream": false})));
+    let call = &whole["message"]["tool_calls"][0]["function"];
+    assert_eq!((&call["name"], &whole["message"]["content"]), (&json!("get_weather"), &json!("")), "{whole}");
+    paris(&call["arguments"]);
+    let records = server.stream("/api/chat", &body);
+    let calls: Vec<&Value> = records.iter().filter_map(|record| record["message"]["tool_calls"].get(0)).collect();
+    assert_eq!((calls.len(), &calls[0]["function"]), (1, call), "{records:?}");
+    assert!(records.iter().all(|record| record["message"]["content"] == ""), "{records:?}");
+
+    let (_, whole) = server.post("/v1/chat/completions", &body);
+    assert_eq!(whole["choices"][0]["finish_reason"], "tool_calls", "{whole}");
+    let call = &whole["choices"][0]["message"]["tool_calls"][0]["function"];
+    paris(&serde_json::from_str(call["arguments"].as_str().unwrap()).unwrap());
+    let (_, _, text) = server.ask("POST", "/v1/chat/completions", with(json!({"stream": true})).to_string().as_bytes());
+    assert!(text.contains("\"tool_calls\":[{") && text.contains("\"finish_reason\":\"tool_calls\""), "{text}");
+
+    let tools = json!([{"name": "get_weather", "description": "The weather of a city", "input_schema": city}]);
+    for stream in [false, true] {
+        let body = with(json!({"tools": tools, "stream": stream}));
+        let (_, _, text) = server.ask("POST", "/v1/messages", body.to_string().as_bytes());
+        assert!(text.contains("\"type\":\"tool_use\"") && text.contains("Paris"), "{text}");
+    }
+    // Where no tool is offered it is text.
+    let (_, whole) = server.post("/api/chat", &with(json!({"stream": false, "tools": []})));
+    assert!(whole["message"]["tool_calls"].is_null() && whole["message"]["content"] != "", "{whole}");
+}
+
+#[test]
+fn a_key_pays_for_its_tokens_whichever_the_api_and_however_it_ends() {
+    let mut key = String::new();
+    let made = |home: &Path| {
+        let add = ["key", "add", "phone", "--tokens-per-minute", "1"];
+        key = String::from_utf8(command(home).args(add).output().unwrap().stdout).unwrap().trim().to_owned();
+    };
+    let Some(server) = Server::start_with(SMOLLM2, &["--need-keys"], made) else { return };
+    let open = |path: &str, body: &Value| {
+        let body = body.to_string();
+        let mut stream = TcpStream::connect(server.address).unwrap();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAuthorization: Bearer {key}\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body.as_bytes())).unwrap();
+        stream
+    };
+    let status = |mut stream: TcpStream| {
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        text.split(' ').nth(1).and_then(|status| status.parse::<u16>().ok()).unwrap_or_default()
+    };
+    let body = chat("Tell me a story", &json!({"options": {"num_predict": 500}}));
+    // Whoever leaves early owes for what was written, and for the prompt.
+    let mut stream = BufReader::new(open("/api/chat", &body));
+    let mut line = String::new();
+    while !line.contains("\"done\":false") {
+        line.clear();
+        stream.read_line(&mut line).unwrap();
+    }
+    drop(stream);
+    for _ in 0..200 {
+        if status(open("/api/show", &json!({"model": "smol"}))) == 429 {
+            assert_eq!(status(open("/api/chat", &body)), 429);
+            return;
+        }
+        thread::sleep(std::time::Duration::from_millis(20));
+    }
+    panic!("nothing was owed");
+}
+
+#[test]
+fn what_is_stored_with_a_model_is_left_out_for_who_says_so() {
+    let Some(server) = Server::start() else { return };
+    let body = json!({"model": "kind", "from": "smol", "system": "You are kind.", "stream": false,
+        "messages": [{"role": "user", "content": "Stored."}]});
+    assert_eq!(server.post("/api/create", &body).0, 200);
+    let rendered = |more: Value| {
+        let mut body =
+            json!({"model": "kind", "messages": [{"role": "user", "content": "Said."}], "_debug_render_only": true});
+        more.as_object().unwrap().iter().for_each(|(key, value)| body[key] = value.clone());
+        server.post("/api/chat", &body).1["_debug_info"]["rendered_template"].as_str().unwrap().to_owned()
+    };
+    let all = rendered(json!({}));
+    assert!(["You are kind.", "Stored.", "Said."].iter().all(|text| all.contains(text)), "{all}");
+    let said = rendered(json!({"stored": false}));
+    assert!(said.contains("Said.") && !said.contains("Stored.") && !said.contains("kind"), "{said}");
+}

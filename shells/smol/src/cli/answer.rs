@@ -22,6 +22,11 @@ pub fn watch_interrupts() {
     let _ = ctrlc::set_handler(|| INTERRUPTED.store(true, Ordering::Relaxed));
 }
 
+/// An answer begins: what was pressed before it is forgotten.
+pub fn begin() {
+    INTERRUPTED.store(false, Ordering::Relaxed);
+}
+
 /// Whether Ctrl-C was pressed since the answer began.
 pub fn interrupted() -> bool {
     INTERRUPTED.load(Ordering::Relaxed)
@@ -30,7 +35,7 @@ pub fn interrupted() -> bool {
 /// Answers the last message, prints the answer as it comes, and adds it to the messages.
 pub fn answer(engine: &mut Engine, settings: &Settings, messages: &mut Vec<Message>) -> Result<(), Error> {
     let prepared = prepare(engine.card(), &ask(settings, messages))?;
-    if prepared.unused.contains(&"think") && settings.think != Think::Unset {
+    if prepared.unused.contains(&"think") && matches!(settings.think, Think::On | Think::Level(_)) {
         return Err(Error::failed("this model does not think; ask it without --think"));
     }
     let dropped = prepared.dropped;
@@ -48,11 +53,11 @@ pub fn answer(engine: &mut Engine, settings: &Settings, messages: &mut Vec<Messa
         }
     }
     let mut page = Page::new(settings);
-    INTERRUPTED.store(false, Ordering::Relaxed);
+    begin();
     let end = talk::answer(engine, &prepared, &mut |heard| {
         // A reader who closed the pipe has had enough.
         let written = page.show(heard);
-        if written.is_err() || INTERRUPTED.load(Ordering::Relaxed) { Flow::Stop } else { Flow::Continue }
+        if written.is_err() || interrupted() { Flow::Stop } else { Flow::Continue }
     })?;
     let (thinking, content) = page.finish();
     messages.push(Message { thinking, ..Message::new("assistant", &content) });
@@ -63,20 +68,14 @@ pub fn answer(engine: &mut Engine, settings: &Settings, messages: &mut Vec<Messa
 }
 
 fn ask(settings: &Settings, messages: &[Message]) -> Ask {
-    let mut sampling = settings.sampling.clone();
-    if !settings.seeded {
-        sampling.seed = talk::options::fresh_seed();
-    }
-    Ask {
+    let mut ask = Ask {
         input: Input::Chat(messages.to_vec()),
         form: settings.form.clone(),
         think: settings.think.clone(),
-        sampling,
-        predict: settings.predict,
-        stop: settings.stop.clone(),
-        keep: settings.keep,
         ..Ask::default()
-    }
+    };
+    settings.options.apply(&mut ask);
+    ask
 }
 
 /// What an answer looks like on standard output.
@@ -97,7 +96,7 @@ impl Page {
     pub fn new(settings: &Settings) -> Self {
         Self {
             out: std::io::stdout().lock(),
-            wrap: Wrap::new(settings.wrap),
+            wrap: Wrap::new(!settings.unwrapped),
             shows: !settings.hide_thinking,
             grey: std::io::stdout().is_terminal(),
             open: false,

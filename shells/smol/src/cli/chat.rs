@@ -1,25 +1,17 @@
 //! A conversation at the terminal.
 
-use std::path::Path;
-
 use rustyline::{DefaultEditor, error::ReadlineError};
 use serde_json::Value;
 use tutu_llm::chat::Message;
-use tutu_node::work::models::{
-    Name,
-    tutufile::{Command, TuTufile},
-};
 
 use super::{
     Error,
-    answer::{answer, watch_interrupts},
-    args, create, format, modelfile, models,
+    answer::watch_interrupts,
+    args, format,
+    mind::Mind,
     run::{self, Settings},
 };
-use crate::{
-    engine::{Engine, Options},
-    talk::{Form, Think},
-};
+use crate::talk::{Form, Think};
 
 const HELP: &str = "\
 Available Commands:
@@ -53,22 +45,21 @@ enum Next {
 }
 
 struct Talk {
-    engine: Engine,
+    mind: Mind,
     settings: Settings,
     messages: Vec<Message>,
-    model: args::Model,
     history: bool,
 }
 
 /// Talks until the person leaves.
-pub fn talk(engine: Engine, settings: Settings, model: args::Model) -> Result<(), Error> {
+pub fn talk(mind: Mind, settings: Settings) -> Result<(), Error> {
     let mut editor = DefaultEditor::new().map_err(Error::failed)?;
     // After the editor, which takes the signal for itself when it is made.
     watch_interrupts();
     let file = args::home()?.join("history");
     let no_history = std::env::var_os("OLLAMA_NOHISTORY").is_some_and(|value| !value.is_empty() && value != "0");
-    let messages = model.messages.clone();
-    let mut talk = Talk { engine, settings, messages, model, history: !no_history };
+    let messages = mind.stored().to_vec();
+    let mut talk = Talk { mind, settings, messages, history: !no_history };
     if talk.history {
         // A first conversation has none yet.
         let _ = editor.load_history(&file);
@@ -137,7 +128,7 @@ impl Talk {
         }
         let before = self.messages.len();
         self.messages.push(Message::new("user", text));
-        if let Err(error) = answer(&mut self.engine, &self.settings, &mut self.messages) {
+        if let Err(error) = self.mind.answer(&self.settings, &mut self.messages) {
             self.messages.truncate(before);
             return Err(error);
         }
@@ -159,7 +150,7 @@ impl Talk {
             "/show" => self.show(rest)?,
             "/save" => self.save(rest)?,
             "/load" => self.load(rest)?,
-            "/list" | "/ls" => models::print_list("")?,
+            "/list" | "/ls" => self.mind.list()?,
             _ => return Err(Error::failed(format!("there is no {command}; type /? for help"))),
         }
         Ok(Next::Listen)
@@ -173,9 +164,7 @@ impl Talk {
                 let (key, value) = value
                     .split_once(char::is_whitespace)
                     .ok_or_else(|| Error::failed("say /set parameter NAME VALUE"))?;
-                if key == "num_ctx" {
-                    return Err(Error::failed("the context is fixed while the model runs; start with --num-ctx"));
-                }
+                self.mind.can_set(key)?;
                 let parsed = serde_json::from_str(value.trim()).unwrap_or_else(|_| Value::String(value.trim().into()));
                 self.settings.set(key, &parsed).map_err(Error::failed)?;
                 eprintln!("Set parameter '{key}' to '{}'", value.trim());
@@ -186,8 +175,7 @@ impl Talk {
                 eprintln!("Set system message.");
             }
             "template" => {
-                self.engine.set_template(value).map_err(Error::failed)?;
-                self.model.sources.template = Some(value.into());
+                self.mind.set_template(value)?;
                 eprintln!("Set prompt template.");
             }
             "format" => self.settings.form = format::form(value)?,
@@ -197,8 +185,8 @@ impl Talk {
             "nothink" => self.settings.think = Think::Off,
             "verbose" => self.settings.verbose = true,
             "quiet" => self.settings.verbose = false,
-            "wordwrap" => self.settings.wrap = true,
-            "nowordwrap" => self.settings.wrap = false,
+            "wordwrap" => self.settings.unwrapped = false,
+            "nowordwrap" => self.settings.unwrapped = true,
             "history" => self.history = true,
             "nohistory" => self.history = false,
             _ => return Err(Error::failed(format!("/set knows no {what:?}; type /? for help"))),
@@ -207,32 +195,18 @@ impl Talk {
     }
 
     fn show(&self, what: &str) -> Result<(), Error> {
-        let facts = self.engine.facts();
         match what {
-            "info" | "" => {
-                println!("  model               {}", self.model.name);
-                println!("  architecture        {}", facts.architecture);
-                println!("  parameters          {}", facts.size_label());
-                println!("  quantization        {}", facts.quantisation);
-                println!("  context length      {} of {}", self.engine.context(), facts.context);
-            }
             "system" => println!("{}", self.settings.system.as_deref().unwrap_or("No system message was set.")),
-            "template" => println!("{}", self.engine.template().source()),
-            "license" => match self.model.licences.as_slice() {
-                [] => println!("No license was stored with this model."),
-                all => all.iter().for_each(|text| println!("{text}")),
-            },
-            "modelfile" => print!("{}", modelfile::text(&self.model)?),
             "parameters" => {
-                let s = &self.settings.sampling;
+                let s = &self.settings.options.sampling;
                 println!("  temperature         {}", s.temperature);
                 println!("  top_k               {}", s.top_k);
                 println!("  top_p               {}", s.top_p);
                 println!("  min_p               {}", s.min_p);
                 println!("  repeat_penalty      {}", s.repeat_penalty);
-                self.settings.stop.iter().for_each(|stop| println!("  stop                {stop:?}"));
+                self.settings.options.stop.iter().for_each(|stop| println!("  stop                {stop:?}"));
             }
-            _ => return Err(Error::failed(format!("/show knows no {what:?}; type /? for help"))),
+            other => self.mind.show(other, &self.settings)?,
         }
         Ok(())
     }
@@ -247,22 +221,9 @@ impl Talk {
             eprintln!("Saved the conversation to {to}.");
             return Ok(());
         }
-        let name = Name::parse(to).map_err(Error::failed)?;
-        create::make(&name, &TuTufile { commands: self.commands() }, Path::new(""), None)?;
+        self.mind.save(to, &self.settings, &self.messages)?;
         eprintln!("Created new model '{to}'");
         Ok(())
-    }
-
-    /// The model as it was, with what was set and said since.
-    fn commands(&self) -> Vec<Command> {
-        let mut all = vec![Command::From(self.model.name.clone())];
-        all.extend(self.model.sources.template.clone().map(Command::Template));
-        all.extend(self.settings.system.clone().map(Command::System));
-        all.extend(modelfile::parameters(&self.settings.given));
-        all.extend(self.messages.iter().filter(|message| message.role != "system").filter_map(|message| {
-            Some(Command::Message { role: modelfile::role(&message.role)?, text: message.content.clone() })
-        }));
-        all
     }
 
     fn load(&mut self, what: &str) -> Result<(), Error> {
@@ -277,16 +238,9 @@ impl Talk {
             eprintln!("Loaded {} messages from {what}.", self.messages.len());
             return Ok(());
         }
-        let model = args::model(what, false)?;
-        let Settings { verbose, wrap, hide_thinking, .. } = self.settings;
-        let mut settings = Settings { verbose, wrap, hide_thinking, ..Settings::default() };
-        settings.context = self.settings.context;
-        settings.take_model(&model);
-        let options = Options { context: settings.context, ..args::options()? };
-        self.engine = Engine::open(&model.sources, options)?;
-        eprintln!("Loaded {}.", model.name);
-        self.messages.clone_from(&model.messages);
-        (self.model, self.settings) = (model, settings);
+        self.mind.load(what, &mut self.settings)?;
+        self.messages = self.mind.stored().to_vec();
+        eprintln!("Loaded {}.", self.mind.name());
         Ok(())
     }
 }

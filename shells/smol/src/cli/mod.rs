@@ -14,6 +14,7 @@ mod format;
 mod help;
 mod human;
 mod key;
+mod mind;
 pub mod modelfile;
 mod models;
 mod perplexity;
@@ -21,8 +22,8 @@ mod ps;
 mod remote;
 mod run;
 mod serve;
-mod show;
 mod service;
+mod show;
 mod tokenize;
 mod uninstall;
 

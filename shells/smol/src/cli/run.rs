@@ -4,19 +4,21 @@ use std::io::{IsTerminal, Read};
 
 use lexopt::{Arg, Parser, ValueExt};
 use serde_json::{Map, Value};
-use tutu_llm::{chat::Message, gguf::Gguf, sample};
+use tutu_llm::chat::Message;
 use tutu_node::work::models::Reference;
-use tutu_os::Mapped;
 
 use super::{
     Error,
-    answer::{answer, watch_interrupts},
-    args, chat, format, ps, remote,
+    answer::watch_interrupts,
+    args, chat, format,
+    mind::Mind,
+    ps,
+    remote::{self, There},
 };
 use crate::{
     client::Client,
     engine::Engine,
-    talk::{Form, Think},
+    talk::{Form, Options, Think, options::Taken},
 };
 
 /// What `run` takes.
@@ -50,22 +52,14 @@ pub const FLAGS: &[(&str, &str)] = &[
     ("--threads N", "threads (as many as this process may use)"),
     ("--draft MODEL", "a small model of the same family that guesses ahead; the answer stays the same"),
     ("--nowordwrap", "do not break lines at words"),
-    ("--keepalive DURATION", "accepted for scripts; a model stays as long as this program runs"),
+    ("--keepalive DURATION", "how long a server keeps the model afterwards; without one it goes with this program"),
 ];
 
 /// How the model is used: everything that flags, a stored model and `/set` can change.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Settings {
-    /// How tokens are chosen.
-    pub sampling: sample::Config,
-    /// Whether a seed was given.
-    pub seeded: bool,
-    /// Most tokens of an answer.
-    pub predict: Option<usize>,
-    /// Texts that end an answer.
-    pub stop: Vec<String>,
-    /// Tokens that stay when the context shifts.
-    pub keep: usize,
+    /// How it answers.
+    pub options: Options,
     /// What an answer must look like.
     pub form: Form,
     /// Whether the model thinks first.
@@ -74,98 +68,59 @@ pub struct Settings {
     pub hide_thinking: bool,
     /// Counts and speeds.
     pub verbose: bool,
-    /// Lines are broken at words.
-    pub wrap: bool,
+    /// Lines are left as they are, however long.
+    pub unwrapped: bool,
     /// Text for the system role.
     pub system: Option<String>,
-    /// Tokens of the context.
+    /// Tokens of the context, where nobody sets them by name.
     pub context: usize,
+    /// How long a server keeps the model afterwards.
+    pub keep_alive: Option<String>,
     /// What was set by name, as it was given.
     pub given: Map<String, Value>,
 }
 
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            sampling: sample::Config::default(),
-            seeded: false,
-            predict: None,
-            stop: Vec::new(),
-            keep: 4,
-            form: Form::Free,
-            think: Think::Unset,
-            hide_thinking: false,
-            verbose: false,
-            wrap: true,
-            system: None,
-            context: 4096,
-            given: Map::new(),
-        }
-    }
-}
-
 impl Settings {
-    /// Sets an option by the name that Modelfiles and APIs use.
+    /// Sets an option by the name that Modelfiles and APIs use. Texts that end an answer are added to those there are.
     ///
     /// # Errors
     /// Text for a person.
     pub fn set(&mut self, key: &str, value: &Value) -> Result<(), String> {
-        let wrong = || format!("{key} cannot be {value}");
-        let float = || value.as_f64().map(|x| x as f32).ok_or_else(wrong);
-        let whole = || value.as_f64().map(|x| x as i64).ok_or_else(wrong);
-        let natural = || whole().and_then(|n| u32::try_from(n).map_err(|_| wrong()));
-        let sampling = &mut self.sampling;
-        match key {
-            "temperature" => sampling.temperature = float()?,
-            "top_k" => sampling.top_k = natural()?,
-            "top_p" => sampling.top_p = float()?,
-            "min_p" => sampling.min_p = float()?,
-            "typical_p" => sampling.typical_p = float()?,
-            "repeat_penalty" => sampling.repeat_penalty = float()?,
-            "repeat_last_n" => sampling.repeat_last_n = u32::try_from(whole()?).ok(),
-            "presence_penalty" => sampling.presence_penalty = float()?,
-            "frequency_penalty" => sampling.frequency_penalty = float()?,
-            "mirostat" => {
-                sampling.mirostat = match whole()? {
-                    0 => sample::Mirostat::Off,
-                    1 => sample::Mirostat::V1,
-                    2 => sample::Mirostat::V2,
-                    _ => return Err(wrong()),
-                }
-            }
-            "mirostat_tau" => sampling.mirostat_tau = float()?,
-            "mirostat_eta" => sampling.mirostat_eta = float()?,
-            "seed" => {
-                let seed = whole()?;
-                self.seeded = seed >= 0;
-                sampling.seed = seed as u64;
-            }
-            "num_ctx" => self.context = natural()? as usize,
-            "num_predict" => self.predict = usize::try_from(whole()?).ok(),
-            "num_keep" => self.keep = usize::try_from(whole()?).unwrap_or(usize::MAX),
-            "stop" => match value {
-                Value::String(text) => self.stop.push(text.clone()),
-                Value::Array(list) => self.stop.extend(list.iter().filter_map(|v| v.as_str().map(String::from))),
-                _ => return Err(wrong()),
-            },
-            _ => return Err(format!("there is no parameter {key:?}")),
+        let value = match (key, self.given.get(key), value) {
+            ("stop", Some(Value::Array(all)), Value::String(_)) => [&all[..], &[value.clone()]].concat().into(),
+            ("stop", None, Value::String(_)) => vec![value.clone()].into(),
+            _ => value.clone(),
+        };
+        match self.options.set(key, &value)? {
+            Taken::Used => {}
+            Taken::Unused => return Err(format!("the parameter {key:?} changes nothing here")),
+            Taken::Unknown => return Err(format!("there is no parameter {key:?}")),
         }
-        self.sampling.check().map_err(|e| e.to_string())?;
-        match (key, self.given.get_mut(key)) {
-            ("stop", Some(Value::Array(all))) => all.push(value.clone()),
-            ("stop", None) if value.is_string() => {
-                drop(self.given.insert(key.into(), Value::Array(vec![value.clone()])))
-            }
-            _ => drop(self.given.insert(key.into(), value.clone())),
-        }
+        self.given.insert(key.into(), value);
         Ok(())
     }
 
     /// Takes over what was stored with a model.
-    pub fn take_model(&mut self, model: &args::Model) {
-        self.system.clone_from(&model.system);
+    pub fn take<'v>(&mut self, system: Option<String>, parameters: impl Iterator<Item = (&'v String, &'v Value)>) {
+        self.system = system;
         // What another program stored and we do not know is not this run's fault.
-        model.parameters.iter().flatten().for_each(|(key, value)| drop(self.set(key, value)));
+        parameters.for_each(|(key, value)| drop(self.set(key, value)));
+    }
+
+    /// Tokens of the context.
+    pub fn context(&self) -> usize {
+        self.options.context.unwrap_or(self.context)
+    }
+
+    /// The same page, for another model.
+    pub fn fresh(&self) -> Self {
+        Self {
+            verbose: self.verbose,
+            unwrapped: self.unwrapped,
+            hide_thinking: self.hide_thinking,
+            keep_alive: self.keep_alive.clone(),
+            ..Self::default()
+        }
     }
 }
 
@@ -177,14 +132,14 @@ pub fn run(mut parser: Parser) -> Result<(), Error> {
     while let Some(arg) = parser.next()? {
         match arg {
             Arg::Long("verbose") => settings.verbose = true,
-            Arg::Long("nowordwrap") => settings.wrap = false,
+            Arg::Long("nowordwrap") => settings.unwrapped = true,
             Arg::Long("think") => settings.think = think(parser.optional_value())?,
             Arg::Long("hidethinking") => settings.hide_thinking = true,
             Arg::Long("system") => system = Some(parser.value()?.string()?),
             Arg::Long("host") => host = Some(parser.value()?.string()?),
             Arg::Long("threads") => (options.threads, is_plain) = (args::value(&mut parser)?, false),
             Arg::Long("draft") => draft = Some(parser.value()?.string()?),
-            Arg::Long("keepalive") => drop(parser.value()?),
+            Arg::Long("keepalive") => settings.keep_alive = Some(parser.value()?.string()?),
             Arg::Long("format") => settings.form = format::form(&parser.value()?.string()?)?,
             Arg::Long(flag) => {
                 let known = FLAGS.iter().any(|(text, _)| name(text) == flag);
@@ -203,14 +158,25 @@ pub fn run(mut parser: Parser) -> Result<(), Error> {
         return Err(Error::usage("run needs a model"));
     }
     let name = words.remove(0);
-    let mut model = args::model(&name, args::settings()?.flag("models.auto_pull").unwrap_or(true))?;
+    let pull = args::settings()?.flag("models.auto_pull").unwrap_or(true);
     is_plain &= draft.is_none();
+    settings.context = options.context;
+    let there = match server(&name, host.as_deref(), is_plain, &settings)? {
+        Some(client) => Some(There::open(client, &name, pull)?),
+        None => None,
+    };
+    let mut model = args::Model::default();
+    match &there {
+        Some(there) => there.teach(&mut settings),
+        None => {
+            model = args::model(&name, pull)?;
+            settings.take(model.system.clone(), model.parameters.iter().flatten());
+        }
+    }
     let stored = || model.parameters.as_ref()?.get("draft_model")?.as_str().map(String::from);
     if let Some(draft) = draft.or_else(stored) {
         model.sources.draft = args::model(&draft, true)?.sources.files;
     }
-    settings.context = options.context;
-    settings.take_model(&model);
     settings.system = system.or(settings.system);
     for (key, text) in flags {
         let value = if key == "stop" {
@@ -220,32 +186,30 @@ pub fn run(mut parser: Parser) -> Result<(), Error> {
         };
         settings.set(&key, &value).map_err(Error::usage)?;
     }
-    options.context = settings.context;
+    options.context = settings.context();
     let prompt = prompt(&words)?;
-    if let (Some(prompt), Some(client)) =
-        (&prompt, server(&name, host.as_deref(), is_plain && !embeds(&model), &settings)?)
-    {
-        watch_interrupts();
-        let mut messages: Vec<Message> = settings.system.iter().map(|text| Message::new("system", text)).collect();
-        messages.push(Message::new("user", prompt));
-        return remote::answer(&client, &name, &settings, &messages);
-    }
-    let mut engine = Engine::open(&model.sources, options)?;
-    if engine.facts().pooling.is_some() {
-        let vector = engine.embed(prompt.as_deref().unwrap_or_default())?;
-        println!("{}", serde_json::to_string(&vector).map_err(Error::failed)?);
-        return Ok(());
-    }
+    let mut mind = match there {
+        Some(there) if there.embeds() => return there.embed(prompt.as_deref().unwrap_or_default()),
+        Some(there) => Mind::There(Box::new(there)),
+        None => {
+            let mut engine = Engine::open(&model.sources, options)?;
+            if engine.facts().pooling.is_some() {
+                let vector = engine.embed(prompt.as_deref().unwrap_or_default())?;
+                println!("{}", serde_json::to_string(&vector).map_err(Error::failed)?);
+                return Ok(());
+            }
+            Mind::here(engine, model)
+        }
+    };
     match prompt {
         Some(prompt) => {
             watch_interrupts();
             let mut messages: Vec<Message> = settings.system.iter().map(|text| Message::new("system", text)).collect();
-            messages.extend(model.messages.iter().cloned());
+            messages.extend(mind.stored().iter().cloned());
             messages.push(Message::new("user", &prompt));
-            answer(&mut engine, &settings, &mut messages)?;
-            Ok(())
+            mind.answer(&settings, &mut messages)
         }
-        None => chat::talk(engine, settings, model),
+        None => chat::talk(mind, settings),
     }
 }
 
@@ -267,16 +231,8 @@ pub fn level(word: &str) -> Result<Think, Error> {
     }
 }
 
-/// Whether a model makes vectors and no text.
-fn embeds(model: &args::Model) -> bool {
-    let Some(file) = model.sources.files.first().and_then(|path| Mapped::open(path).ok()) else { return false };
-    let Ok(head) = Gguf::parse(file.as_ref()) else { return false };
-    let architecture = head.str("general.architecture").unwrap_or_default();
-    head.u32(&format!("{architecture}.pooling_type")).is_some_and(|pooling| pooling > 0)
-}
-
 /// The server that answers for this program: the one of this home, if one runs, or one that was named. It has its
-/// models in memory. A file that was named, an embedding and what only this program can do are done here.
+/// models in memory. A file that was named and what only this program can do are done here.
 fn server(name: &str, host: Option<&str>, is_plain: bool, settings: &Settings) -> Result<Option<Client>, Error> {
     let is_name = matches!(Reference::parse(name), Ok(Reference::Name(_)));
     if !is_name || !is_plain || !remote::can_ask(settings) {

@@ -35,6 +35,8 @@ pub(super) struct Body {
     pub truncate: Option<bool>,
     pub shift: Option<bool>,
     pub adapters: Option<Value>,
+    /// Of ours: whether what is stored with the model comes before the messages.
+    pub stored: Option<bool>,
     #[serde(rename = "_debug_render_only")]
     pub debug_render_only: Option<bool>,
 }
@@ -162,6 +164,9 @@ impl Body {
     /// What `/api/chat` goes on from.
     pub(super) fn conversation(&self, named: &Named) -> Result<Input, Refused> {
         let spoken = self.messages.iter().flatten().map(message).collect::<Result<Vec<_>, _>>()?;
+        if self.stored == Some(false) {
+            return Ok(Input::Chat(spoken));
+        }
         let mut messages = Vec::new();
         let speaks_itself = spoken.first().is_some_and(|message| message.role == "system");
         if !speaks_itself {
