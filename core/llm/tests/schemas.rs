@@ -94,6 +94,10 @@ fn whatever_is_written_satisfies_the_schema() {
         json!({"$defs": {"tree": {"type": "object", "properties": {"leaf": {"type": "boolean"},
             "children": {"type": "array", "items": {"$ref": "#/$defs/tree"}}}, "required": ["children"]}}, "$ref": "#/$defs/tree"}),
         json!({"oneOf": [
+            {"type": "object", "properties": {"kind": {"const": "a"}, "x": {"type": "integer"}}, "required": ["kind", "x"], "additionalProperties": false},
+            {"type": "object", "properties": {"kind": {"const": "b"}, "y": {"type": "boolean"}}, "required": ["kind", "y"], "additionalProperties": false}],
+            "discriminator": {"propertyName": "kind", "mapping": {"a": "#/oneOf/0", "b": "#/oneOf/1"}}}),
+        json!({"oneOf": [
             {"type": "object", "properties": {"kind": {"const": "circle"}, "r": {"type": "number", "exclusiveMinimum": 0}}, "required": ["kind", "r"]},
             {"type": "object", "properties": {"kind": {"enum": ["square", "box"]}, "side": {"type": "integer"}}, "required": ["kind"]},
             {"type": "string"}]}),

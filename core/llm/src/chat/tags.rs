@@ -8,7 +8,7 @@ use alloc::{borrow::ToOwned, format, string::String, vec, vec::Vec};
 use serde_json::Value;
 
 use super::{Tool, form::value};
-use crate::grammar::{Chars, Expr, Rules, json, words};
+use crate::grammar::{Chars, Expr, Rules, json, schema::is_annotation, words};
 
 /// What ends a value.
 const CLOSE: &str = "\n</parameter>\n";
@@ -65,8 +65,8 @@ fn argument(tool: &Tool, schema: &Value, rules: &mut Rules) -> Result<Expr, Stri
     };
     let unknown = schema.get("type").is_none();
     if is_text || unknown && !tool.strict {
-        let bounds = ["pattern", "minLength", "maxLength", "format", "anyOf", "oneOf", "allOf"];
-        let bound = bounds.iter().find(|key| schema.get(**key).is_some());
+        let mut keywords = schema.as_object().into_iter().flat_map(|map| map.keys());
+        let bound = keywords.find(|key| *key != "type" && !is_annotation(key));
         return match bound {
             Some(keyword) if tool.strict => {
                 Err(format!("{keyword:?} of a string is not supported in this model's calls"))
@@ -164,6 +164,11 @@ mod tests {
         assert!(takes(schema.clone(), false, &call(&[("a", "y")])));
         let tool = Tool { name: "f".into(), parameters: schema, strict: true };
         assert!(tags(&tool, &mut Rules::new()).unwrap_err().contains("\"pattern\""));
+        for keyword in ["minLength", "maxLength", "format", "not", "anyOf"] {
+            let parameters = json!({"properties": {"a": {"type": "string", "title": "A", keyword: 1}}});
+            let tool = Tool { parameters, ..tool.clone() };
+            assert!(tags(&tool, &mut Rules::new()).unwrap_err().contains(keyword), "{keyword}");
+        }
         assert!(takes(json!(null), true, "<function=f>\n</function>"));
     }
 }

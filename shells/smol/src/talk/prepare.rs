@@ -306,7 +306,7 @@ impl Prompt<'_> {
 
     /// What the template makes of the messages, said in another way where it refuses them.
     fn render(&self, messages: &[Message], tools: &[Value]) -> Result<Vec<Segment>, Error> {
-        let (template, think) = (self.card.template(), self.think());
+        let (template, think) = (self.card.template(), told(self.think(), self.family));
         match template.render(&template::Ask { messages, tools, think, answer: true }) {
             Ok(segments) => Ok(segments),
             Err(refusal) => {
@@ -381,6 +381,11 @@ impl Prompt<'_> {
     }
 }
 
+/// What the template is told. gpt-oss cannot but think: who wants no thoughts gets as few as it knows.
+fn told<'t>(think: gotmpl::Think<'t>, family: &Family) -> gotmpl::Think<'t> {
+    if think == gotmpl::Think::Off && family.channels { gotmpl::Think::Level("low") } else { think }
+}
+
 fn text(segments: &[Segment]) -> String {
     let texts = segments.iter().map(|segment| match segment {
         Segment::Control(text) | Segment::Text(text) => text.as_str(),
@@ -393,11 +398,27 @@ fn unused(card: &Card, ask: &Ask, family: &Family) -> Vec<&'static str> {
     let mut unused = Vec::new();
     let thinks = family.thoughts.is_some() || card.template().can(Capability::Thinking);
     let wants = matches!(ask.think, Think::On | Think::Level(_)) || ask.thinking_max.is_some();
-    if wants && !thinks {
+    // Held to a form from its first token on, it answers at once.
+    let cannot_stop = family.channels && ask.think == Think::Off && !is_bound(ask, &callable(ask));
+    if wants && !thinks || cannot_stop {
         unused.push("think");
     }
     if !ask.tools.is_empty() && !matches!(ask.input, Input::Chat(_)) {
         unused.push("tools");
     }
     unused
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_cannot_stop_thinking_is_told_to_think_little() {
+        let plain = Family::of("<think></think>", |_| false);
+        let channels = Family::of("", |name| ["<|channel|>", "<|message|>", "<|start|>"].contains(&name));
+        assert_eq!(told(gotmpl::Think::Off, &channels), gotmpl::Think::Level("low"));
+        assert_eq!(told(gotmpl::Think::Off, &plain), gotmpl::Think::Off);
+        assert_eq!(told(gotmpl::Think::Level("high"), &channels), gotmpl::Think::Level("high"));
+    }
 }

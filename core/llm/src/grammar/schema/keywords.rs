@@ -18,7 +18,7 @@ use crate::grammar::BYTES_MAX;
 const LEAST_MAX: u64 = 1 << 16;
 
 /// What says nothing about an instance.
-pub(super) const ANNOTATIONS: [&str; 17] = [
+pub(super) const ANNOTATIONS: [&str; 18] = [
     "$schema",
     "$id",
     "$anchor",
@@ -36,6 +36,8 @@ pub(super) const ANNOTATIONS: [&str; 17] = [
     "writeOnly",
     "contentMediaType",
     "contentEncoding",
+    // Of OpenAPI: a hint which of several schemas is meant, beside what they say themselves.
+    "discriminator",
 ];
 
 /// What we follow.

@@ -130,6 +130,11 @@ impl From<super::Error> for Error {
     }
 }
 
+/// Whether a keyword says nothing about which values there may be.
+pub fn is_annotation(keyword: &str) -> bool {
+    ANNOTATIONS.contains(&keyword) || keyword.starts_with("x-")
+}
+
 /// The grammar of a schema.
 ///
 /// # Errors
@@ -284,7 +289,7 @@ impl<'a> Compiler<'a> {
         let mut flat = Schema::new();
         for (key, value) in map {
             let name = key.as_str();
-            if name == "$ref" || name == "allOf" || ANNOTATIONS.contains(&name) || name.starts_with("x-") {
+            if name == "$ref" || name == "allOf" || is_annotation(name) {
                 continue;
             }
             if !KEYWORDS.contains(&name) {
