@@ -24,22 +24,36 @@ struct Server {
 
 impl Server {
     fn start() -> Option<Self> {
+        Self::start_with(SMOLLM2, &[], |_| {})
+    }
+
+    /// With this file as its model, these flags, and a home that was made ready.
+    fn start_with(model: &str, flags: &[&str], ready: impl FnOnce(&Path)) -> Option<Self> {
         let Some(folder) = std::env::var_os("TUTU_TEST_MODELS").map(PathBuf::from) else {
             println!("skipped: TUTU_TEST_MODELS is not set");
             return None;
         };
         let home = Arc::new(tempfile::tempdir().expect("a folder for a home"));
         let file = home.path().join("TuTufile");
-        std::fs::write(&file, format!("FROM {}\n", folder.join(SMOLLM2).display())).expect("it is written");
+        std::fs::write(&file, format!("FROM {}\n", folder.join(model).display())).expect("it is written");
         let made = command(home.path()).args(["create", "smol", "-f"]).arg(&file).output().expect("it starts");
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        Some(Self::again(&home))
+        ready(home.path());
+        Some(Self::again_with(&home, flags))
     }
 
     /// Another server of the same home.
     fn again(home: &Arc<tempfile::TempDir>) -> Self {
-        let mut child =
-            command(home.path()).args(["serve", "--port", "0"]).stdout(Stdio::piped()).spawn().expect("it starts");
+        Self::again_with(home, &[])
+    }
+
+    fn again_with(home: &Arc<tempfile::TempDir>, flags: &[&str]) -> Self {
+        let mut child = command(home.path())
+            .args(["serve", "--port", "0"])
+            .args(flags)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("it starts");
         let mut line = String::new();
         BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("it says where it listens");
         let address = line.trim().strip_prefix("listening on http://").expect("it says where it listens");
