@@ -231,7 +231,7 @@ fn mistakes_get_their_status_and_say_what_is_wrong() {
     for (path, body, status, says) in [
         ("/api/chat", json!({"messages": say}), 400, "model is required"),
         ("/api/generate", json!({}), 404, "not found"),
-        ("/api/chat", json!({"model": "nobody", "messages": say}), 404, "'nobody:latest' not found"),
+        ("/api/chat", json!({"model": "nobody", "messages": say}), 404, "'nobody' not found"),
         ("/api/chat", json!({"model": "smol", "messages": say, "options": {"num_ctx": "x"}}), 400, "num_ctx"),
         ("/api/chat", json!({"model": "smol", "messages": say, "think": true}), 400, "does not support thinking"),
         ("/api/chat", json!({"model": "smol", "messages": say, "think": "loud"}), 400, "think"),
@@ -249,6 +249,9 @@ fn mistakes_get_their_status_and_say_what_is_wrong() {
         ("/api/generate", json!({"model": "smol", "prompt": "x", "raw": true, "system": "y"}), 400, "raw"),
         ("/api/show", json!({}), 400, "model is required"),
         ("/api/show", json!({"model": "nobody"}), 404, "not found"),
+        ("/api/chat", json!([]), 400, "object"),
+        ("/api/chat", json!({"model": "smol", "messages": [["user", "x"]]}), 400, "messages[0]"),
+        ("/api/generate", json!({"model": "a b", "prompt": "x"}), 400, "invalid model name"),
         ("/api/copy", json!({"source": "nobody", "destination": "x"}), 404, "not found"),
         ("/api/create", json!({"model": "x"}), 400, "neither 'from' or 'files'"),
         ("/api/create", json!({"model": "x", "files": {"../a.gguf": "sha256:0"}}), 400, "relative"),

@@ -165,6 +165,9 @@ impl Engine {
     /// [`Error::TooLong`] where the prompt alone fills the context; sampling options out of range.
     pub fn submit(&mut self, mut request: Request, sink: Sink) -> Result<Id, Error> {
         let start = Instant::now();
+        if self.facts().pooling.is_some() {
+            return Err(Error::Use("it makes vectors and writes no text"));
+        }
         let mut sampler = Sampler::new(request.sampling.clone()).map_err(Error::Sampling)?;
         let prompt = std::mem::take(&mut request.prompt);
         let context = request.context.unwrap_or(usize::MAX).min(self.context());

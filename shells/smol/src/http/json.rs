@@ -6,7 +6,10 @@ use std::fmt;
 use http::StatusCode;
 use serde::{
     Deserialize,
-    de::{DeserializeOwned, Deserializer, IntoDeserializer, MapAccess, SeqAccess, Visitor, value::StrDeserializer},
+    de::{
+        DeserializeOwned, Deserializer, IntoDeserializer, MapAccess, SeqAccess, Unexpected, Visitor,
+        value::StrDeserializer,
+    },
     forward_to_deserialize_any,
 };
 use serde_json::{Value, map};
@@ -126,7 +129,7 @@ pub fn parse(bytes: &[u8]) -> Result<Value, Malformed> {
 /// # Errors
 /// [`Malformed::Json`].
 pub fn of_value<T: DeserializeOwned>(value: Value) -> Result<Read<T>, Malformed> {
-    read(value)
+    read(Shaped { value, any_case: false })
 }
 
 /// A value as a type, fields of structures in any case.
@@ -134,7 +137,7 @@ pub fn of_value<T: DeserializeOwned>(value: Value) -> Result<Read<T>, Malformed>
 /// # Errors
 /// [`Malformed::Json`].
 pub fn of_value_any_case<T: DeserializeOwned>(value: Value) -> Result<Read<T>, Malformed> {
-    read(AnyCase(value))
+    read(Shaped { value, any_case: true })
 }
 
 fn read<'de, T: Deserialize<'de>>(
@@ -156,22 +159,27 @@ fn read<'de, T: Deserialize<'de>>(
     Ok(Read { value, unused })
 }
 
-/// A value whose fields are found in any case by whoever asks for a structure.
-struct AnyCase(Value);
+/// A value that gives structures to whoever asks for them out of objects alone (a list would stand for one too), their
+/// fields in any case where that is wanted.
+struct Shaped {
+    value: Value,
+    any_case: bool,
+}
 
-impl<'de> Deserializer<'de> for AnyCase {
+impl<'de> Deserializer<'de> for Shaped {
     type Error = serde_json::Error;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
-        match self.0 {
-            Value::Array(items) => visitor.visit_seq(Items(items.into_iter())),
-            Value::Object(object) => visitor.visit_map(Fields::of(object, &[])),
+        let any_case = self.any_case;
+        match self.value {
+            Value::Array(items) => visitor.visit_seq(Items { items: items.into_iter(), any_case }),
+            Value::Object(object) => visitor.visit_map(Fields::of(object, &[], any_case)),
             other => other.deserialize_any(visitor),
         }
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
-        match self.0 {
+        match self.value {
             Value::Null => visitor.visit_none(),
             _ => visitor.visit_some(self),
         }
@@ -191,8 +199,9 @@ impl<'de> Deserializer<'de> for AnyCase {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Self::Error> {
-        match self.0 {
-            Value::Object(object) => visitor.visit_map(Fields::of(object, fields)),
+        match self.value {
+            Value::Object(object) if self.any_case => visitor.visit_map(Fields::of(object, fields, true)),
+            Value::Array(_) => Err(serde::de::Error::invalid_type(Unexpected::Seq, &"an object")),
             _ => self.deserialize_any(visitor),
         }
     }
@@ -203,7 +212,7 @@ impl<'de> Deserializer<'de> for AnyCase {
         variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Self::Error> {
-        self.0.deserialize_enum(name, variants, visitor)
+        self.value.deserialize_enum(name, variants, visitor)
     }
 
     forward_to_deserialize_any! {
@@ -212,7 +221,10 @@ impl<'de> Deserializer<'de> for AnyCase {
     }
 }
 
-struct Items(std::vec::IntoIter<Value>);
+struct Items {
+    items: std::vec::IntoIter<Value>,
+    any_case: bool,
+}
 
 impl<'de> SeqAccess<'de> for Items {
     type Error = serde_json::Error;
@@ -221,33 +233,35 @@ impl<'de> SeqAccess<'de> for Items {
         &mut self,
         seed: S,
     ) -> Result<Option<S::Value>, Self::Error> {
-        self.0.next().map(|item| seed.deserialize(AnyCase(item))).transpose()
+        let any_case = self.any_case;
+        self.items.next().map(|value| seed.deserialize(Shaped { value, any_case })).transpose()
     }
 
     fn size_hint(&self) -> Option<usize> {
-        Some(self.0.len())
+        Some(self.items.len())
     }
 }
 
 struct Fields {
     entries: map::IntoIter,
     value: Option<Value>,
+    any_case: bool,
 }
 
 impl Fields {
     /// The entries of `object` under the names of `fields`. Of several spellings of one field the last counts.
-    fn of(object: map::Map<String, Value>, fields: &'static [&'static str]) -> Self {
+    fn of(object: map::Map<String, Value>, fields: &'static [&'static str], any_case: bool) -> Self {
         let is_plain =
             |key: &String| fields.contains(&key.as_str()) || !fields.iter().any(|f| f.eq_ignore_ascii_case(key));
         if object.keys().all(is_plain) {
-            return Self { entries: object.into_iter(), value: None };
+            return Self { entries: object.into_iter(), value: None, any_case };
         }
         let mut named = map::Map::new();
         for (key, value) in object {
             let name = fields.iter().find(|field| field.eq_ignore_ascii_case(&key));
             named.insert(name.map_or(key, |name| (*name).to_owned()), value);
         }
-        Self { entries: named.into_iter(), value: None }
+        Self { entries: named.into_iter(), value: None, any_case }
     }
 }
 
@@ -262,7 +276,8 @@ impl<'de> MapAccess<'de> for Fields {
     }
 
     fn next_value_seed<S: serde::de::DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Self::Error> {
-        seed.deserialize(AnyCase(self.value.take().expect("a key was asked for before its value")))
+        let value = self.value.take().expect("a key was asked for before its value");
+        seed.deserialize(Shaped { value, any_case: self.any_case })
     }
 }
 
@@ -312,6 +327,7 @@ mod tests {
     fn where_case_counts_a_field_in_another_case_is_another() {
         let error = of_value::<Message>(serde_json::json!({"Role": "user"})).unwrap_err();
         assert_eq!(error.to_string(), "missing field `role`");
+        assert!(of_value::<Message>(serde_json::json!(["user", "x"])).is_err());
     }
 
     #[test]
@@ -339,7 +355,9 @@ mod tests {
                 r#"{"model":"a","messages":[{"role":"x"},{"role":[]}]}"#,
                 "messages[1].role: invalid type: sequence, expected a string",
             ),
-            ("[1]", "invalid type: integer `1`, expected a string"),
+            ("[1]", "invalid type: sequence, expected an object"),
+            ("[]", "invalid type: sequence, expected an object"),
+            (r#"{"model":"a","messages":[["user","x"]]}"#, "messages[0]: invalid type: sequence, expected an object"),
         ] {
             let found = ask(text).unwrap_err();
             assert_eq!(found.status(), StatusCode::BAD_REQUEST);

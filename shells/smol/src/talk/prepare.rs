@@ -51,6 +51,9 @@ pub struct Rendered {
     pub dropped: Dropped,
 }
 
+/// In the place of a name, where any tool would do.
+const REQUIRED: &str = "required";
+
 /// Why something cannot be asked of a model. It is the asker's fault.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -82,6 +85,7 @@ impl fmt::Display for Error {
             Self::Empty => f.write_str("there is nothing to go on from; give it a prompt"),
             Self::Form(why) => f.write_str(why),
             Self::Tool { name, why } => write!(f, "the parameters of the tool {name:?} cannot be kept to: {why}"),
+            Self::Choice(name) if name == REQUIRED => f.write_str("a tool must be called, and there is none"),
             Self::Choice(name) => write!(f, "the tool {name:?} is chosen and is not among the tools"),
             Self::Sampling(error) => error.fmt(f),
         }
@@ -222,7 +226,7 @@ fn check_choice(ask: &Ask) -> Result<(), Error> {
     let named: &[String] = match &ask.choice {
         Choice::Named(name) => std::slice::from_ref(name),
         Choice::Allowed { names, .. } => names,
-        Choice::Required if ask.tools.is_empty() => return Err(Error::Choice("required".into())),
+        Choice::Required if ask.tools.is_empty() => return Err(Error::Choice(REQUIRED.into())),
         _ => &[],
     };
     let absent = named.iter().find(|name| ask.tools.iter().all(|tool| tool.name != **name));

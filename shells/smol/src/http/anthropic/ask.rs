@@ -6,7 +6,7 @@ use tutu_llm::chat::{Call, Message, ToolCall};
 
 use super::openai::{
     Refused,
-    message::{after_stored, text},
+    message::{after_stored, part, text},
     sampling::Sampling,
     tool, typed,
 };
@@ -78,6 +78,9 @@ impl Question {
     pub(super) fn read(mut fields: Map<String, Value>, named: &Named, client: Client) -> Result<Self, Refused> {
         if !fields.contains_key("max_tokens") {
             return Err(Refused::missing("max_tokens"));
+        }
+        if fields["max_tokens"].as_u64() == Some(0) {
+            return Err(Refused::bad("max_tokens", "max_tokens is at least 1"));
         }
         let cached = marks_cache(&Value::Object(fields.clone()), 0);
         let stops = match fields.remove("stop_sequences") {
@@ -221,7 +224,7 @@ fn hear(spoken: &Spoken, place: &str, messages: &mut Vec<Message>) -> Result<(),
                     }
                     // Nobody but who wrote it can read it.
                     "redacted_thinking" if !is_user => {}
-                    _ => texts.push(text(&Value::Array(vec![block.clone()]), &place)?),
+                    _ => texts.push(part(block, &place)?.to_owned()),
                 }
             }
         }
@@ -284,7 +287,7 @@ mod tests {
         assert_eq!((message.thinking.as_str(), message.content.as_str()), ("hm", "x"));
         assert_eq!(message.tool_calls[0].function.arguments, json!({"k": 1}));
         let refused = heard(json!({"role": "user", "content": [{"type": "tool_use", "name": "f"}]})).unwrap_err();
-        assert_eq!(refused.param.as_deref(), Some("messages[0].content[0][0].type"));
+        assert_eq!(refused.param.as_deref(), Some("messages[0].content[0].type"));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     daemon::{Conversation, Daemon, Hearing, Named, Wish},
-    engine::{Scored, clock::rfc3339},
+    engine::{Scored, clock::rfc3339, template::Capability},
     http::{Answer, Read, Request, StatusCode},
     talk::{self, Delta, Dropped, End, Heard, Input, Reason, Text},
 };
@@ -59,6 +59,10 @@ async fn answer(daemon: Arc<Daemon>, mut request: Request, route: Route) -> Resu
     if is_empty && keep == Some(Keep::For(Duration::ZERO)) {
         daemon.pool.unload(&named.model.sources).await;
         return Ok(Answer::json(StatusCode::OK, &records.idle("unload")));
+    }
+    if !named.can(Capability::Completion) {
+        let what = if route == Route::Chat { "chat" } else { "generate" };
+        return Err(Refused::bad(format!("\"{name}\" does not support {what}")));
     }
     let Asked { mut ask, options, unused: more } = body.asked(&named, &name)?;
     unused.extend(more);

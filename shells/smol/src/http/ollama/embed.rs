@@ -36,15 +36,22 @@ pub(super) async fn embed(daemon: Arc<Daemon>, mut request: Request) -> Result<A
     let texts = texts(body.input.as_ref())?;
     let asked = asked(&daemon, client(&request), &body, &mut unused).await?;
     let made = vectors(&daemon, &asked, texts, body.truncate).await?;
+    if made.vectors.is_empty() {
+        let answer = json!({"model": asked.name, "embeddings": []});
+        return Ok(tell(Answer::json(StatusCode::OK, &answer), made.dropped, &unused));
+    }
     let vectors: Vec<Vec<f32>> = made.vectors.into_iter().map(|vector| cut(vector, body.dimensions)).collect();
     let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-    let answer = json!({
+    let mut answer = json!({
         "model": asked.name,
         "embeddings": vectors,
         "total_duration": nanos(start.elapsed()),
-        "load_duration": nanos(made.load),
         "prompt_eval_count": made.tokens.iter().sum::<usize>(),
     });
+    // What is nothing is left out, as Ollama does.
+    if made.load > Duration::ZERO {
+        answer["load_duration"] = nanos(made.load).into();
+    }
     Ok(tell(Answer::json(StatusCode::OK, &answer), made.dropped, &unused))
 }
 

@@ -90,7 +90,8 @@ impl From<Malformed> for Refused {
 impl From<named::Error> for Refused {
     fn from(error: named::Error) -> Self {
         let status = match &error {
-            named::Error::Name(_) | named::Error::Adapter(_) => StatusCode::BAD_REQUEST,
+            named::Error::Name(error) => return Self::bad(format!("invalid model name: {error}")),
+            named::Error::Adapter(_) => StatusCode::BAD_REQUEST,
             named::Error::Store(store::Error::NotFound { name, .. }) => {
                 let text = format!("model '{name}' not found");
                 return Self { status: StatusCode::NOT_FOUND, text };
@@ -175,9 +176,21 @@ fn required(model: Option<String>, name: Option<String>) -> Result<String, Refus
     given.ok_or_else(|| Refused::bad("model is required"))
 }
 
-/// The model that a request names.
+/// The model that a request names. `:local` at its end says that it shall not be computed elsewhere, as it never is.
 async fn find(daemon: &Daemon, name: &str) -> Result<Arc<Named>, Refused> {
-    daemon.find(name).await.map_err(Refused::from)
+    let mut found = daemon.find(name).await;
+    if let (Err(named::Error::Store(store::Error::NotFound { .. })), Some(plain)) =
+        (&found, name.strip_suffix(":local"))
+    {
+        found = daemon.find(plain).await;
+    }
+    found.map_err(|error| match error {
+        // Clients look for the name as they wrote it.
+        named::Error::Store(store::Error::NotFound { .. }) => {
+            Refused { status: StatusCode::NOT_FOUND, text: format!("model '{name}' not found") }
+        }
+        error => error.into(),
+    })
 }
 
 #[cfg(test)]

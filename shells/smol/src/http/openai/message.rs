@@ -137,7 +137,11 @@ pub(in crate::http) fn text(content: &Value, place: &str) -> Result<String, Refu
     }
 }
 
-fn part<'v>(value: &'v Value, place: &str) -> Result<&'v str, Refused> {
+/// The text of one part; `place` is where it stands.
+///
+/// # Errors
+/// A part that is none.
+pub(in crate::http) fn part<'v>(value: &'v Value, place: &str) -> Result<&'v str, Refused> {
     let kind = value.get("type").and_then(Value::as_str).unwrap_or_default();
     let field = match kind {
         "text" | "input_text" | "output_text" => "text",
