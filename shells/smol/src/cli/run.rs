@@ -87,7 +87,9 @@ impl Settings {
     /// Text for a person.
     pub fn set(&mut self, key: &str, value: &Value) -> Result<(), String> {
         let value = match (key, self.given.get(key), value) {
-            ("stop", Some(Value::Array(all)), Value::String(_)) => [&all[..], &[value.clone()]].concat().into(),
+            ("stop", Some(Value::Array(all)), Value::String(_)) => {
+                [&all[..], std::slice::from_ref(value)].concat().into()
+            }
             ("stop", None, Value::String(_)) => vec![value.clone()].into(),
             _ => value.clone(),
         };
