@@ -508,3 +508,26 @@ fn what_is_stored_with_a_model_is_left_out_for_who_says_so() {
     let said = rendered(json!({"stored": false}));
     assert!(said.contains("Said.") && !said.contains("Stored.") && !said.contains("kind"), "{said}");
 }
+
+#[test]
+fn a_model_of_a_server_elsewhere_need_not_be_here() {
+    let Some(server) = Server::start() else { return };
+    let home = tempfile::tempdir().expect("a folder for a home");
+    let run = |words: &[&str]| {
+        let host = server.address.to_string();
+        let run = ["run", "smol", "--host", &host, "--num-predict", "4", "--seed", "1"];
+        let out = command(home.path()).args(run).args(words).stdin(Stdio::null()).output().expect("it starts");
+        (
+            out.status.code(),
+            String::from_utf8_lossy(&out.stdout).into_owned(),
+            String::from_utf8_lossy(&out.stderr).into_owned(),
+        )
+    };
+    let (code, answer, error) = run(&["Hello"]);
+    assert!(code == Some(0) && !answer.trim().is_empty(), "{answer} {error}");
+    let listed = command(home.path()).arg("list").output().expect("it starts").stdout;
+    assert!(!String::from_utf8_lossy(&listed).contains("smol"), "it was not fetched");
+    // What the server refuses is the command's error.
+    let (code, _, error) = run(&["--think", "Hello"]);
+    assert!(code == Some(1) && error.contains("does not support thinking"), "{error}");
+}

@@ -132,6 +132,9 @@ impl Parser {
         if let Some(channels) = &mut self.channels {
             return channels.finish(out);
         }
+        if self.last_call(out) {
+            return;
+        }
         let rest = core::mem::take(&mut self.held);
         match &mut self.state {
             State::Thinking(_) => push(Part::Thinking, rest.trim_end(), out),
@@ -144,6 +147,22 @@ impl Parser {
                 }
             }
         }
+    }
+
+    /// At the end, a call without marks that lacks no more than its last brace is one.
+    fn last_call(&mut self, out: &mut Vec<Part>) -> bool {
+        let begins = matches!(self.state, State::Start | State::Blank | State::Fenced);
+        if !begins || self.calls.is_none() {
+            return false;
+        }
+        let whole = String::from(self.held.trim()) + "}";
+        let Look::Calls(calls, end) = bare::look(&whole, &self.tools) else { return false };
+        if end < whole.len() {
+            return false;
+        }
+        self.held.clear();
+        give_calls(calls, out);
+        true
     }
 
     /// One step; whether there may be another.

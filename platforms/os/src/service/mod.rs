@@ -1,7 +1,7 @@
 //! A program that the system keeps running: what systemd, launchd and the task scheduler of Windows must be told.
 //!
-//! Everything here is text and paths; whoever installs a service writes the text where [`Service::place`] says and
-//! lets [`Service::steps`] be done.
+//! Everything here is text and paths; whoever installs a service writes the text where [`place`] says and
+//! has the steps of [`begin`] done.
 
 mod launchd;
 mod notify;
