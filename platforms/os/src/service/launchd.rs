@@ -52,7 +52,7 @@ pub(super) fn plist(service: &Service) -> Result<String, &'static str> {
     <key>ThrottleInterval</key>
     <integer>10</integer>
     <key>ExitTimeOut</key>
-    <integer>45</integer>
+    <integer>60</integer>
     <key>ProcessType</key>
     <string>Interactive</string>
     <key>Umask</key>

@@ -91,8 +91,8 @@ pub(super) fn unit(service: &Service) -> String {
          {home}\
          Restart=on-failure\n\
          RestartSec=2\n\
-         # What is being answered is finished first.\n\
-         TimeoutStopSec=45\n\
+         # What is being answered is finished first, and models are put away.\n\
+         TimeoutStopSec=60\n\
          # Only it is told to end: what it started ends with it.\n\
          KillMode=mixed\n\
          LimitNOFILE=65536\n\
