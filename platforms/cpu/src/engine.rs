@@ -337,8 +337,8 @@ impl<L: Lanes> Engine<L> {
             }
             let out = if best.is_some() { None } else { Some(self.share(*out, n)) };
             let packed = self.packed(*weight);
-            takes[0] |= packed.takes() == Takes::Bytes;
-            takes[1] |= packed.takes() == Takes::Words;
+            takes[0] |= packed.takes::<L>() == Takes::Bytes;
+            takes[1] |= packed.takes::<L>() == Takes::Words;
             let end = chunks + packed.panels().div_ceil(each);
             self.jobs.push(Job { weight: *weight, bias: *bias, out, write: *write, first: chunks });
             chunks = end;
@@ -369,7 +369,7 @@ impl<L: Lanes> Engine<L> {
                 let packed = packed[job.weight.0 as usize].as_ref().expect("packed when the plan was prepared");
                 let bias = job.bias.map(|id| &**lists[id.0 as usize].as_ref().expect("decoded with the plan"));
                 let start = (chunk - job.first) * each;
-                let input = match packed.takes() {
+                let input = match packed.takes::<L>() {
                     Takes::Bytes => Input::Bytes(bytes),
                     Takes::Words => Input::Words(words),
                     Takes::Floats => Input::Floats { x: source, stride },
@@ -547,7 +547,7 @@ impl<L: Lanes> Engine<L> {
         let gathered: Vec<f32> = rows.iter().flat_map(|row| &x[*row as usize * width..][..width]).copied().collect();
         let row = |i: usize| &gathered[i * width..][..width];
         let packed = self.packed(id);
-        let input = match packed.takes() {
+        let input = match packed.takes::<L>() {
             Takes::Bytes => {
                 quantise(&mut pool, lanes, &mut bytes, count, width, &row);
                 Input::Bytes(&bytes)

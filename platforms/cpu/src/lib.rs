@@ -7,6 +7,7 @@
 //! | `panel` | weights put side by side as the kernels read them |
 //! | `acts` | activations, quantised and put side by side as the kernels read them |
 //! | `linear` | panels times activations |
+//! | `unpacked` | parts of panels, unpacked once and multiplied with many tokens |
 //! | `place` | where the products go; of the output head only the best |
 //! | `cache` | keys and values in pages |
 //! | `attention` | queries times the pages of a cache, segment by segment |
@@ -33,6 +34,7 @@ mod place;
 mod pool;
 mod rows;
 mod shared;
+mod unpacked;
 
 use std::sync::Arc;
 

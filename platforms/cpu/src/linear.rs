@@ -8,6 +8,7 @@ use crate::{
     acts::{Acts, ByteBlocks, Bytes, WordBlocks, Words, tiles},
     lanes::{Lanes, Task},
     panel::{Brains, COLUMNS, Data, Layout, Line, Packed, ROWS},
+    unpacked::{self, ByteParts, MANY, PART, TOKENS, WIDE, WordParts},
 };
 
 /// What a matrix is multiplied with.
@@ -15,7 +16,7 @@ use crate::{
 pub enum Input<'x> {
     /// For quanta.
     Bytes(&'x Acts<ByteBlocks>),
-    /// For weights of sixteen bits.
+    /// For weights of sixteen bits; of eight where [`Lanes::UNPACKS`].
     Words(&'x Acts<WordBlocks>),
     /// For floats: rows, `stride` apart.
     Floats { x: &'x [f32], stride: usize },
@@ -40,6 +41,16 @@ impl<P: FnMut(usize, usize, &[f32; ROWS])> Task for Multiply<'_, P> {
 
     #[inline(always)]
     fn go<L: Lanes>(mut self, l: L) {
+        if L::UNPACKS && self.count >= MANY {
+            match (self.input, &self.packed.data) {
+                (Input::Bytes(x), _) => return self.many_bytes(l, x),
+                (Input::Words(x), Data::Quanta { layout, .. }) if layout.bits == 8 => {
+                    return self.many_words::<L, 8, 8>(l, x);
+                }
+                (Input::Words(x), Data::Quanta { .. }) => return self.many_words::<L, TABLE, 4>(l, x),
+                _ => {}
+            }
+        }
         for panel in self.panels.clone() {
             for (at, width) in tiles(self.count, L::TILE) {
                 match (width, self.input) {
@@ -82,7 +93,7 @@ impl<P: FnMut(usize, usize, &[f32; ROWS])> Multiply<'_, P> {
         let sums = match (layout.bits, layout.minimum, layout.table) {
             (4, true, _) => kernel::<L, T, 4, 4, 1, true>(l, layout, lines, scales, x),
             (4, false, None) => kernel::<L, T, 4, 4, 1, false>(l, layout, lines, scales, x),
-            (4, false, Some(table)) if table.iter().all(|entry| *entry < 32) => {
+            (4, false, Some(_)) if layout.unpacked() < 8 => {
                 kernel::<L, T, SMALL_TABLE, 4, 1, false>(l, layout, lines, scales, x)
             }
             (4, false, Some(_)) => kernel::<L, T, TABLE, 4, 1, false>(l, layout, lines, scales, x),
@@ -96,9 +107,98 @@ impl<P: FnMut(usize, usize, &[f32; ROWS])> Multiply<'_, P> {
         self.hand(l, panel, at, sums);
     }
 
+    /// All tokens, part by part of each panel. The kernel is chosen here.
+    #[inline(always)]
+    fn many_bytes<L: Lanes>(&mut self, l: L, x: &Acts<ByteBlocks>) {
+        let Data::Quanta { layout, .. } = &self.packed.data else { unreachable!("quanta take bytes") };
+        match (layout.bits, layout.minimum, layout.table) {
+            (4, true, _) => self.many_of::<L, 4, 4, 1, true>(l, x),
+            (4, false, None) => self.many_of::<L, 4, 4, 1, false>(l, x),
+            (4, false, Some(_)) => self.many_of::<L, SMALL_TABLE, 4, 1, false>(l, x),
+            (5, true, _) => self.many_of::<L, 5, 5, 1, true>(l, x),
+            (5, false, _) => self.many_of::<L, 5, 5, 1, false>(l, x),
+            (6, ..) => self.many_of::<L, 6, 6, 2, false>(l, x),
+            (3, ..) => self.many_of::<L, 3, 3, 2, false>(l, x),
+            (2, ..) => self.many_of::<L, 2, 2, 2, true>(l, x),
+            _ => unreachable!("eight bits are multiplied as words"),
+        }
+    }
+
+    #[inline(always)]
+    fn many_of<L: Lanes, const FORM: usize, const LINES: usize, const GROUPS: usize, const MINIMUM: bool>(
+        &mut self,
+        l: L,
+        x: &Acts<ByteBlocks>,
+    ) {
+        let mut part = ByteParts::new(l);
+        let mut sums = [l.splat(0.0); TOKENS];
+        for (panel, from, first, blocks) in self.parts() {
+            let (layout, lines, scales) = self.packed.blocks(panel, first, blocks);
+            part.fill::<FORM, LINES, GROUPS, MINIMUM>(l, layout, lines, scales);
+            for (at, width) in tiles((self.count - from).min(TOKENS), L::TILE) {
+                let (start, sums) = (from + at, &mut sums[at..at + width]);
+                if first == 0 {
+                    sums.fill(l.splat(0.0));
+                }
+                match width {
+                    4 => add::<L, 4, FORM, GROUPS>(l, &part, &x.four(start)[first..][..blocks], sums),
+                    2 => add::<L, 2, FORM, GROUPS>(l, &part, &x.two(start)[first..][..blocks], sums),
+                    _ => add::<L, 1, FORM, GROUPS>(l, &part, &x.one(start)[first..][..blocks], sums),
+                }
+            }
+            self.hand_all(l, panel, from, first + blocks, &sums);
+        }
+    }
+
+    /// The same for weights of eight bits.
+    #[inline(always)]
+    fn many_words<L: Lanes, const FORM: usize, const LINES: usize>(&mut self, l: L, x: &Acts<WordBlocks>) {
+        let mut part = WordParts::new(l);
+        let mut sums = [l.splat(0.0); TOKENS];
+        for (panel, from, first, blocks) in self.parts() {
+            let (layout, lines, scales) = self.packed.blocks(panel, first, blocks);
+            part.fill::<FORM, LINES>(l, layout, lines, scales);
+            for (at, width) in tiles((self.count - from).min(TOKENS), L::TILE) {
+                let (start, sums) = (from + at, &mut sums[at..at + width]);
+                if first == 0 {
+                    sums.fill(l.splat(0.0));
+                }
+                match width {
+                    4 => part.add::<4>(l, &x.four(start)[first..][..blocks], sums.first_chunk_mut().expect("four")),
+                    2 => part.add::<2>(l, &x.two(start)[first..][..blocks], sums.first_chunk_mut().expect("two")),
+                    _ => part.add::<1>(l, &x.one(start)[first..][..blocks], sums.first_chunk_mut().expect("one")),
+                }
+            }
+            self.hand_all(l, panel, from, first + blocks, &sums);
+        }
+    }
+
+    /// Each panel, first token, first block and number of blocks, in the order in which they are computed.
+    fn parts(&self) -> impl Iterator<Item = (usize, usize, usize, usize)> + use<P> {
+        let (panels, count, all) = (self.panels.clone(), self.count, self.packed.width / COLUMNS);
+        panels.flat_map(move |panel| {
+            let part = move |first: usize| (first, (all - first).min(PART));
+            let parts = move |from| (0..all).step_by(PART).map(part).map(move |(a, n)| (panel, from, a, n));
+            (0..count).step_by(TOKENS).flat_map(parts)
+        })
+    }
+
+    /// Hands out the sums of up to [`TOKENS`] tokens from the `from`-th, if `blocks` are all.
+    #[inline(always)]
+    fn hand_all<L: Lanes>(&mut self, l: L, panel: usize, from: usize, blocks: usize, sums: &[L::F; TOKENS]) {
+        if blocks == self.packed.width / COLUMNS {
+            for (at, sum) in sums[..(self.count - from).min(TOKENS)].iter().enumerate() {
+                self.hand(l, panel, from + at, [*sum]);
+            }
+        }
+    }
+
     #[inline(always)]
     fn words<L: Lanes, const T: usize>(&mut self, l: L, panel: usize, at: usize, x: &[Words<T>]) {
-        let Data::Words { lines, scales } = &self.packed.data else { unreachable!("words take words") };
+        let (lines, scales) = match &self.packed.data {
+            Data::Words { lines, scales } => (lines, scales),
+            _ => return self.eights(l, panel, at, x),
+        };
         let steps = self.packed.width / 2;
         let lines = lines[panel * steps..][..steps].as_chunks::<16>().0;
         let mut sums = [l.splat(0.0); T];
@@ -118,6 +218,17 @@ impl<P: FnMut(usize, usize, &[f32; ROWS])> Multiply<'_, P> {
         self.hand(l, panel, at, sums.map(|sum| l.mul(sum, scales)));
     }
 
+    /// Weights of eight bits times words.
+    #[inline(always)]
+    fn eights<L: Lanes, const T: usize>(&mut self, l: L, panel: usize, at: usize, x: &[Words<T>]) {
+        let (layout, lines, scales) = self.packed.blocks(panel, 0, self.packed.width / COLUMNS);
+        let sums = match layout.bits {
+            8 => eights::<L, T, 8, 8>(l, layout, lines, scales, x),
+            _ => eights::<L, T, TABLE, 4>(l, layout, lines, scales, x),
+        };
+        self.hand(l, panel, at, sums);
+    }
+
     #[inline(always)]
     fn floats<L: Lanes, const T: usize>(&mut self, l: L, panel: usize, at: usize, x: &[f32], stride: usize) {
         let width = self.packed.width;
@@ -130,6 +241,22 @@ impl<P: FnMut(usize, usize, &[f32; ROWS])> Multiply<'_, P> {
             Data::Quanta { .. } | Data::Words { .. } => unreachable!("floats take floats"),
         };
         self.hand(l, panel, at, sums);
+    }
+}
+
+/// `sums` are `T`.
+#[inline(always)]
+fn add<L: Lanes, const T: usize, const FORM: usize, const GROUPS: usize>(
+    l: L,
+    part: &ByteParts<L>,
+    x: &[Bytes<T>],
+    sums: &mut [L::F],
+) {
+    let sums = sums.first_chunk_mut().expect("as many as the tile is wide");
+    match bits(FORM) {
+        ..=4 => part.add::<T, 4, GROUPS>(l, x, sums),
+        5 => part.add::<T, 5, GROUPS>(l, x, sums),
+        _ => part.add::<T, 6, GROUPS>(l, x, sums),
     }
 }
 
@@ -212,10 +339,7 @@ fn kernel<L: Lanes, const T: usize, const FORM: usize, const LINES: usize, const
     let mut sums = [l.splat(0.0); T];
     for ((lines, scales), x) in lines.as_chunks::<LINES>().0.iter().zip(scales.chunks_exact(per_block)).zip(x) {
         if T == 1 {
-            for line in lines {
-                l.prefetch(line.0.as_ptr().wrapping_add(AHEAD));
-            }
-            l.prefetch(scales.as_ptr().cast::<u8>().wrapping_add(AHEAD / 8));
+            ahead(l, lines, &scales[0]);
         }
         // Where there are few registers, the second half is unpacked only when it is needed.
         let early = (L::TILE >= 8).then(|| unpack_all::<L, FORM>(l, lines, &table));
@@ -252,8 +376,37 @@ fn kernel<L: Lanes, const T: usize, const FORM: usize, const LINES: usize, const
     sums
 }
 
+/// Panels of eight bits for `T` tokens, which are words.
 #[inline(always)]
-fn unpack_all<L: Lanes, const FORM: usize>(l: L, lines: &[Line], table: &[u8; 16]) -> [[L::I; 4]; 2] {
+fn eights<L: Lanes, const T: usize, const FORM: usize, const LINES: usize>(
+    l: L,
+    layout: &Layout,
+    lines: &[Line],
+    scales: &[[u16; ROWS]],
+    x: &[Words<T>],
+) -> [L::F; T] {
+    let mut sums = [l.splat(0.0); T];
+    for ((lines, scales), x) in lines.as_chunks::<LINES>().0.iter().zip(scales).zip(x) {
+        if T == 1 {
+            ahead(l, lines, scales);
+        }
+        let scales = l.mul(l.halves(scales), l.splat(WIDE));
+        sums = unpacked::block(l, &unpacked::pairs::<L, FORM>(l, layout, lines), scales, x, sums);
+    }
+    sums
+}
+
+/// Asks for what a single token's kernel will read.
+#[inline(always)]
+fn ahead<L: Lanes>(l: L, lines: &[Line], scales: &[u16; ROWS]) {
+    for line in lines {
+        l.prefetch(line.0.as_ptr().wrapping_add(AHEAD));
+    }
+    l.prefetch(scales.as_ptr().cast::<u8>().wrapping_add(AHEAD / 8));
+}
+
+#[inline(always)]
+pub fn unpack_all<L: Lanes, const FORM: usize>(l: L, lines: &[Line], table: &[u8; 16]) -> [[L::I; 4]; 2] {
     [unpack::<L, FORM>(l, lines, 0, table), unpack::<L, FORM>(l, lines, 1, table)]
 }
 

@@ -124,6 +124,15 @@ impl Layout {
         })
     }
 
+    /// Bits of what a quantum stands for.
+    pub fn unpacked(&self) -> usize {
+        match self.table {
+            Some(table) if table.iter().any(|entry| *entry >= 32) => 8,
+            Some(_) => 5,
+            None => self.bits,
+        }
+    }
+
     /// Vectors of scales and minima for each block of 32 columns.
     pub fn scales(&self) -> usize {
         COLUMNS / self.group * if self.minimum { 2 } else { 1 }
@@ -189,13 +198,25 @@ impl Packed {
         self.rows.div_ceil(ROWS)
     }
 
-    /// What activations must be for it.
-    pub fn takes(&self) -> Takes {
-        match self.data {
+    /// What activations must be for it, where the lanes are `L`.
+    pub fn takes<L: Lanes>(&self) -> Takes {
+        match &self.data {
+            Data::Quanta { layout, .. } if L::UNPACKS && layout.unpacked() == 8 => Takes::Words,
             Data::Quanta { .. } => Takes::Bytes,
             Data::Words { .. } => Takes::Words,
             _ => Takes::Floats,
         }
+    }
+
+    /// Lines and scales of some blocks of a panel.
+    ///
+    /// # Panics
+    /// If there are no quanta.
+    #[inline(always)]
+    pub fn blocks(&self, panel: usize, first: usize, count: usize) -> (&Layout, &[Line], &[[u16; ROWS]]) {
+        let Data::Quanta { layout, lines, scales } = &self.data else { unreachable!("blocks are of quanta") };
+        let (at, per_block) = (panel * (self.width / COLUMNS) + first, layout.scales());
+        (layout, &lines[at * layout.bits..][..count * layout.bits], &scales[at * per_block..][..count * per_block])
     }
 
     /// Panels that can be filled side by side, each with its number over all matrices.

@@ -190,17 +190,18 @@ fn product(kind: Kind, width: usize, rows: usize) -> (Arc<Weights>, Arc<Plan>) {
 
 #[test]
 fn every_format_is_multiplied_as_the_interpreter_multiplies_it() {
-    let ids: Vec<u32> = (0..20).collect();
+    // More than any kernel computes before it turns to the next part of a panel.
+    let ids: Vec<u32> = (0..150).map(|i| i % 20).collect();
     for kind in Kind::ALL {
         // Rows that fill no panel, and a width of an odd number of blocks.
         let (weights, plan) = product(kind, if kind.block_len() == 256 { 768 } else { 96 }, 45);
-        let options = reference::Options { tokens_max: 32, pages: 1 };
-        let truth = run(&mut Reference::new(weights.clone(), plan.clone(), options), &ids, 20);
+        let options = reference::Options { tokens_max: 150, pages: 5 };
+        let truth = run(&mut Reference::new(weights.clone(), plan.clone(), options), &ids, 150);
         let size = (truth.iter().map(|x| x * x).sum::<f32>() / truth.len() as f32).sqrt();
         for isa in isas() {
-            let options = Options { tokens_max: 32, pages: 1, isa: Some(isa), threads: 2, ..Options::default() };
+            let options = Options { tokens_max: 150, pages: 5, isa: Some(isa), threads: 2, ..Options::default() };
             let mut engine = Engine::new(weights.clone(), plan.clone(), options).unwrap();
-            let found = run(&mut engine, &ids, 20);
+            let found = run(&mut engine, &ids, 150);
             // Eight bits for activations: each off by at most 1/254 of the largest of its sixteen; what
             // remains of 96 or more such errors of both signs stays below 2 % of a typical output.
             let off = worst(&found, &truth) / size;

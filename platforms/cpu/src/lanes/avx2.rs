@@ -1,9 +1,9 @@
 //! AVX2 with FMA and F16C, with and without VNNI: sixteen lanes are two registers.
 
 #[allow(clippy::wildcard_imports, reason = "some forty intrinsics")]
-use core::arch::x86_64::*;
+use core::arch::{asm, x86_64::*};
 
-use super::{Lanes, Task};
+use super::{Lanes, Task, places};
 
 /// The processor has AVX2, FMA and F16C.
 #[derive(Clone, Copy, Debug)]
@@ -57,29 +57,70 @@ fn eight_times(x: [i8; 4]) -> __m256i {
     unsafe { _mm256_set1_epi32(i32::from_le_bytes(x.map(|b| b as u8))) }
 }
 
-/// Four steps of eight rows: the products of weights below `2^BITS` without a sign, or of eight bits with one, and
-/// `x`, which holds no -128.
+/// `sums` + the products of pairs of 16-bit numbers, for both halves of a vector.
+///
+/// The compiler knows that whole numbers may be added in any order, and makes a tree of a chain of sums: it needs more
+/// registers than there are, and spills them. What it does not look into stays as it is.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn add_words(sums: I2, w: I2, x: __m256i) -> I2 {
+    let [mut low, mut high] = sums;
+    // SAFETY: only the named registers change; the processor has AVX2 (the feature of this function).
+    unsafe {
+        asm!(
+            "vpmaddwd {a}, {v}, {x}", "vpmaddwd {b}, {w}, {x}",
+            "vpaddd {low}, {low}, {a}", "vpaddd {high}, {high}, {b}",
+            a = out(ymm_reg) _, b = out(ymm_reg) _, low = inout(ymm_reg) low, high = inout(ymm_reg) high,
+            v = in(ymm_reg) w[0], w = in(ymm_reg) w[1], x = in(ymm_reg) x,
+            options(pure, nomem, nostack, preserves_flags)
+        );
+    }
+    [low, high]
+}
+
+/// The same for bytes, `w` without a sign and `x` with one, in sums of 16 bits.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn add_bytes(sums: I2, w: I2, x: __m256i) -> I2 {
+    let [mut low, mut high] = sums;
+    // SAFETY: only the named registers change; the processor has AVX2 (the feature of this function).
+    unsafe {
+        asm!(
+            "vpmaddubsw {a}, {v}, {x}", "vpmaddubsw {b}, {w}, {x}",
+            "vpaddw {low}, {low}, {a}", "vpaddw {high}, {high}, {b}",
+            a = out(ymm_reg) _, b = out(ymm_reg) _, low = inout(ymm_reg) low, high = inout(ymm_reg) high,
+            v = in(ymm_reg) w[0], w = in(ymm_reg) w[1], x = in(ymm_reg) x,
+            options(pure, nomem, nostack, preserves_flags)
+        );
+    }
+    [low, high]
+}
+
+/// `N` steps of sixteen rows and `T` tokens, from step `AT`: weights below `2^BITS` without a sign.
 ///
 /// `maddubs` adds pairs of products in 16 bits. There is room in them for four steps of weights of five bits
-/// (31 * 127 * 2 * 4 = 31,496), for two of six (63 * 127 * 2 * 2 = 32,004), for one of eight: 128 * 127 * 2 = 32,512.
+/// (31 * 127 * 2 * 4 = 31,496), for two of six (63 * 127 * 2 * 2 = 32,004). Steps are the outer loop: a step's weights are
+/// read once, and what stays in registers is the sums.
 #[inline(always)]
-fn four_steps<const BITS: u32>(w: [__m256i; 4], x: [__m256i; 4]) -> __m256i {
+fn unsigned_steps<const AT: usize, const N: usize, const T: usize>(w: &[I2; 4], x: &[[[i8; 4]; T]; 4]) -> [I2; T] {
     // SAFETY: the processor has AVX2 (see the types of this file).
     unsafe {
-        let ones = _mm256_set1_epi16(1);
-        if BITS <= 6 {
-            let first = _mm256_add_epi16(_mm256_maddubs_epi16(w[0], x[0]), _mm256_maddubs_epi16(w[1], x[1]));
-            let last = _mm256_add_epi16(_mm256_maddubs_epi16(w[2], x[2]), _mm256_maddubs_epi16(w[3], x[3]));
-            if BITS <= 5 {
-                _mm256_madd_epi16(_mm256_add_epi16(first, last), ones)
-            } else {
-                _mm256_add_epi32(_mm256_madd_epi16(first, ones), _mm256_madd_epi16(last, ones))
+        let mut sums = [[_mm256_setzero_si256(); 2]; T];
+        for step in AT..AT + N {
+            for t in 0..T {
+                let x = eight_times(x[step][t]);
+                sums[t] = if step == AT {
+                    [_mm256_maddubs_epi16(w[step][0], x), _mm256_maddubs_epi16(w[step][1], x)]
+                } else {
+                    add_bytes(sums[t], w[step], x)
+                };
             }
-        } else {
-            let one = |w, x| _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w)), ones);
-            let first = _mm256_add_epi32(one(w[0], x[0]), one(w[1], x[1]));
-            _mm256_add_epi32(first, _mm256_add_epi32(one(w[2], x[2]), one(w[3], x[3])))
         }
+        let ones = _mm256_set1_epi16(1);
+        for t in 0..T {
+            sums[t] = [_mm256_madd_epi16(sums[t][0], ones), _mm256_madd_epi16(sums[t][1], ones)];
+        }
+        sums
     }
 }
 
@@ -145,6 +186,15 @@ impl Lanes for $name {
         // SAFETY: 16 readable bytes; the load needs no alignment; the processor has AVX2 (see the type).
         let table = unsafe { _mm256_broadcastsi128_si256(_mm_loadu_si128(table.as_ptr().cast())) };
         both!(_mm256_shuffle_epi8, [table; 2], a)
+    }
+    #[inline(always)]
+    fn wide(self, a: I2) -> [I2; 2] {
+        const PLACES: [[u8; 32]; 2] = [places(0), places(2)];
+        // SAFETY: 32 readable bytes each; the loads need no alignment; the processor has AVX2 (see the type).
+        let [first, last] = unsafe {
+            [_mm256_loadu_si256(PLACES[0].as_ptr().cast()), _mm256_loadu_si256(PLACES[1].as_ptr().cast())]
+        };
+        [both!(_mm256_shuffle_epi8, a, [first; 2]), both!(_mm256_shuffle_epi8, a, [last; 2])]
     }
     #[inline(always)]
     fn whole(self, number: i32) -> I2 {
@@ -297,14 +347,10 @@ lanes_256!(
     },
     #[inline(always)]
     fn dot2(self, sum: I2, w: I2, x: [i16; 2]) -> I2 {
-        let x = self.whole(pair(x))[0];
         // SAFETY: the processor has AVX2 (see the type).
-        unsafe {
-            let one = |sum, w| _mm256_add_epi32(sum, _mm256_madd_epi16(w, x));
-            [one(sum[0], w[0]), one(sum[1], w[1])]
-        }
+        unsafe { add_words(sum, w, self.whole(pair(x))[0]) }
     },
-    const SIGNED: bool = true;,
+    const UNPACKS: bool = true;,
     #[inline(always)]
     fn dots<const BITS: u32, const T: usize>(
         self,
@@ -313,12 +359,29 @@ lanes_256!(
         x: &[[[i8; 4]; T]; 4],
         scales: &[f32; T],
     ) -> [F2; T] {
-        // Weights stay in registers, and each token is done with at once.
+        if BITS > 6 {
+            // Weights of eight bits are words here; this is for whoever asks all the same.
+            for t in 0..T {
+                let mut dots = self.whole(0);
+                for step in 0..4 {
+                    dots = self.dot(dots, w[step], x[step][t]);
+                }
+                part[t] = self.fma(self.float(dots), self.splat(scales[t]), part[t]);
+            }
+            return part;
+        }
+        let mut sums;
+        if BITS == 6 {
+            sums = unsigned_steps::<0, 2, T>(&w, x);
+            let last = unsigned_steps::<2, 2, T>(&w, x);
+            for t in 0..T {
+                sums[t] = both!(_mm256_add_epi32, sums[t], last[t]);
+            }
+        } else {
+            sums = unsigned_steps::<0, 4, T>(&w, x);
+        }
         for t in 0..T {
-            let x = [eight_times(x[0][t]), eight_times(x[1][t]), eight_times(x[2][t]), eight_times(x[3][t])];
-            let low = four_steps::<BITS>([w[0][0], w[1][0], w[2][0], w[3][0]], x);
-            let high = four_steps::<BITS>([w[0][1], w[1][1], w[2][1], w[3][1]], x);
-            part[t] = self.fma(self.float([low, high]), self.splat(scales[t]), part[t]);
+            part[t] = self.fma(self.float(sums[t]), self.splat(scales[t]), part[t]);
         }
         part
     }

@@ -3,7 +3,7 @@
 #[allow(clippy::wildcard_imports, reason = "some fifty intrinsics")]
 use core::arch::x86_64::*;
 
-use super::{Lanes, Task};
+use super::{Lanes, Task, places};
 
 /// The processor has AVX-512 and VNNI.
 #[derive(Clone, Copy, Debug)]
@@ -115,6 +115,16 @@ macro_rules! lanes_512 {
                 unsafe {
                     let table = _mm512_broadcast_i32x4(_mm_loadu_si128(table.as_ptr().cast()));
                     _mm512_shuffle_epi8(table, a)
+                }
+            }
+            #[inline(always)]
+            fn wide(self, a: __m512i) -> [__m512i; 2] {
+                const PLACES: [[u8; 64]; 2] = [places(0), places(2)];
+                // SAFETY: 64 readable bytes each; the loads need no alignment; the processor has AVX-512 (see the type).
+                unsafe {
+                    let first = _mm512_loadu_si512(PLACES[0].as_ptr().cast());
+                    let last = _mm512_loadu_si512(PLACES[1].as_ptr().cast());
+                    [_mm512_shuffle_epi8(a, first), _mm512_shuffle_epi8(a, last)]
                 }
             }
             #[inline(always)]

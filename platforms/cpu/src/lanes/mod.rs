@@ -42,6 +42,10 @@ pub trait Lanes: Copy + Send + Sync + 'static {
     /// Whether [`Lanes::dots`] takes weights of eight bits with a sign.
     const SIGNED: bool = false;
 
+    /// Whether it takes several instructions to multiply and add bytes. Then a panel is unpacked once for many tokens and
+    /// not for each tile (see `unpacked`), weights of eight bits are multiplied as words, and tiles are of at most four.
+    const UNPACKS: bool = false;
+
     /// Runs a task in a function that may use these instructions.
     fn run<T: Task>(self, task: T) -> T::Out;
 
@@ -65,6 +69,8 @@ pub trait Lanes: Copy + Send + Sync + 'static {
     fn bytes(self, byte: u8) -> Self::I;
     /// For every byte (0 to 15) the entry of the table.
     fn lookup(self, table: &[u8; 16], a: Self::I) -> Self::I;
+    /// For every lane its first two bytes, and its last two, each as the high byte of a 16-bit number whose low one is 0.
+    fn wide(self, a: Self::I) -> [Self::I; 2];
     /// 16 times the same whole number.
     fn whole(self, number: i32) -> Self::I;
     /// For every lane: `sum` + the products of its four unsigned bytes in `w` with the four signed bytes of `x`.
@@ -169,6 +175,19 @@ pub trait Lanes: Copy + Send + Sync + 'static {
         }
         self.scale2(p, n)
     }
+}
+
+/// Where the bytes of [`Lanes::wide`] lie in their sixteen, from each lane's byte `from`. An index with its top bit set gives
+/// 0 with every instruction that looks bytes up.
+#[cfg_attr(not(any(target_arch = "x86_64", target_arch = "aarch64")), allow(dead_code))]
+const fn places<const N: usize>(from: u8) -> [u8; N] {
+    let mut places = [0x80; N];
+    let mut i = 1;
+    while i < N {
+        places[i] = (i % 16 / 4 * 4 + i % 4 / 2) as u8 + from;
+        i += 2;
+    }
+    places
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 use core::arch::{aarch64::*, asm};
 use std::arch::is_aarch64_feature_detected;
 
-use super::{Lanes, Task};
+use super::{Lanes, Task, places};
 
 /// The processor has NEON, as every 64-bit ARM has.
 #[derive(Clone, Copy, Debug)]
@@ -135,6 +135,13 @@ macro_rules! lanes_neon {
                 // SAFETY: 16 readable bytes; the load needs no alignment; the processor has NEON (see the type).
                 let table = unsafe { vld1q_u8(table.as_ptr()) };
                 all!(vqtbl1q_u8, [table; 4], a)
+            }
+            #[inline(always)]
+            fn wide(self, a: I4) -> [I4; 2] {
+                const PLACES: [[u8; 16]; 2] = [places(0), places(2)];
+                // SAFETY: 16 readable bytes each; the processor has NEON (see the type).
+                let [first, last] = unsafe { [vld1q_u8(PLACES[0].as_ptr()), vld1q_u8(PLACES[1].as_ptr())] };
+                [all!(vqtbl1q_u8, a, [first; 4]), all!(vqtbl1q_u8, a, [last; 4])]
             }
             #[inline(always)]
             fn whole(self, number: i32) -> I4 {

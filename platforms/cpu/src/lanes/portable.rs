@@ -69,6 +69,11 @@ impl Lanes for Portable {
         a.map(|i| table[usize::from(i & 15)])
     }
     #[inline(always)]
+    fn wide(self, a: [u8; 64]) -> [[u8; 64]; 2] {
+        let pair = |from: usize| core::array::from_fn(|i| if i % 2 == 1 { a[i / 4 * 4 + from + i % 4 / 2] } else { 0 });
+        [pair(0), pair(2)]
+    }
+    #[inline(always)]
     fn whole(self, number: i32) -> [u8; 64] {
         let bytes = number.to_le_bytes();
         core::array::from_fn(|i| bytes[i % 4])

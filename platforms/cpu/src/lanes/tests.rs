@@ -26,6 +26,10 @@ impl Task for All {
         for pair in [[2047, -2047], [-1, 3], [0, -2047]] {
             f(l.float(l.dot2(l.whole(-77), i, pair)));
         }
+        for wide in l.wide(i) {
+            f(l.float(l.dot2(l.whole(0), wide, [3, -7])));
+            f(l.float(l.right::<8>(wide)));
+        }
         let low = l.and(i, l.bytes(15));
         let table: [u8; 16] = core::array::from_fn(|i| 255 - 3 * i as u8);
         f(l.float(l.dot(l.whole(0), l.lookup(&table, low), [1, 2, 3, 4])));
