@@ -389,9 +389,9 @@ fn until_asked_to_end(ended: &smol::channel::Receiver<()>, on_hang_up: impl Fn()
         }
         true
     };
-    smol::block_on(smol::future::or(signal, async { ended.recv().await.is_ok() }));
+    smol::future::block_on(smol::future::or(signal, async { ended.recv().await.is_ok() }));
     std::thread::spawn(move || {
-        smol::block_on(signals.next());
+        smol::future::block_on(signals.next());
         std::process::exit(130);
     });
     Ok(())

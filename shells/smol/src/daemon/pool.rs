@@ -163,7 +163,8 @@ impl Pool {
         let (sender, inbox) = channel::unbounded();
         let measures = Arc::<Measures>::default();
         let driver = Driver::new(config, options, Arc::clone(&measures), disk, sender.clone());
-        let work = move || smol::block_on(driver.run(&inbox));
+        // Woken, not watching sockets: that is for the thread that serves them.
+        let work = move || smol::future::block_on(driver.run(&inbox));
         thread::Builder::new().name("tutu-pool".into()).spawn(work).expect("the system has threads");
         Self { inbox: sender, asks: AtomicU64::new(0), options, measures, known: Mutex::default() }
     }
