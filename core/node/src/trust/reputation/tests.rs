@@ -318,7 +318,7 @@ fn whom_this_node_itself_found_bad_it_gives_no_work_below_the_least() {
         view.session(START, id(1), session(false, Some(0)), Credits(0)).unwrap();
         failures += 1;
     }
-    assert_eq!(failures, 4);
+    assert_eq!(failures, 3);
     view.configure(Config { local_min: Ppm(50_000), ..Config::default() });
     assert!(view.allows(START, &id(1)), "members decided to be more patient");
 }

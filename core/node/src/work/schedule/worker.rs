@@ -599,7 +599,8 @@ mod tests {
     #[test]
     fn a_reservation_goes_over_as_many_workers_as_it_may() {
         for hops_max in 1..5 {
-            let config = Config { hops_max, queue: queue::Config::default(), ..CONFIG };
+            let waits = [Duration::from_secs(100_000); 4];
+            let config = Config { hops_max, queue: queue::Config::default(), waits, ..CONFIG };
             let (mut worker, mut out) = (Worker::new(config), Vec::new());
             (0..30).for_each(|n| worker.handle(Instant::default(), reserve(n, Batch), &mut out));
             let mut workers = 1;

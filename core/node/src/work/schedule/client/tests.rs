@@ -251,7 +251,7 @@ fn a_worker_has_as_long_as_a_task_may_take_however_busy_it_looks() {
         let config = Config { task_max: Duration::from_secs(seconds), ..CONFIG };
         let progress = |n: u64| (500 * n, Input::Progress { task: 1, worker: id(0), epoch: 1, tokens: n as u32 });
         let begin = [(0, ask(1)), (10, quoted(0, 5)), (20, quoted(1, 1)), (500, ready(0))];
-        let text = of(config, 2, begin.into_iter().chain((2..9).map(progress)), until);
+        let text = of(config, 2, begin.into_iter().chain((2..until / 500).map(progress)), until);
         let last = text.lines().last().unwrap();
         assert!(last.starts_with(&format!("{until}ms tick -> [Stop {{ w0, 1 }}, Charge(")), "{last}");
         assert!(last.contains("Blame { w0, 1, fault: Silent }"), "{last}");
