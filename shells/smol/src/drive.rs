@@ -45,7 +45,7 @@ enum Woken {
     Closed,
 }
 
-impl<K: Signer + Verifier> Drive<K> {
+impl<K: Signer + Verifier + Clone> Drive<K> {
     /// Runs the node until its inbox is closed. `keep` makes records safe, all of a step at once, and returns only then.
     ///
     /// # Errors
