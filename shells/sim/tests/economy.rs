@@ -40,7 +40,11 @@ fn who_serves_another_model_is_found_out() {
     plan.cheats = [2, 5].map(|host| Habit::always(host, Cheat::OtherModel)).into();
     let outcome = run(plan);
     assert_eq!(outcome.seen.barred.len(), 2, "{}", outcome.table());
-    assert!(outcome.count.late_false * 50 <= outcome.count.late_answers, "{}", outcome.table());
+    // Each client finds out by itself, at the first task or two: a word of others alone bars nobody.
+    let count = &outcome.count;
+    assert!(count.false_answers <= 2 * outcome.gain.pairs, "{}", outcome.table());
+    assert!(count.late_false < count.false_answers - count.late_false, "{}", outcome.table());
+    assert_eq!((outcome.seen.wronged, outcome.seen.accused), (0, 0), "{}", outcome.table());
 }
 
 #[test]
