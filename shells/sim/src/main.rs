@@ -211,7 +211,7 @@ fn worlds_timed(cli: &Cli, args: &Args, set_up: impl Fn(f64) + Sync) -> Sum {
             all.lock().expect("no worker panics while it holds the list").push(outcome);
         }
     };
-    std::thread::scope(|scope| (0..cli.jobs).for_each(|_| drop(scope.spawn(&work))));
+    std::thread::scope(|scope| (0..cli.jobs).for_each(|_| drop(scope.spawn(work))));
     let mut all = all.into_inner().expect("all workers are done");
     all.sort_by_key(|outcome| outcome.seed);
     Sum { all }

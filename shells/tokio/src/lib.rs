@@ -24,7 +24,7 @@ use tutu_node::{
 /// # Errors
 /// What `keep` says. The node is gone then, and begins again from what was kept. A packet that cannot be sent is a packet
 /// that is lost.
-pub async fn drive<K: Signer + Verifier>(
+pub async fn drive<K: Signer + Verifier + Clone>(
     mut node: Node<K>,
     born: Clock,
     first: Vec<Effect>,
