@@ -27,6 +27,12 @@ use tutu_node::{
 #[link(name = "c")]
 unsafe extern "C" {}
 
+/// Divisions of 128 bits come from a part of the host's compiler library that was built to unwind, and names who would
+/// do it. Nothing here unwinds (`panic = "abort"`), so nobody calls it; a board's library does not ask for it.
+#[cfg(not(target_os = "none"))]
+#[unsafe(no_mangle)]
+extern "C" fn rust_eh_personality() {}
+
 /// What a board has to have.
 trait Board {
     /// Time since it was switched on.
