@@ -294,7 +294,7 @@ fn what_cannot_be_had_is_refused_or_said() {
         (Ask { form: Form::Gbnf("root ::= a".into()), ..question("a") }, "\"a\""),
         (Ask { tools: vec![strict.clone()], ..question("a") }, "the tool \"f\""),
         (Ask { choice: Choice::Named("g".into()), tools: weather(), ..question("a") }, "\"g\""),
-        (Ask { choice: Choice::Required, ..question("a") }, "required"),
+        (Ask { choice: Choice::Required, ..question("a") }, "must be called"),
         (Ask { template: Some("{{ if }}".into()), ..question("a") }, "template"),
         (Ask { input: Input::Raw(String::new()), ..Ask::default() }, "nothing to go on from"),
         (Ask { input: Input::Gap { prompt: "a".into(), suffix: "b".into() }, ..Ask::default() }, "gap"),
