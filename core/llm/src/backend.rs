@@ -1,6 +1,6 @@
 //! What a computing crate must do: run one step of a plan.
 
-use alloc::vec::Vec;
+use alloc::{string::String, vec::Vec};
 use core::fmt;
 
 use crate::{
@@ -76,6 +76,28 @@ pub trait Backend {
     /// # Errors
     /// As [`Self::step`].
     fn states(&mut self, batch: &Batch<'_>, out: &mut Vec<f32>) -> Result<(), Fault>;
+
+    /// Runs one step of one token and says how long each kernel took, the longest first; `None` where the backend has no
+    /// clock of its own, unless overridden.
+    ///
+    /// # Errors
+    /// As [`Self::step`].
+    fn profile(&mut self, _batch: &Batch<'_>) -> Result<Option<Vec<Timing>>, Fault> {
+        Ok(None)
+    }
+}
+
+/// What one kernel did in a step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Timing {
+    /// Its name, with its variant.
+    pub name: String,
+    /// How often it ran.
+    pub count: usize,
+    /// Nanoseconds of all runs together.
+    pub nanoseconds: f64,
+    /// Bytes that these read and wrote.
+    pub bytes: usize,
 }
 
 /// Why a step gave nothing.
@@ -87,6 +109,9 @@ pub enum Fault {
     Batch,
     /// The device is gone, or the model's memory can no longer be read.
     Lost,
+    /// The device is gone and another has taken its place: nothing is in its cache yet. Whoever computes all of it again,
+    /// from the first position on, gets what was asked for.
+    Moved,
 }
 
 impl fmt::Display for Fault {
@@ -94,6 +119,7 @@ impl fmt::Display for Fault {
         f.write_str(match self {
             Self::Batch => "the batch does not fit the model",
             Self::Lost => "the device or the model's file was lost while it ran",
+            Self::Moved => "the device was lost while it ran, and another has taken over; ask again",
         })
     }
 }
