@@ -46,8 +46,10 @@ pub struct Adapter {
 /// Which GPU is wanted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Wanted {
-    /// The best that is none in software.
+    /// The best that is none in software, if there is one.
     #[default]
+    Auto,
+    /// The best that is none in software; there must be one.
     Best,
     /// None.
     Off,
@@ -56,14 +58,29 @@ pub enum Wanted {
 }
 
 impl Wanted {
-    /// What `TUTU_GPU` and `--gpu` say: `auto`, `off`, or a part of a name.
+    /// What `TUTU_GPU` and `--gpu` say: `auto`, `on`, `off`, or a part of a name.
     pub fn parse(text: &str) -> Self {
-        match text.to_lowercase().as_str() {
-            "" | "auto" | "on" | "1" => Self::Best,
+        match text.trim().to_lowercase().as_str() {
+            "" | "auto" => Self::Auto,
+            "on" | "1" => Self::Best,
             "off" | "none" | "0" => Self::Off,
-            _ => Self::Named(text.into()),
+            _ => Self::Named(text.trim().into()),
         }
     }
+}
+
+/// Whether this machine may have a GPU that is none in software. Drivers take up to half a second to say what they have;
+/// this looks at what their devices leave in the file system, and says yes where there is no such place to look.
+pub fn is_likely() -> bool {
+    if !cfg!(any(target_os = "linux", target_os = "android")) {
+        return true;
+    }
+    // Mesa's and everybody's render nodes; NVIDIA's own; that of WSL; those of phones and boards.
+    let render = std::fs::read_dir("/dev/dri").is_ok_and(|mut nodes| {
+        nodes.any(|node| node.is_ok_and(|node| node.file_name().to_string_lossy().starts_with("renderD")))
+    });
+    let others = ["/dev/nvidia0", "/dev/dxg", "/dev/mali0", "/dev/kgsl-3d0", "/dev/nvhost-gpu"];
+    render || others.iter().any(|node| std::path::Path::new(node).exists())
 }
 
 impl fmt::Display for Info {
@@ -114,7 +131,7 @@ pub fn adapters() -> Vec<Adapter> {
 /// The GPU that is wanted; `None` where none is, or none is there.
 ///
 /// # Errors
-/// The names of those that are there, where one was asked for by another name.
+/// The names of those that are there, where one that is not was asked for.
 pub fn choose(adapters: Vec<Adapter>, wanted: &Wanted) -> Result<Option<Adapter>, Vec<String>> {
     let infos: Vec<Info> = adapters.iter().map(|adapter| adapter.info.clone()).collect();
     let index = pick(&infos, wanted)?;
@@ -128,13 +145,12 @@ fn pick(infos: &[Info], wanted: &Wanted) -> Result<Option<usize>, Vec<String>> {
         // Of equals the first: a driver names its best one first.
         Some(all.fold(first, |best, next| if next.1.class >= best.1.class { next } else { best }).0)
     };
+    let names = || infos.iter().map(|info| info.name.clone()).collect();
     match wanted {
         Wanted::Off => Ok(None),
-        Wanted::Best => Ok(best(&|info| info.class > Class::Software)),
-        Wanted::Named(name) => match best(&|info| info.is_named(name)) {
-            Some(index) => Ok(Some(index)),
-            None => Err(infos.iter().map(|info| info.name.clone()).collect()),
-        },
+        Wanted::Auto => Ok(best(&|info| info.class > Class::Software)),
+        Wanted::Best => best(&|info| info.class > Class::Software).map(Some).ok_or_else(names),
+        Wanted::Named(name) => best(&|info| info.is_named(name)).map(Some).ok_or_else(names),
     }
 }
 
@@ -154,27 +170,53 @@ fn describe(adapter: &wgpu::Adapter) -> Info {
         vendor: info.vendor,
         class,
         binding: adapter.limits().max_storage_buffer_binding_size,
-        memory: memory(adapter),
+        memory: memory(adapter).map(|memory| memory.all),
     }
+}
+
+/// Bytes of a device's own memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Memory {
+    /// All of it.
+    pub all: u64,
+    /// What this process may have of it now; the same as `all` where the driver does not say.
+    pub free: u64,
 }
 
 /// Metal is not asked yet.
 #[cfg(target_vendor = "apple")]
-fn memory(_adapter: &wgpu::Adapter) -> Option<u64> {
+pub(crate) fn memory(_adapter: &wgpu::Adapter) -> Option<Memory> {
     None
 }
 
-/// The largest heap of the device's own memory (Vulkan); DX12 is not asked yet.
+/// The largest heap of the device's own memory, by Vulkan; DX12 is not asked yet.
 #[cfg(not(target_vendor = "apple"))]
-fn memory(adapter: &wgpu::Adapter) -> Option<u64> {
+pub(crate) fn memory(adapter: &wgpu::Adapter) -> Option<Memory> {
+    use ash::vk;
+
     // SAFETY: what is asked for is read while the adapter is borrowed, and nothing is destroyed.
     let vulkan = unsafe { adapter.as_hal::<wgpu::hal::api::Vulkan>() }?;
-    let instance = vulkan.shared_instance().raw_instance();
-    // SAFETY: the physical device belongs to this instance, and both live as long as the adapter.
-    let properties = unsafe { instance.get_physical_device_memory_properties(vulkan.raw_physical_device()) };
-    let heaps = &properties.memory_heaps[..properties.memory_heap_count as usize];
-    // Bit 0: VK_MEMORY_HEAP_DEVICE_LOCAL_BIT.
-    heaps.iter().filter(|heap| heap.flags.as_raw() & 1 == 1).map(|heap| heap.size).max()
+    let (instance, device) = (vulkan.shared_instance().raw_instance(), vulkan.raw_physical_device());
+    let capabilities = vulkan.physical_device_capabilities();
+    let version = vulkan.shared_instance().instance_api_version().min(capabilities.properties().api_version);
+    let tells_budget = version >= vk::API_VERSION_1_1 && capabilities.supports_extension(ash::ext::memory_budget::NAME);
+    let mut budget = vk::PhysicalDeviceMemoryBudgetPropertiesEXT::default();
+    let properties = if tells_budget {
+        let mut properties = vk::PhysicalDeviceMemoryProperties2::default().push_next(&mut budget);
+        // SAFETY: the physical device belongs to this instance, both live as long as the adapter, the call is of the
+        // version that both have, and the budget is of an extension that the device has.
+        unsafe { instance.get_physical_device_memory_properties2(device, &mut properties) };
+        properties.memory_properties
+    } else {
+        // SAFETY: the physical device belongs to this instance, and both live as long as the adapter.
+        unsafe { instance.get_physical_device_memory_properties(device) }
+    };
+    let heaps = properties.memory_heaps[..properties.memory_heap_count as usize].iter().enumerate();
+    let own = heaps.filter(|(_, heap)| heap.flags.contains(vk::MemoryHeapFlags::DEVICE_LOCAL));
+    own.max_by_key(|(_, heap)| heap.size).map(|(i, heap)| {
+        let free = budget.heap_budget[i].saturating_sub(budget.heap_usage[i]).min(heap.size);
+        Memory { all: heap.size, free: if tells_budget { free } else { heap.size } }
+    })
 }
 
 #[cfg(test)]
@@ -196,9 +238,10 @@ mod tests {
     #[test]
     fn the_best_is_taken_and_software_only_by_name() {
         let here = [info("llvmpipe", Class::Software), info("Iris", Class::Integrated), info("Arc", Class::Discrete)];
-        assert_eq!(pick(&here, &Wanted::Best), Ok(Some(2)));
-        assert_eq!(pick(&here[..2], &Wanted::Best), Ok(Some(1)));
-        assert_eq!(pick(&here[..1], &Wanted::Best), Ok(None));
+        assert_eq!(pick(&here, &Wanted::Auto), Ok(Some(2)));
+        assert_eq!(pick(&here[..2], &Wanted::parse("on")), Ok(Some(1)));
+        assert_eq!(pick(&here[..1], &Wanted::parse("auto")), Ok(None));
+        assert_eq!(pick(&here[..1], &Wanted::Best), Err(vec!["llvmpipe".into()]));
         assert_eq!(pick(&here, &Wanted::parse("lavapipe")), Ok(Some(0)));
         assert_eq!(pick(&here, &Wanted::parse("iris")), Ok(Some(1)));
         assert_eq!(pick(&here, &Wanted::parse("off")), Ok(None));

@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     future::Future,
+    path::{Path, PathBuf},
     pin::pin,
     sync::{
         Arc, Mutex, PoisonError,
@@ -12,7 +13,7 @@ use std::{
 };
 
 use crate::{
-    adapter::{Adapter, Class, Info},
+    adapter::{self, Adapter, Class, Info},
     engine::Error,
     kernel::Kernel,
     record::Caps,
@@ -20,6 +21,7 @@ use crate::{
 
 /// An open GPU. Several engines may share one.
 pub struct Device {
+    adapter: wgpu::Adapter,
     pub(crate) device: wgpu::Device,
     pub(crate) queue: wgpu::Queue,
     pub(crate) layout: wgpu::BindGroupLayout,
@@ -29,8 +31,44 @@ pub struct Device {
     pipelines: Mutex<HashMap<Kernel, wgpu::ComputePipeline>>,
     lost: Arc<AtomicBool>,
     complaint: Arc<Mutex<Option<String>>>,
+    cache: Option<Cache>,
     caps: Caps,
     info: Info,
+}
+
+/// Pipelines that were compiled once, in a file.
+struct Cache {
+    pipelines: wgpu::PipelineCache,
+    path: PathBuf,
+    /// Bytes of the file as it was read or written last.
+    kept: Mutex<usize>,
+}
+
+impl Cache {
+    /// Those of a device that were kept in `folder`; `None` where its driver does not give them out.
+    fn open(device: &wgpu::Device, adapter: &wgpu::Adapter, folder: &Path) -> Option<Self> {
+        let path = folder.join(wgpu::util::pipeline_cache_key(&adapter.get_info())?);
+        let data = std::fs::read(&path).ok();
+        let descriptor = wgpu::PipelineCacheDescriptor { label: None, data: data.as_deref(), fallback: true };
+        // SAFETY: only this function's counterpart writes the file, in a folder of the user's own; what was written by
+        // another version of wgpu, for another device or driver, is told by its head and not used.
+        let pipelines = unsafe { device.create_pipeline_cache(&descriptor) };
+        Some(Self { pipelines, path, kept: Mutex::new(data.map_or(0, |data| data.len())) })
+    }
+
+    /// Writes what was compiled since, whole or not at all. Without it, it is compiled again: no error of ours.
+    fn keep(&self) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(data) = self.pipelines.get_data().filter(|data| data.len() != *kept) else { return };
+        let beside = self.path.with_extension(std::process::id().to_string());
+        let folder = self.path.parent().unwrap_or(Path::new("."));
+        let written = std::fs::create_dir_all(folder).and_then(|()| std::fs::write(&beside, &data));
+        if written.and_then(|()| std::fs::rename(&beside, &self.path)).is_ok() {
+            *kept = data.len();
+        } else {
+            let _ = std::fs::remove_file(&beside);
+        }
+    }
 }
 
 /// Waits for a future of wgpu's, which outside of browsers is ready when it is made.
@@ -45,13 +83,15 @@ pub(crate) fn ready<T>(future: impl Future<Output = T>) -> T {
 }
 
 impl Device {
-    /// Opens a GPU with all that it can do.
+    /// Opens a GPU with all that it can do. Compiled pipelines are kept in `folder` from one start to the next.
     ///
     /// # Errors
     /// [`Error::Device`].
-    pub fn open(adapter: &Adapter) -> Result<Arc<Self>, Error> {
-        let wanted =
-            wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES;
+    pub fn open(adapter: &Adapter, folder: Option<&Path>) -> Result<Arc<Self>, Error> {
+        let wanted = wgpu::Features::SUBGROUP
+            | wgpu::Features::TIMESTAMP_QUERY
+            | wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES
+            | wgpu::Features::PIPELINE_CACHE;
         let features = adapter.inner.features() & wanted;
         let limits = adapter.inner.limits();
         if limits.max_storage_buffers_per_shader_stage < STORAGE {
@@ -76,6 +116,8 @@ impl Device {
             flag.store(true, Ordering::Relaxed);
             words.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error.to_string());
         }));
+        let folder = folder.filter(|_| features.contains(wgpu::Features::PIPELINE_CACHE));
+        let cache = folder.and_then(|folder| Cache::open(&device, &adapter.inner, folder));
         let layout = bind_group_layout(&device);
         let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
             label: None,
@@ -89,6 +131,7 @@ impl Device {
             software: adapter.info.class == Class::Software,
         };
         Ok(Arc::new(Self {
+            adapter: adapter.inner.clone(),
             device,
             queue,
             layout,
@@ -97,6 +140,7 @@ impl Device {
             pipelines: Mutex::new(HashMap::new()),
             lost,
             complaint,
+            cache,
             caps,
             info: adapter.info.clone(),
         }))
@@ -112,9 +156,10 @@ impl Device {
         self.caps
     }
 
-    /// Bytes of its own memory, or of what it shares with the processor; `None` where its driver does not say.
-    pub fn memory(&self) -> Option<u64> {
-        self.info.memory
+    /// Bytes of its own memory, or of what it shares with the processor, that this process may have now; `None` where its
+    /// driver does not say.
+    pub fn memory_free(&self) -> Option<u64> {
+        adapter::memory(&self.adapter).map(|memory| memory.free)
     }
 
     /// Whether it is gone.
@@ -139,6 +184,11 @@ impl Device {
         pipelines.entry(kernel).or_insert_with(|| self.compile(kernel)).clone()
     }
 
+    /// Keeps what was compiled for the next start.
+    pub(crate) fn keep_pipelines(&self) {
+        self.cache.iter().for_each(Cache::keep);
+    }
+
     fn compile(&self, kernel: Kernel) -> wgpu::ComputePipeline {
         let name = kernel.name();
         let descriptor = wgpu::ShaderModuleDescriptor {
@@ -159,7 +209,7 @@ impl Device {
                 zero_initialize_workgroup_memory: false,
                 ..Default::default()
             },
-            cache: None,
+            cache: self.cache.as_ref().map(|cache| &cache.pipelines),
         })
     }
 }

@@ -134,7 +134,10 @@ impl Engine {
         }
         match fault {
             Some(fault) => Err(Error::Device(fault.to_string())),
-            None => Ok(made),
+            None => {
+                made.device.keep_pipelines();
+                Ok(made)
+            }
         }
     }
 
@@ -217,6 +220,11 @@ impl Engine {
         &self.device
     }
 
+    /// Bytes that it takes on the device.
+    pub fn bytes(&self) -> u64 {
+        bytes(&self.program, &self.options)
+    }
+
     /// What it does in a step.
     pub fn program(&self) -> &Program {
         &self.program
@@ -228,12 +236,7 @@ impl Engine {
     }
 
     /// Runs a checked batch. `over` is what the first half of the plan left, where that runs elsewhere.
-    pub(crate) fn run(
-        &mut self,
-        batch: &Batch<'_>,
-        over: Option<&[f32]>,
-        mut wanted: Wanted<'_>,
-    ) -> Result<(), Fault> {
+    pub(crate) fn run(&mut self, batch: &Batch<'_>, over: Option<&[f32]>, mut wanted: Wanted<'_>) -> Result<(), Fault> {
         if self.options.lose_after == Some(self.steps) {
             self.device.lose();
         }
@@ -326,7 +329,8 @@ impl Engine {
             }
         };
         stamp(&mut pass, 0);
-        for (i, (dispatch, (kernels, group))) in self.program.dispatches.iter().zip(&self.ready).take(count).enumerate() {
+        for (i, (dispatch, (kernels, group))) in self.program.dispatches.iter().zip(&self.ready).take(count).enumerate()
+        {
             let rows = if dispatch.selected { step.outputs } else { step.tokens };
             let [x, y, z] = dispatch.groups(rows, step.segments);
             if ![x, y, z].contains(&0) && (best || !matches!(dispatch.grid, Grid::Best(_))) {

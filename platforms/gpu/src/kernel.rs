@@ -191,9 +191,13 @@ impl Kernel {
                 }
                 // Of functions those that models with experts have: SiLU and the clamped one of gpt-oss.
                 for (down, function) in [(true, None), (false, None), (false, Some(0)), (false, Some(4))] {
-                    all.extend(
-                        [false, true].map(|subgroups| Self::Experts { kind, down, function, aligned, subgroups }),
-                    );
+                    all.extend([false, true].map(|subgroups| Self::Experts {
+                        kind,
+                        down,
+                        function,
+                        aligned,
+                        subgroups,
+                    }));
                 }
             }
         }

@@ -31,7 +31,7 @@ mod spare;
 pub mod split;
 mod step;
 
-pub use adapter::{Adapter, Class, Info, Wanted, adapters, choose};
+pub use adapter::{Adapter, Class, Info, Wanted, adapters, choose, is_likely};
 pub use device::Device;
 pub use engine::{Engine, Error, Options, Release, bytes};
 pub use spare::{Make, Spared};

@@ -136,11 +136,12 @@ fn three_bit_scales(packed: &[u8]) -> [u8; 12] {
         four | ((packed[8 + s % 4] >> (2 * (s / 4))) & 3) << 4
     };
     let mut out = [0; 12];
-    for i in 0..8 {
-        out[i] = scale(2 * i) & 15 | scale(2 * i + 1) << 4;
+    let (low, high) = out.split_at_mut(8);
+    for (i, byte) in low.iter_mut().enumerate() {
+        *byte = scale(2 * i) & 15 | scale(2 * i + 1) << 4;
     }
-    for i in 0..4 {
-        out[8 + i] = (0..4).fold(0, |byte, j| byte | (scale(4 * i + j) >> 4) << (2 * j));
+    for (i, byte) in high.iter_mut().enumerate() {
+        *byte = (0..4).fold(0, |byte, j| byte | (scale(4 * i + j) >> 4) << (2 * j));
     }
     out
 }

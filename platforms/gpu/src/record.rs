@@ -411,7 +411,10 @@ impl<'a> Recorder<'a> {
                 if added == out && stream.buffer != x.buffer && self.dead_after(at + 1, *out) =>
             {
                 (to, add, used) = (*stream, Some(*scale), 2);
-                if let [Op::Norm { kind: NormKind::Rms, group: g, epsilon: e, weight: w, bias: None, x: from, out: into }, ..] = rest
+                if let [
+                    Op::Norm { kind: NormKind::Rms, group: g, epsilon: e, weight: w, bias: None, x: from, out: into },
+                    ..,
+                ] = rest
                     && from == stream
                     && (g, *group) == (&from.width, from.width)
                     && into.buffer != from.buffer
@@ -678,7 +681,8 @@ impl<'a> Recorder<'a> {
         self.push(Kernel::Choose, &params, Grid::Flat, Moves { read: count, written: 2 * used });
 
         if together {
-            let pieces = (0..count).flat_map(|e| [experts.gate, experts.up].map(|id| (id, e * hidden..(e + 1) * hidden)));
+            let pieces =
+                (0..count).flat_map(|e| [experts.gate, experts.up].map(|id| (id, e * hidden..(e + 1) * hidden)));
             let bias = self.list(&[experts.gate_bias, experts.up_bias]);
             let stage = Stage::Gated(experts.function);
             self.expert_product(pieces.collect(), hidden, bias, [x, gate, choice], used, stage)?;
@@ -726,8 +730,7 @@ impl<'a> Recorder<'a> {
                 let [a, b] = operands(gate);
                 (params[13], params[21], function) = (a.to_bits(), b.to_bits(), Some(code(gate)));
             }
-            let kernel =
-                Kernel::Experts { kind, down, function, aligned: x.aligned(), subgroups: self.caps.subgroups };
+            let kernel = Kernel::Experts { kind, down, function, aligned: x.aligned(), subgroups: self.caps.subgroups };
             let (times, moves) = if down {
                 (1, Moves { read: used * x.width + each, written: each })
             } else {

@@ -1,6 +1,8 @@
 //! What a step tells the device: its tokens, where their pages are, the angles of their positions.
 //! How it lies in memory is said in `shaders/common.wgsl`.
 
+#![allow(clippy::single_range_in_vec_init, reason = "a list of parts, each a range")]
+
 use std::ops::Range;
 
 use tutu_llm::{

@@ -152,8 +152,9 @@ fn states_are_those_of_the_interpreter() {
     let ids = tiny::tokens();
     for name in ["llama", "gemma2", "bert"] {
         let model = Model::load(&[Arc::new(tiny::model(name))], 512).unwrap();
-        let tokens: Vec<Token> =
-            (0..20).map(|i| Token { id: ids[i], position: i as u32, sequence: 0, output: name == "bert" || i % 3 == 1 }).collect();
+        let tokens: Vec<Token> = (0..20)
+            .map(|i| Token { id: ids[i], position: i as u32, sequence: 0, output: name == "bert" || i % 3 == 1 })
+            .collect();
         let batch = Batch { tokens: &tokens, tables: &[&[2]] };
         let (mut truth, mut found) = (Vec::new(), Vec::new());
         reference(&model).states(&batch, &mut truth).unwrap();
@@ -168,5 +169,5 @@ fn states_are_those_of_the_interpreter() {
 fn own_device() -> Option<Arc<Device>> {
     let wanted = Wanted::parse(&std::env::var("TUTU_GPU").unwrap_or_else(|_| "lavapipe".into()));
     let adapter = choose(adapters(), &wanted).ok().flatten()?;
-    Some(Device::open(&adapter).unwrap())
+    Some(Device::open(&adapter, None).unwrap())
 }

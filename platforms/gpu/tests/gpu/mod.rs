@@ -13,11 +13,11 @@ pub fn device() -> Option<Arc<Device>> {
                 choose(adapters(), &Wanted::parse(&name)).unwrap_or_else(|names| panic!("no {name} among {names:?}"))
             }
             Err(_) => choose(adapters(), &Wanted::parse("lavapipe"))
-                .unwrap_or_else(|_| choose(adapters(), &Wanted::Best).expect("the best has no name")),
+                .unwrap_or_else(|_| choose(adapters(), &Wanted::Auto).expect("nothing must be there")),
         };
         adapter.map(|adapter| {
             eprintln!("on {}", adapter.info);
-            Device::open(&adapter).expect("a driver that offers a GPU opens it")
+            Device::open(&adapter, None).expect("a driver that offers a GPU opens it")
         })
     });
     if device.is_none() {

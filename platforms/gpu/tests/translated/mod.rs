@@ -18,7 +18,9 @@ pub struct Translated {
 pub fn translate(kernel: Kernel) -> Result<Translated, String> {
     let text = kernel.source();
     let module = wgsl::parse_str(&text).map_err(|e| e.emit_to_string(&text))?;
-    let info = Validator::new(ValidationFlags::all(), Capabilities::SUBGROUP)
+    // Halves inside of words are known to all three interfaces (wgpu's downlevel flag of that name).
+    let capabilities = Capabilities::SUBGROUP | Capabilities::SHADER_FLOAT16_IN_FLOAT32;
+    let info = Validator::new(ValidationFlags::all(), capabilities)
         .subgroup_stages(ShaderStages::COMPUTE)
         .subgroup_operations(SubgroupOperationSet::all())
         .validate(&module)
