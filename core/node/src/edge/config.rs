@@ -42,6 +42,8 @@ pub enum Kind {
     Bytes,
     /// A whole number, both ends included.
     Count(u64, u64),
+    /// `auto`, or a whole number, both ends included.
+    AutoOr(u64, u64),
     /// `true` or `false`.
     Flag,
     /// One of these words.
@@ -161,6 +163,13 @@ pub const KEYS: &[Key] = &[
         about: "how keys and values are kept: f16, or q8_0 in half of the memory",
     },
     Key {
+        name: "inference.gpu_layers",
+        kind: Kind::AutoOr(0, 4096),
+        default: "auto",
+        ollama: None,
+        about: "layers of a model that a GPU computes; auto: as many as fit there; 0: none",
+    },
+    Key {
         name: "inference.keep_alive",
         kind: Kind::Time,
         default: "5m",
@@ -249,6 +258,10 @@ impl Key {
             Kind::Count(least, most) => {
                 text.parse().ok().filter(|count| (least..=most).contains(count)).map(Value::Count)
             }
+            Kind::AutoOr(..) if text.eq_ignore_ascii_case("auto") => Some(Value::Text("auto".into())),
+            Kind::AutoOr(least, most) => {
+                text.parse().ok().filter(|count| (least..=most).contains(count)).map(Value::Count)
+            }
             Kind::Flag => match text.to_ascii_lowercase().as_str() {
                 "true" | "1" | "yes" | "on" => Some(Value::Flag(true)),
                 "false" | "0" | "no" | "off" => Some(Value::Flag(false)),
@@ -269,10 +282,10 @@ impl Key {
     /// [`Error::Value`].
     pub fn take(&self, given: &Given) -> Result<Value, Error> {
         match (self.kind, given) {
-            (Kind::Folder | Kind::Bytes | Kind::Choice(_) | Kind::Time, Given::Text(text)) => {
+            (Kind::Folder | Kind::Bytes | Kind::Choice(_) | Kind::Time | Kind::AutoOr(..), Given::Text(text)) => {
                 self.read(text, Origin::File)
             }
-            (Kind::Bytes | Kind::Count(..) | Kind::Time, Given::Number(number)) => {
+            (Kind::Bytes | Kind::Count(..) | Kind::Time | Kind::AutoOr(..), Given::Number(number)) => {
                 self.read(&number.to_string(), Origin::File)
             }
             (Kind::Flag, Given::Flag(flag)) => Ok(Value::Flag(*flag)),
@@ -412,6 +425,7 @@ impl fmt::Display for Kind {
             Self::Folder => f.write_str("a folder"),
             Self::Bytes => f.write_str("an amount such as 50GB or 1.5GiB"),
             Self::Count(least, most) => write!(f, "a whole number from {least} to {most}"),
+            Self::AutoOr(least, most) => write!(f, "auto, or a whole number from {least} to {most}"),
             Self::Choice(words) => write!(f, "one of {}", words.join(", ")),
             Self::Flag => f.write_str("true or false"),
             Self::Time => f.write_str("a time such as 5m or 1.5h, or a number of seconds; -1 for ever"),
