@@ -48,6 +48,8 @@ pub const FLAGS: &[(&str, &str)] = &[
     ("--num-keep N", "tokens that stay when the context shifts (4)"),
     ("--stop TEXT", "end the answer there; may be given several times"),
     ("--threads N", "threads (as many as this process may use)"),
+    args::GPU,
+    args::GPU_LAYERS,
     ("--draft MODEL", "a small model of the same family that guesses ahead; the answer stays the same"),
     ("--nowordwrap", "do not break lines at words"),
     ("--keepalive DURATION", "accepted for scripts; a model stays as long as this program runs"),
@@ -183,6 +185,11 @@ pub fn run(mut parser: Parser) -> Result<(), Error> {
             Arg::Long("system") => system = Some(parser.value()?.string()?),
             Arg::Long("host") => host = Some(parser.value()?.string()?),
             Arg::Long("threads") => (options.threads, is_plain) = (args::value(&mut parser)?, false),
+            Arg::Long(flag @ ("gpu" | "gpu-layers")) => {
+                let flag = flag.to_owned();
+                args::gpu_flag(&flag, &mut parser, &mut options)?;
+                is_plain = false;
+            }
             Arg::Long("draft") => draft = Some(parser.value()?.string()?),
             Arg::Long("keepalive") => drop(parser.value()?),
             Arg::Long("format") => settings.form = format::form(&parser.value()?.string()?)?,

@@ -19,6 +19,7 @@ use crate::{
         health::Place,
         seat::{self, Seat},
     },
+    engine::Options,
     http::{
         Counters, Guard, Listener, Router, Server, access::Log, address::Address, anthropic, basics, keys::Keyring,
         observe, ollama, openai, origins::Origins,
@@ -38,6 +39,8 @@ pub const FLAGS: &[(&str, &str)] = &[
     ("--tls CHAIN KEY", "speak TLS, with a chain of certificates and a key in PEM files"),
     ("--need-keys", "ask for a key here too (`tutu key add`), as is done wherever others reach this machine"),
     ("--anyone-may-use-it", "ask nobody for a key: whoever reaches this machine may use and remove models"),
+    args::GPU,
+    args::GPU_LAYERS,
     ("--background", "go on in the background; what it says is written to serve.log in the home"),
     ("--replace", "take the place of the server of this home, once that has finished what it answers"),
     ("--log-requests", "write a line for each request to standard error (OLLAMA_DEBUG_LOG_REQUESTS)"),
@@ -52,6 +55,7 @@ struct Asked {
     logs: bool,
     background: bool,
     replaces: bool,
+    options: Options,
 }
 
 pub fn run(mut parser: Parser) -> Result<(), Error> {
@@ -66,7 +70,7 @@ pub fn run(mut parser: Parser) -> Result<(), Error> {
     let (end, ended) = smol::channel::bounded(1);
     let settings = args::settings()?;
     start_log(&home, &settings);
-    let mut daemon = Daemon::new(&home, args::store()?, settings, args::options()?, end);
+    let mut daemon = Daemon::new(&home, args::store()?, settings, asked.options, end);
     let tls = asked.tls.is_some();
     daemon.health.places =
         listeners.iter().filter_map(Listener::address).map(|address| Place { address, tls }).collect();
@@ -214,6 +218,7 @@ fn asked(parser: &mut Parser, home: &Path) -> Result<Asked, Error> {
         needs_keys: None,
         background: false,
         replaces: false,
+        options: args::options()?,
         logs: !matches!(variable("OLLAMA_DEBUG_LOG_REQUESTS").trim(), "" | "0" | "false"),
     };
     while let Some(arg) = parser.next()? {
@@ -227,6 +232,10 @@ fn asked(parser: &mut Parser, home: &Path) -> Result<Asked, Error> {
             Arg::Long("tls") => asked.tls = Some((parser.value()?.into(), parser.value()?.into())),
             Arg::Long("need-keys") => asked.needs_keys = Some(true),
             Arg::Long("anyone-may-use-it") => asked.needs_keys = Some(false),
+            Arg::Long(flag @ ("gpu" | "gpu-layers")) => {
+                let flag = flag.to_owned();
+                args::gpu_flag(&flag, parser, &mut asked.options)?;
+            }
             Arg::Long("background") => asked.background = true,
             Arg::Long("replace") => asked.replaces = true,
             Arg::Long("log-requests") => asked.logs = true,

@@ -36,11 +36,13 @@ impl Engine {
                 return Err(Error::Use("a text without tokens has no vector; give it a text"));
             }
         }
-        let vectors = if self.cached {
-            texts.iter().map(|ids| self.vector(ids)).collect::<Result<Vec<_>, _>>()
-        } else {
-            self.vectors_whole(texts)
-        };
+        let vectors = self.again_where_moved(|engine| {
+            if engine.cached {
+                texts.iter().map(|ids| engine.vector(ids)).collect()
+            } else {
+                engine.vectors_whole(texts)
+            }
+        });
         // As with answers: a file that was cut while it was read gives zeros.
         if self.files.iter().all(|file| file.is_intact()) { vectors } else { Err(Error::Changed) }
     }

@@ -20,7 +20,7 @@ use smol::channel;
 use tutu_llm::batch::Id;
 use tutu_os::Mapped;
 
-use super::{Card, Engine, Error, Estimate, Event, Flow};
+use super::{Card, Engine, Error, Estimate, Event, Flow, gpu::Gpu};
 use crate::{
     measure::{Measures, OfModel, Watch},
     talk::{Heard, Prepared},
@@ -48,6 +48,8 @@ pub struct Shared {
     pub load: Duration,
     /// What it may take in memory.
     pub estimate: Estimate,
+    /// The GPU that computes some of its layers, or all; `None` where the processor does.
+    gpu: Option<Gpu>,
     /// What it is doing.
     pub gauges: Gauges,
     /// What it was read from.
@@ -58,6 +60,11 @@ impl Shared {
     /// Whether its files are still what they were when it was opened.
     pub fn is_intact(&self) -> bool {
         self.files.iter().all(|file| file.is_intact())
+    }
+
+    /// The GPU that computes some of its layers, or all; `None` where the processor does, also since that was lost.
+    pub fn gpu(&self) -> Option<&Gpu> {
+        self.gpu.as_ref().filter(|gpu| !gpu.is_lost())
     }
 
     /// What it takes in memory, in bytes: weights, and keys and values as far as they are there.
@@ -108,6 +115,7 @@ impl Runner {
             card: engine.card().clone(),
             load: engine.load(),
             estimate: engine.estimate(),
+            gpu: engine.gpu().cloned(),
             gauges: Gauges::default(),
             files: engine.files.clone(),
         });

@@ -25,7 +25,7 @@ impl Engine {
             return Err(too_long);
         }
         let table = self.batcher.lend(ids.len().div_ceil(PAGE)).ok_or(too_long)?;
-        let scored = self.score_on(ids, top, &table);
+        let scored = self.again_where_moved(|engine| engine.score_on(ids, top, &table));
         self.batcher.take_back(table);
         scored
     }
