@@ -14,7 +14,6 @@ use tutu_node::{
         schedule::{
             choice::Candidate,
             client::{self, Client, Effect, Input, Request},
-            queue, worker,
         },
         task::Class,
     },
@@ -133,32 +132,7 @@ fn waits(seconds: u64) {
 }
 
 fn plan(choices: u8, kept: u8) -> Plan {
-    Plan {
-        seed: 1,
-        workers: 500,
-        clients: 10,
-        rate: 100,
-        tokens: 3_000,
-        delay: 40_000,
-        loss: 0,
-        doubled: 0,
-        churn: 0,
-        stale: 1_000_000,
-        misled: false,
-        progress: 0,
-        client: client::Config {
-            choices,
-            kept,
-            work_patience: Duration::from_secs(1_000_000),
-            task_max: Duration::from_secs(1_000_000),
-            learns: false,
-            ..client::Config::default()
-        },
-        worker: worker::Config {
-            queue: queue::Config { limits: [10_000; 4], ..queue::Config::default() },
-            rate: 100,
-            waits: [Duration::from_secs(1_000_000); 4],
-            ..worker::Config::default()
-        },
-    }
+    let mut plan = Plan::steady(1, 500, Duration::from_secs(1_000_000), 10_000);
+    plan.client = client::Config { choices, kept, learns: false, ..plan.client };
+    plan
 }

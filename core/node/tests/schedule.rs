@@ -5,37 +5,10 @@ mod town;
 use std::time::Duration;
 
 use town::{Plan, Town};
-use tutu_node::work::{
-    schedule::{client, queue, worker},
-    task::Class,
-};
+use tutu_node::work::task::Class;
 
 fn plan(seed: u64) -> Plan {
-    Plan {
-        seed,
-        workers: 100,
-        clients: 10,
-        rate: 100,
-        tokens: 3_000,
-        delay: 40_000,
-        loss: 0,
-        doubled: 0,
-        churn: 0,
-        stale: 1_000_000,
-        misled: false,
-        progress: 0,
-        client: client::Config {
-            work_patience: Duration::from_secs(36_000),
-            task_max: Duration::from_secs(36_000),
-            ..client::Config::default()
-        },
-        worker: worker::Config {
-            queue: queue::Config { limits: [1000; 4], ..queue::Config::default() },
-            rate: 100,
-            waits: [Duration::from_secs(36_000); 4],
-            ..worker::Config::default()
-        },
-    }
+    Plan::steady(seed, 100, Duration::from_secs(36_000), 1000)
 }
 
 /// Mean time in system, as a part of what the formula says for the load that there was: nine tenths, but for chance.

@@ -3,7 +3,7 @@
 // The tests and the example each use a part of it.
 #![allow(dead_code)]
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use tutu_node::{
     kit::{Instant, Machine, NodeId, Rng, heap::Heap},
@@ -11,6 +11,7 @@ use tutu_node::{
         schedule::{
             choice::Candidate,
             client::{self, Client, Request, Why},
+            queue,
             worker::{self, End, Worker},
         },
         task::Class,
@@ -42,6 +43,34 @@ pub struct Plan {
     pub progress: u64,
     pub client: client::Config,
     pub worker: worker::Config,
+}
+
+impl Plan {
+    /// Answers of 30 s on average, figures up to a second old, and nothing goes wrong. All wait for `patience`, in lines of
+    /// up to `line` tasks a class.
+    pub fn steady(seed: u64, workers: u32, patience: Duration, line: u32) -> Self {
+        Self {
+            seed,
+            workers,
+            clients: 10,
+            rate: 100,
+            tokens: 3_000,
+            delay: 40_000,
+            loss: 0,
+            doubled: 0,
+            churn: 0,
+            stale: 1_000_000,
+            misled: false,
+            progress: 0,
+            client: client::Config { work_patience: patience, task_max: patience, ..client::Config::default() },
+            worker: worker::Config {
+                queue: queue::Config { limits: [line; 4], ..queue::Config::default() },
+                rate: 100,
+                waits: [patience; 4],
+                ..worker::Config::default()
+            },
+        }
+    }
 }
 
 /// What became of a task.

@@ -12,6 +12,7 @@ use crate::{
     kit::{
         Digest, NodeId,
         hash::{Tag, hash},
+        log,
     },
 };
 
@@ -110,17 +111,7 @@ fn lot(account: &NodeId, epoch: u64, member: &NodeId) -> u64 {
 
 /// -log2 of (lot + 1/2) / 2^64, in 2^-32; above nothing.
 fn wait(lot: &u64) -> u64 {
-    let lot = lot | 1;
-    let whole = lot.leading_zeros();
-    // 1 <= x < 2 with 63 bits behind the point; its logarithm comes out bit by bit from squaring (Knuth, TAOCP 1.2.2, ex. 25).
-    let (mut x, mut part) = (lot << whole, 0_u64);
-    for _ in 0..32 {
-        let square = u128::from(x) * u128::from(x);
-        let above = square >> 127 == 1;
-        x = (square >> if above { 64 } else { 63 }) as u64;
-        part = part << 1 | u64::from(above);
-    }
-    ((u64::from(whole) + 1) << 32) - part
+    (64 * log::ONE - log::log2(lot | 1)) as u64
 }
 
 #[cfg(test)]
