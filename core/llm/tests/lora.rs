@@ -82,6 +82,15 @@ fn merged() -> Vec<u8> {
 }
 
 fn run(model: &Model) -> Vec<f32> {
+    run_shared(model, &[])
+}
+
+/// What attached adapters give with these shares.
+fn run_mixed(model: &Model, shares: &[f32]) -> Vec<f32> {
+    run_shared(model, &[shares])
+}
+
+fn run_shared(model: &Model, shares: &[&[f32]]) -> Vec<f32> {
     let ids = tiny::tokens();
     let table: Vec<u32> = (0..ids.len().div_ceil(PAGE) as u32).collect();
     let options = Options { tokens_max: ids.len(), pages: table.len() };
@@ -89,7 +98,7 @@ fn run(model: &Model) -> Vec<f32> {
     let token = |(i, &id)| Token { id, position: i as u32, sequence: 0, output: true };
     let tokens: Vec<Token> = ids.iter().enumerate().map(token).collect();
     let mut out = Vec::new();
-    reference.step(&Batch::new(&tokens, &[&table]), &mut out).unwrap();
+    reference.step(&Batch { tokens: &tokens, tables: &[&table], shares }, &mut out).unwrap();
     out
 }
 
@@ -101,19 +110,6 @@ fn an_adapter_is_as_good_as_merged_weights() {
     let worst = |a: &[f32]| a.iter().zip(&truth).map(|(a, b)| (a - b).abs()).fold(0.0f32, f32::max);
     assert!(worst(&run(&with)) < 1e-3, "{}", worst(&run(&with)));
     assert!(worst(&run(&base)) > 0.1, "the adapter changes something");
-}
-
-/// What attached adapters give with these shares.
-fn run_mixed(model: &Model, shares: &[f32]) -> Vec<f32> {
-    let ids = tiny::tokens();
-    let table: Vec<u32> = (0..ids.len().div_ceil(PAGE) as u32).collect();
-    let options = Options { tokens_max: ids.len(), pages: table.len() };
-    let mut reference = Reference::new(model.weights.clone(), model.plan.clone(), options);
-    let token = |(i, &id)| Token { id, position: i as u32, sequence: 0, output: true };
-    let tokens: Vec<Token> = ids.iter().enumerate().map(token).collect();
-    let mut out = Vec::new();
-    reference.step(&Batch { tokens: &tokens, tables: &[&table], shares: &[shares] }, &mut out).unwrap();
-    out
 }
 
 #[test]
