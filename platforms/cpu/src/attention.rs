@@ -33,6 +33,7 @@ pub const fn queries_max<L: Lanes>(cache: &Cache) -> usize {
     match (&cache.kept, L::TILE) {
         (Kept::Halves { .. }, 8..) => QUERIES,
         (Kept::Bytes { .. }, 8..) => 4,
+        (Kept::Halves { .. }, _) if L::UNPACKS => 6,
         _ => 2,
     }
 }
@@ -109,10 +110,13 @@ impl Task for Attend<'_> {
         // Taken out and put back: a closure would not be compiled with the instructions of `L`.
         let mut scratch = SCRATCH.take();
         match (self.queries.len(), queries_max::<L>(self.cache)) {
-            (5.., 8..) => self.all::<L, 8>(l, &mut scratch),
-            (3.., 4..) => self.all::<L, 4>(l, &mut scratch),
-            (2.., _) => self.all::<L, 2>(l, &mut scratch),
-            _ => self.all::<L, 1>(l, &mut scratch),
+            (5.., 8..) => self.all::<L, 8, 2>(l, &mut scratch),
+            (3.., 4 | 8..) => self.all::<L, 4, 2>(l, &mut scratch),
+            // Where registers are few, sixteen positions or elements at a time leave room for more queries.
+            (4.., 6) => self.all::<L, 6, 1>(l, &mut scratch),
+            (3.., 6) => self.all::<L, 3, 1>(l, &mut scratch),
+            (2.., _) => self.all::<L, 2, 2>(l, &mut scratch),
+            _ => self.all::<L, 1, 2>(l, &mut scratch),
         }
         SCRATCH.set(scratch);
     }
@@ -122,9 +126,10 @@ impl Task for Attend<'_> {
 type Scores<const T: usize> = [[f32; SPAN]; T];
 
 impl Attend<'_> {
-    /// In tiles of `T`; where queries are fewer, the last one is computed again and forgotten.
+    /// In tiles of `T`, `W` vectors of positions or elements at a time; where queries are fewer, the last one is computed
+    /// again and forgotten.
     #[inline(always)]
-    fn all<L: Lanes, const T: usize>(&mut self, l: L, scratch: &mut Scratch) {
+    fn all<L: Lanes, const T: usize, const W: usize>(&mut self, l: L, scratch: &mut Scratch) {
         let (key, width) = (self.attention.key, padded(self.attention.value));
         let last = self.queries.len() - 1;
         let Scratch { turned, scores, sums } = scratch;
@@ -141,7 +146,7 @@ impl Attend<'_> {
             }
         }
         for segment in self.segments.clone() {
-            let (top, total) = self.segment::<L, T>(l, segment, &queries, turned, scores, sums);
+            let (top, total) = self.segment::<L, T, W>(l, segment, &queries, turned, scores, sums);
             for t in 0..=last {
                 let sums = &sums[t * width..][..width];
                 let place = &mut self.found.sums[t * width..][..width];
@@ -151,7 +156,7 @@ impl Attend<'_> {
     }
 
     #[inline(always)]
-    fn segment<L: Lanes, const T: usize>(
+    fn segment<L: Lanes, const T: usize, const W: usize>(
         &self,
         l: L,
         segment: usize,
@@ -177,7 +182,7 @@ impl Attend<'_> {
         let pages = low / PAGE..high.div_ceil(PAGE);
         for page in pages.clone() {
             let slot = self.table[segment * PAGES + page] as usize * self.cache.heads + self.kv_head;
-            self.scores::<L, T>(l, slot, turned, page * PAGE, scores);
+            self.scores::<L, T, W>(l, slot, turned, page * PAGE, scores);
         }
         let (mut top, mut total) = ([f32::NEG_INFINITY; T], [0.0; T]);
         for t in 0..T {
@@ -186,9 +191,9 @@ impl Attend<'_> {
             (top[t], total[t]) = softmax(l, scores, seen[t].0.max(shift) - shift, seen[t].1.max(shift) - shift);
         }
         let vectors = padded(self.attention.value) / 16;
-        for v in (0..vectors).step_by(2) {
-            if v + 1 < vectors {
-                self.mix::<L, T, 2>(l, segment, v, low..high, scores, sums);
+        for v in (0..vectors).step_by(W) {
+            if v + W <= vectors {
+                self.mix::<L, T, W>(l, segment, v, low..high, scores, sums);
             } else {
                 self.mix::<L, T, 1>(l, segment, v, low..high, scores, sums);
             }
@@ -198,17 +203,55 @@ impl Attend<'_> {
 
     /// The scores of a page.
     #[inline(always)]
-    fn scores<L: Lanes, const T: usize>(&self, l: L, slot: usize, q: &[[f32; T]], at: usize, scores: &mut Scores<T>) {
+    fn scores<L: Lanes, const T: usize, const W: usize>(
+        &self,
+        l: L,
+        slot: usize,
+        q: &[[f32; T]],
+        at: usize,
+        scores: &mut Scores<T>,
+    ) {
+        for from in (0..PAGE / 16).step_by(W) {
+            let sums = self.products::<L, T, W>(l, slot, q, from);
+            let scale = l.splat(self.attention.scale);
+            for (sums, scores) in sums.into_iter().zip(&mut *scores) {
+                let place = scores[at..at + PAGE].as_chunks_mut::<16>().0;
+                for (sum, place) in sums.into_iter().zip(&mut place[from..]) {
+                    let score = l.mul(sum, scale);
+                    let score = match self.attention.softcap {
+                        Some(cap) => capped(l, score, cap),
+                        None => score,
+                    };
+                    l.put(score, place);
+                }
+            }
+        }
+    }
+
+    /// The queries times the keys of `W` vectors of positions of a page, from the `from`-th on.
+    #[inline(always)]
+    fn products<L: Lanes, const T: usize, const W: usize>(
+        &self,
+        l: L,
+        slot: usize,
+        q: &[[f32; T]],
+        from: usize,
+    ) -> [[L::F; W]; T] {
         let len = self.cache.key * PAGE;
-        let mut sums = [[l.splat(0.0); 2]; T];
+        let mut sums = [[l.splat(0.0); W]; T];
         match &self.cache.kept {
             Kept::Halves { keys, .. } => {
                 for (k, q) in keys[slot * len..][..len].as_chunks::<PAGE>().0.iter().zip(q) {
-                    let halves = k.as_chunks::<16>().0;
-                    let (low, high) = (l.halves(&halves[0]), l.halves(&halves[1]));
+                    let halves = &k.as_chunks::<16>().0[from..];
+                    let mut key = [l.splat(0.0); W];
+                    for w in 0..W {
+                        key[w] = l.halves(&halves[w]);
+                    }
                     for t in 0..T {
-                        sums[t][0] = l.fma(low, l.splat(q[t]), sums[t][0]);
-                        sums[t][1] = l.fma(high, l.splat(q[t]), sums[t][1]);
+                        let q = l.splat(q[t]);
+                        for w in 0..W {
+                            sums[t][w] = l.fma(key[w], q, sums[t][w]);
+                        }
                     }
                 }
             }
@@ -217,36 +260,31 @@ impl Attend<'_> {
                 let blocks = self.cache.key.div_ceil(BLOCK);
                 let scales = key_scales[slot * blocks * PAGE..][..blocks * PAGE].as_chunks::<PAGE>().0;
                 for ((keys, q), scales) in keys.chunks(BLOCK).zip(q.chunks(BLOCK)).zip(scales) {
-                    let mut part = [[l.splat(0.0); 2]; T];
+                    let mut part = [[l.splat(0.0); W]; T];
                     for (k, q) in keys.iter().zip(q) {
-                        let bytes = k.as_chunks::<16>().0;
-                        let (low, high) = (l.signed(&bytes[0]), l.signed(&bytes[1]));
+                        let bytes = &k.as_chunks::<16>().0[from..];
+                        let mut key = [l.splat(0.0); W];
+                        for w in 0..W {
+                            key[w] = l.signed(&bytes[w]);
+                        }
                         for t in 0..T {
-                            part[t][0] = l.fma(low, l.splat(q[t]), part[t][0]);
-                            part[t][1] = l.fma(high, l.splat(q[t]), part[t][1]);
+                            let q = l.splat(q[t]);
+                            for w in 0..W {
+                                part[t][w] = l.fma(key[w], q, part[t][w]);
+                            }
                         }
                     }
-                    let scales = scales.as_chunks::<16>().0;
-                    let (low, high) = (l.halves(&scales[0]), l.halves(&scales[1]));
-                    for t in 0..T {
-                        sums[t][0] = l.fma(part[t][0], low, sums[t][0]);
-                        sums[t][1] = l.fma(part[t][1], high, sums[t][1]);
+                    let scales = &scales.as_chunks::<16>().0[from..];
+                    for w in 0..W {
+                        let scale = l.halves(&scales[w]);
+                        for t in 0..T {
+                            sums[t][w] = l.fma(part[t][w], scale, sums[t][w]);
+                        }
                     }
                 }
             }
         }
-        let scale = l.splat(self.attention.scale);
-        for (sums, scores) in sums.into_iter().zip(scores) {
-            let place = scores[at..at + PAGE].as_chunks_mut::<16>().0;
-            for (sum, place) in sums.into_iter().zip(place) {
-                let score = l.mul(sum, scale);
-                let score = match self.attention.softcap {
-                    Some(cap) => capped(l, score, cap),
-                    None => score,
-                };
-                l.put(score, place);
-            }
-        }
+        sums
     }
 
     /// `V` vectors of the values, each with its share, for all queries.
