@@ -11,14 +11,20 @@ use crate::panel::COLUMNS;
 pub trait Block: Copy {
     /// All zero.
     const ZERO: Self;
-    /// Quantises the columns of token `t` of the tile.
-    fn fill<L: Lanes>(&mut self, l: L, t: usize, x: &[f32; COLUMNS]);
+    /// Quantises the columns of token `t` of the tile, whose row has this unit.
+    fn fill<L: Lanes>(&mut self, l: L, t: usize, x: &[f32; COLUMNS], unit: f32);
 }
 
 /// One kind of block for every width of a tile.
 pub trait Family: 'static {
     /// For tiles of `T` tokens.
     type Of<const T: usize>: Block + Send + Sync;
+
+    /// What all scales of a row are multiples of; 1 where they are not.
+    #[inline(always)]
+    fn unit<L: Lanes>(_l: L, _row: &[f32]) -> f32 {
+        1.0
+    }
 }
 
 /// Eight bits, for weights of at most eight.
@@ -28,12 +34,30 @@ pub trait Family: 'static {
 #[derive(Clone, Debug, Default)]
 pub struct ByteBlocks;
 
+/// Eight bits with scales that are whole numbers, so many times a unit of the row: for lanes that add products in 16 bits
+/// and multiply pairs of such sums with a scale in the instruction that widens them.
+#[derive(Clone, Debug, Default)]
+pub struct WholeBlocks;
+
 /// Twelve bits, for weights of sixteen: 32 products of the two still fit into 32 bits.
 #[derive(Clone, Debug, Default)]
 pub struct WordBlocks;
 
 impl Family for ByteBlocks {
     type Of<const T: usize> = Bytes<T>;
+}
+
+impl Family for WholeBlocks {
+    type Of<const T: usize> = Wholes<T>;
+
+    #[inline(always)]
+    fn unit<L: Lanes>(l: L, row: &[f32]) -> f32 {
+        let mut most = l.splat(0.0);
+        for x in row.as_chunks::<16>().0 {
+            most = l.max(most, size(l, l.get(x)));
+        }
+        l.largest(most) / (127.0 * SCALE)
+    }
 }
 
 impl Family for WordBlocks {
@@ -51,6 +75,25 @@ pub struct Bytes<const T: usize> {
     /// What the columns sum up to: the first 16, the last 16, all.
     pub sums: [[f32; T]; 3],
 }
+
+/// See [`WholeBlocks`].
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Wholes<const T: usize> {
+    /// As in [`Bytes`].
+    pub quanta: [[[i8; 4]; T]; 8],
+    /// Of the first and of the last 16 columns, from 1 to [`SCALE`], each twice: for both sums of a pair.
+    pub scales: [[[i16; 2]; T]; 2],
+    /// What quanta times scales sum up to: the first 16 columns, the last 16, all.
+    pub sums: [[f32; T]; 3],
+}
+
+/// The largest scale of [`Wholes`]. With weights of five bits, 32 products and a scale sum up to at most
+/// 31 * 127 * 32 * 16383, which is below 2^31; with weights of six, of which only 16 columns share a scale, to less.
+///
+/// A group whose largest number is a thousandth of its row's has a scale of at least 16, so that rounding it up costs at most
+/// a sixteenth of the precision of numbers which weigh a thousandth of the others.
+const SCALE: f32 = 16383.0;
 
 /// See [`WordBlocks`].
 #[derive(Clone, Copy, Debug)]
@@ -70,7 +113,7 @@ impl<const T: usize> Block for Bytes<T> {
     const ZERO: Self = Self { quanta: [[[0; 4]; T]; 8], scales: [[0.0; T]; 2], sums: [[0.0; T]; 3] };
 
     #[inline(always)]
-    fn fill<L: Lanes>(&mut self, l: L, t: usize, x: &[f32; COLUMNS]) {
+    fn fill<L: Lanes>(&mut self, l: L, t: usize, x: &[f32; COLUMNS], _unit: f32) {
         for (h, half) in x.as_chunks::<16>().0.iter().enumerate() {
             let (scale, inverse, x) = scaled(l, l.get(half), l.splat(0.0), 127.0);
             let bytes = l.to_bytes(l.round(l.mul(x, l.splat(inverse))));
@@ -84,11 +127,35 @@ impl<const T: usize> Block for Bytes<T> {
     }
 }
 
+impl<const T: usize> Block for Wholes<T> {
+    const ZERO: Self = Self { quanta: [[[0; 4]; T]; 8], scales: [[[0; 2]; T]; 2], sums: [[0.0; T]; 3] };
+
+    #[inline(always)]
+    fn fill<L: Lanes>(&mut self, l: L, t: usize, x: &[f32; COLUMNS], unit: f32) {
+        let mut all = 0;
+        for (h, half) in x.as_chunks::<16>().0.iter().enumerate() {
+            let x = l.get(half);
+            let largest = l.largest(size(l, x));
+            // A row of zeros has a unit of 0, and any scale will do.
+            let scale = (largest / (127.0 * unit)).ceil().clamp(1.0, SCALE);
+            let inverse = if largest > 0.0 { 1.0 / (scale * unit) } else { 0.0 };
+            let bytes = l.to_bytes(l.round(l.mul(x, l.splat(inverse))));
+            for (i, four) in bytes.as_chunks::<4>().0.iter().enumerate() {
+                self.quanta[4 * h + i][t] = *four;
+            }
+            let sum = scale as i32 * bytes.iter().map(|&byte| i32::from(byte)).sum::<i32>();
+            all += sum;
+            (self.scales[h][t], self.sums[h][t]) = ([scale as i16; 2], sum as f32);
+        }
+        self.sums[2][t] = all as f32;
+    }
+}
+
 impl<const T: usize> Block for Words<T> {
     const ZERO: Self = Self { quanta: [[[0; 2]; T]; 16], scales: [0.0; T] };
 
     #[inline(always)]
-    fn fill<L: Lanes>(&mut self, l: L, t: usize, x: &[f32; COLUMNS]) {
+    fn fill<L: Lanes>(&mut self, l: L, t: usize, x: &[f32; COLUMNS], _unit: f32) {
         let halves = x.as_chunks::<16>().0;
         let (low, high) = (l.get(&halves[0]), l.get(&halves[1]));
         let (scale, inverse, _) = scaled(l, low, high, WORD);
@@ -106,10 +173,15 @@ impl<const T: usize> Block for Words<T> {
 /// The scale that makes `most` of the largest number of both, and its inverse.
 #[inline(always)]
 fn scaled<L: Lanes>(l: L, a: L::F, b: L::F, most: f32) -> (f32, f32, L::F) {
-    let (a_size, b_size) = (l.max(a, l.sub(l.splat(0.0), a)), l.max(b, l.sub(l.splat(0.0), b)));
-    let largest = l.largest(l.max(a_size, b_size));
+    let largest = l.largest(l.max(size(l, a), size(l, b)));
     let inverse = if largest > 0.0 { most / largest } else { 0.0 };
     (largest / most, inverse, a)
+}
+
+/// Numbers without their signs.
+#[inline(always)]
+fn size<L: Lanes>(l: L, x: L::F) -> L::F {
+    l.max(x, l.sub(l.splat(0.0), x))
 }
 
 /// Quantised rows.
@@ -117,6 +189,8 @@ fn scaled<L: Lanes>(l: L, a: L::F, b: L::F, most: f32) -> (f32, f32, L::F) {
 pub struct Acts<F: Family> {
     blocks: usize,
     most: usize,
+    /// Of each row.
+    units: Vec<f32>,
     eights: Vec<F::Of<8>>,
     fours: Vec<F::Of<4>>,
     twos: Vec<F::Of<2>>,
@@ -125,7 +199,15 @@ pub struct Acts<F: Family> {
 
 impl<F: Family> Default for Acts<F> {
     fn default() -> Self {
-        Self { blocks: 0, most: 1, eights: Vec::new(), fours: Vec::new(), twos: Vec::new(), ones: Vec::new() }
+        Self {
+            blocks: 0,
+            most: 1,
+            units: Vec::new(),
+            eights: Vec::new(),
+            fours: Vec::new(),
+            twos: Vec::new(),
+            ones: Vec::new(),
+        }
     }
 }
 
@@ -146,6 +228,7 @@ impl<F: Family> Acts<F> {
         (self.blocks, self.most) = (width / COLUMNS, most);
         let mut counts = [0; 4];
         tiles(rows, most).for_each(|(_, width)| counts[width.ilog2() as usize] += self.blocks);
+        self.units.resize(self.units.len().max(rows), 1.0);
         grow(&mut self.ones, counts[0]);
         grow(&mut self.twos, counts[1]);
         grow(&mut self.fours, counts[2]);
@@ -155,19 +238,27 @@ impl<F: Family> Acts<F> {
     /// The tiles of the first `rows` rows, to be filled, each with its first row.
     pub fn tiles_mut(&mut self, rows: usize) -> impl Iterator<Item = (usize, TileMut<'_, F>)> {
         let blocks = self.blocks;
+        let mut units = &mut self.units[..];
         let mut eights = self.eights.chunks_exact_mut(blocks);
         let mut fours = self.fours.chunks_exact_mut(blocks);
         let mut twos = self.twos.chunks_exact_mut(blocks);
         let mut ones = self.ones.chunks_exact_mut(blocks);
         tiles(rows, self.most).map(move |(start, width)| {
-            let tile = match width {
-                8 => eights.next().map(TileMut::Eight),
-                4 => fours.next().map(TileMut::Four),
-                2 => twos.next().map(TileMut::Two),
-                _ => ones.next().map(TileMut::One),
+            let blocks = match width {
+                8 => eights.next().map(Blocks::Eight),
+                4 => fours.next().map(Blocks::Four),
+                2 => twos.next().map(Blocks::Two),
+                _ => ones.next().map(Blocks::One),
             };
-            (start, tile.expect("there is room for all"))
+            let units = units.split_off_mut(..width).expect("there is a unit for each row");
+            (start, TileMut { units, blocks: blocks.expect("there is room for all") })
         })
+    }
+
+    /// What the scales of a row are multiples of.
+    #[inline(always)]
+    pub fn unit(&self, row: usize) -> f32 {
+        self.units[row]
     }
 
     /// The blocks of the tile of eight that begins at row `start`.
@@ -205,42 +296,41 @@ fn grow<B: Block>(list: &mut Vec<B>, len: usize) {
 }
 
 /// A tile to be filled.
-pub enum TileMut<'t, F: Family> {
-    /// Of eight tokens.
+pub struct TileMut<'t, F: Family> {
+    /// Of each of its tokens.
+    units: &'t mut [f32],
+    blocks: Blocks<'t, F>,
+}
+
+enum Blocks<'t, F: Family> {
     Eight(&'t mut [F::Of<8>]),
-    /// Of four.
     Four(&'t mut [F::Of<4>]),
-    /// Of two.
     Two(&'t mut [F::Of<2>]),
-    /// Of one.
     One(&'t mut [F::Of<1>]),
 }
 
 impl<F: Family> TileMut<'_, F> {
     /// Tokens of it.
     pub fn width(&self) -> usize {
-        match self {
-            Self::Eight(_) => 8,
-            Self::Four(_) => 4,
-            Self::Two(_) => 2,
-            Self::One(_) => 1,
-        }
+        self.units.len()
     }
 
     /// Quantises token `t` of it.
     #[inline(always)]
     pub fn fill<L: Lanes>(&mut self, l: L, t: usize, x: &[f32]) {
         #[inline(always)]
-        fn all<L: Lanes, B: Block>(l: L, blocks: &mut [B], t: usize, x: &[f32]) {
+        fn all<L: Lanes, B: Block>(l: L, blocks: &mut [B], t: usize, x: &[f32], unit: f32) {
             for (block, x) in blocks.iter_mut().zip(x.as_chunks::<COLUMNS>().0) {
-                block.fill(l, t, x);
+                block.fill(l, t, x, unit);
             }
         }
-        match self {
-            Self::Eight(blocks) => all(l, blocks, t, x),
-            Self::Four(blocks) => all(l, blocks, t, x),
-            Self::Two(blocks) => all(l, blocks, t, x),
-            Self::One(blocks) => all(l, blocks, t, x),
+        let unit = F::unit(l, x);
+        self.units[t] = unit;
+        match &mut self.blocks {
+            Blocks::Eight(blocks) => all(l, blocks, t, x, unit),
+            Blocks::Four(blocks) => all(l, blocks, t, x, unit),
+            Blocks::Two(blocks) => all(l, blocks, t, x, unit),
+            Blocks::One(blocks) => all(l, blocks, t, x, unit),
         }
     }
 }

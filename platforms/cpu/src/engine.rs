@@ -11,15 +11,15 @@ use tutu_llm::{
 };
 
 use crate::{
-    acts::{Acts, ByteBlocks, Family, TileMut, WordBlocks, tiles},
+    acts::{Acts, ByteBlocks, Family, TileMut, WholeBlocks, WordBlocks, tiles},
     attention::{self, Attend, AttendAll, Found, Query},
     cache::Cache,
     lanes::Lanes,
     linear::{Input, Multiply},
-    memory::Arena,
+    memory::{Arena, List, alone},
     options::{Options, Release},
     panel::{Packed, Takes},
-    place::{Pick, Place, To, put},
+    place::{Pick, Place, To},
     pool::Pool,
     rows::{Angles, Gate, Norm},
     shared::Shared,
@@ -43,10 +43,12 @@ pub(crate) struct Engine<L> {
     packed: Vec<Option<Packed>>,
     /// By tensor: small lists, decoded.
     lists: Vec<Option<Arc<[f32]>>>,
-    buffers: Vec<Vec<f32>>,
+    /// Rows begin at cache lines where their widths allow it, so that sixteen outputs are one line.
+    buffers: Vec<List<f32>>,
     caches: Vec<Cache>,
     angles: Vec<Angles>,
     bytes: Acts<ByteBlocks>,
+    wholes: Acts<WholeBlocks>,
     words: Acts<WordBlocks>,
     tiles: Vec<Tile>,
     found: Vec<f32>,
@@ -75,10 +77,11 @@ impl<L: Lanes> Engine<L> {
             pool: Pool::new(options.threads),
             packed: (0..count).map(|_| None).collect(),
             lists: vec![None; count],
-            buffers: vec![Vec::new(); plan.buffers.len()],
+            buffers: plan.buffers.iter().map(|_| alone(0)).collect(),
             caches: plan.caches.iter().map(|cache| Cache::new(cache, options.kv, options.pages)).collect(),
             angles: Vec::new(),
             bytes: Acts::default(),
+            wholes: Acts::default(),
             words: Acts::default(),
             tiles: Vec::new(),
             found: Vec::new(),
@@ -178,7 +181,9 @@ impl<L: Lanes> Engine<L> {
         let width = self.plan.buffers[slot.buffer];
         let buffer = &mut self.buffers[slot.buffer];
         if buffer.len() < rows * width {
-            buffer.resize(rows * width, 0.0);
+            let mut larger = alone::<f32>(rows * width);
+            larger[..buffer.len()].copy_from_slice(buffer);
+            *buffer = larger;
         }
     }
 
@@ -327,9 +332,9 @@ impl<L: Lanes> Engine<L> {
     /// that is wanted.
     fn linears(&mut self, ops: &[Op], x: Slot, n: usize, best: Option<usize>) -> usize {
         self.reserve(x, n);
-        let each = if n < 8 { PANELS_EACH } else { 1 };
+        let each = if n < 8 { PANELS_EACH } else { self.panels_each(ops, x) };
         self.jobs.clear();
-        let (mut chunks, mut takes) = (0, [false; 2]);
+        let (mut chunks, mut takes) = (0, [false; 3]);
         for op in ops {
             let Op::Linear { weight, bias, x: from, out, write } = op else { break };
             if *from != x {
@@ -339,6 +344,7 @@ impl<L: Lanes> Engine<L> {
             let packed = self.packed(*weight);
             takes[0] |= packed.takes::<L>() == Takes::Bytes;
             takes[1] |= packed.takes::<L>() == Takes::Words;
+            takes[2] |= packed.takes::<L>() == Takes::Wholes;
             let end = chunks + packed.panels().div_ceil(each);
             self.jobs.push(Job { weight: *weight, bias: *bias, out, write: *write, first: chunks });
             chunks = end;
@@ -354,11 +360,14 @@ impl<L: Lanes> Engine<L> {
         if takes[1] {
             quantise(&mut self.pool, lanes, &mut self.words, n, x.width, &|i| source.row(i));
         }
+        if takes[2] {
+            quantise(&mut self.pool, lanes, &mut self.wholes, n, x.width, &|i| source.row(i));
+        }
         if let Some(most) = best {
             self.picks.resize_with(n.max(self.picks.len()), Pick::default);
             self.picks[..n].iter_mut().for_each(|pick| pick.begin(most));
         }
-        let Self { pool, bytes, words, packed, lists, jobs, picks, buffers, plan, .. } = self;
+        let Self { pool, bytes, wholes, words, packed, lists, jobs, picks, buffers, plan, .. } = self;
         let picks = &picks[..];
         let (source, stride) = (&buffers[x.buffer][x.column..], plan.buffers[x.buffer]);
         // Large outputs (a vocabulary) have more chunks than needed; they are claimed several at a time.
@@ -371,6 +380,7 @@ impl<L: Lanes> Engine<L> {
                 let start = (chunk - job.first) * each;
                 let input = match packed.takes::<L>() {
                     Takes::Bytes => Input::Bytes(bytes),
+                    Takes::Wholes => Input::Wholes(wholes),
                     Takes::Words => Input::Words(words),
                     Takes::Floats => Input::Floats { x: source, stride },
                 };
@@ -380,11 +390,21 @@ impl<L: Lanes> Engine<L> {
                     panels: start..(start + each).min(packed.panels()),
                     input,
                     count: n,
-                    put: put(Place { rows: packed.rows, panel: 0, bias, to }),
+                    place: Place { rows: packed.rows, panel: 0, bias, to },
                 });
             }
         });
         self.jobs.len()
+    }
+
+    /// Panels that a thread claims at a time of products with many tokens: what it keeps unpacked has to be made ready for
+    /// each claim, and nobody should wait long for the last.
+    fn panels_each(&self, ops: &[Op], x: Slot) -> usize {
+        let same = ops.iter().map_while(|op| match op {
+            Op::Linear { weight, x: from, .. } if *from == x => Some(self.packed(*weight).panels()),
+            _ => None,
+        });
+        (same.sum::<usize>() / (8 * self.pool.threads())).clamp(1, 8)
     }
 
     fn attend(&mut self, attention: &Attention, slots: [Slot; 4], batch: &Batch<'_>, n: usize) {
@@ -544,6 +564,7 @@ impl<L: Lanes> Engine<L> {
         let (lanes, count) = (self.lanes, rows.len());
         let mut pool = std::mem::replace(&mut self.pool, Pool::new(1));
         let (mut bytes, mut words) = (std::mem::take(&mut self.bytes), std::mem::take(&mut self.words));
+        let mut wholes = std::mem::take(&mut self.wholes);
         let gathered: Vec<f32> = rows.iter().flat_map(|row| &x[*row as usize * width..][..width]).copied().collect();
         let row = |i: usize| &gathered[i * width..][..width];
         let packed = self.packed(id);
@@ -551,6 +572,10 @@ impl<L: Lanes> Engine<L> {
             Takes::Bytes => {
                 quantise(&mut pool, lanes, &mut bytes, count, width, &row);
                 Input::Bytes(&bytes)
+            }
+            Takes::Wholes => {
+                quantise(&mut pool, lanes, &mut wholes, count, width, &row);
+                Input::Wholes(&wholes)
             }
             Takes::Words => {
                 quantise(&mut pool, lanes, &mut words, count, width, &row);
@@ -569,11 +594,11 @@ impl<L: Lanes> Engine<L> {
                 panels: matrix * panels + i * PANELS_EACH..matrix * panels + ((i + 1) * PANELS_EACH).min(panels),
                 input,
                 count,
-                put: put(place),
+                place,
             });
         });
         self.pool = pool;
-        (self.bytes, self.words) = (bytes, words);
+        (self.bytes, self.wholes, self.words) = (bytes, wholes, words);
         out
     }
 }
@@ -634,8 +659,7 @@ impl<L: Lanes> Backend for Engine<L> {
             self.packed.push(packed);
             self.lists.push(list);
         }
-        self.buffers.iter_mut().for_each(Vec::clear);
-        self.buffers.resize(plan.buffers.len(), Vec::new());
+        self.buffers = plan.buffers.iter().map(|_| alone(0)).collect();
         (self.weights, self.plan) = (weights, plan);
         self.prepare_all();
         Ok(())

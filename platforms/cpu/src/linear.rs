@@ -5,10 +5,11 @@
 //! are computed together, nor on how the work is shared out. So the same token gives the same bits always.
 
 use crate::{
-    acts::{Acts, ByteBlocks, Bytes, WordBlocks, Words, tiles},
+    acts::{Acts, ByteBlocks, Bytes, WholeBlocks, Wholes, WordBlocks, Words, tiles},
     lanes::{Lanes, Task},
     panel::{Brains, COLUMNS, Data, Layout, Line, Packed, ROWS},
-    unpacked::{self, ByteParts, MANY, PART, TOKENS, WIDE, WordParts},
+    place::Place,
+    unpacked::{MANY, PART, TOKENS, WholePart, WordPart},
 };
 
 /// What a matrix is multiplied with.
@@ -16,14 +17,16 @@ use crate::{
 pub enum Input<'x> {
     /// For quanta.
     Bytes(&'x Acts<ByteBlocks>),
+    /// For quanta of less than eight bits where [`Lanes::UNPACKS`].
+    Wholes(&'x Acts<WholeBlocks>),
     /// For weights of sixteen bits; of eight where [`Lanes::UNPACKS`].
     Words(&'x Acts<WordBlocks>),
     /// For floats: rows, `stride` apart.
     Floats { x: &'x [f32], stride: usize },
 }
 
-/// Computes panel after panel for all tokens, and hands sixteen outputs of a token at a time to `put`.
-pub struct Multiply<'a, P> {
+/// Computes panel after panel for all tokens, and puts sixteen outputs of a token at a time in their place.
+pub(crate) struct Multiply<'a> {
     /// The matrix.
     pub packed: &'a Packed,
     /// Which panels, counted over all matrices.
@@ -32,18 +35,18 @@ pub struct Multiply<'a, P> {
     pub input: Input<'a>,
     /// How many tokens.
     pub count: usize,
-    /// Takes `(token, panel, outputs)`.
-    pub put: P,
+    /// Where the outputs go.
+    pub place: Place<'a>,
 }
 
-impl<P: FnMut(usize, usize, &[f32; ROWS])> Task for Multiply<'_, P> {
+impl Task for Multiply<'_> {
     type Out = ();
 
     #[inline(always)]
-    fn go<L: Lanes>(mut self, l: L) {
+    fn go<L: Lanes>(self, l: L) {
         if L::UNPACKS && self.count >= MANY {
             match (self.input, &self.packed.data) {
-                (Input::Bytes(x), _) => return self.many_bytes(l, x),
+                (Input::Wholes(x), _) => return self.many_wholes(l, x),
                 (Input::Words(x), Data::Quanta { layout, .. }) if layout.bits == 8 => {
                     return self.many_words::<L, 8, 8>(l, x);
                 }
@@ -58,6 +61,10 @@ impl<P: FnMut(usize, usize, &[f32; ROWS])> Task for Multiply<'_, P> {
                     (4, Input::Bytes(x)) => self.quanta::<L, 4>(l, panel, at, x.four(at)),
                     (2, Input::Bytes(x)) => self.quanta::<L, 2>(l, panel, at, x.two(at)),
                     (_, Input::Bytes(x)) => self.quanta::<L, 1>(l, panel, at, x.one(at)),
+                    (4, Input::Wholes(x)) if L::UNPACKS => self.wholes::<L, 4>(l, panel, at, x.four(at), x),
+                    (2, Input::Wholes(x)) if L::UNPACKS => self.wholes::<L, 2>(l, panel, at, x.two(at), x),
+                    (1, Input::Wholes(x)) if L::UNPACKS => self.wholes::<L, 1>(l, panel, at, x.one(at), x),
+                    (_, Input::Wholes(_)) => unreachable!("only where lanes unpack, in tiles of at most four"),
                     (8, Input::Words(x)) => self.words::<L, 8>(l, panel, at, x.eight(at)),
                     (4, Input::Words(x)) => self.words::<L, 4>(l, panel, at, x.four(at)),
                     (2, Input::Words(x)) => self.words::<L, 2>(l, panel, at, x.two(at)),
@@ -72,20 +79,18 @@ impl<P: FnMut(usize, usize, &[f32; ROWS])> Task for Multiply<'_, P> {
     }
 }
 
-impl<P: FnMut(usize, usize, &[f32; ROWS])> Multiply<'_, P> {
+impl Multiply<'_> {
     #[inline(always)]
-    fn hand<L: Lanes, const T: usize>(&mut self, l: L, panel: usize, at: usize, sums: [L::F; T]) {
-        let mut out = [0.0; ROWS];
+    fn hand<L: Lanes, const T: usize>(&self, l: L, panel: usize, at: usize, sums: [L::F; T]) {
         for (t, sum) in sums.into_iter().enumerate() {
-            l.put(sum, &mut out);
-            (self.put)(at + t, panel, &out);
+            self.place.put(l, at + t, panel, sum);
         }
     }
 
     /// One panel for `T` tokens from the `at`-th. The kernel is chosen here, so that every question about the layout
     /// is answered before its loop.
     #[inline(always)]
-    fn quanta<L: Lanes, const T: usize>(&mut self, l: L, panel: usize, at: usize, x: &[Bytes<T>]) {
+    fn quanta<L: Lanes, const T: usize>(&self, l: L, panel: usize, at: usize, x: &[Bytes<T>]) {
         let Data::Quanta { layout, lines, scales } = &self.packed.data else { unreachable!("quanta take bytes") };
         let blocks = self.packed.width / COLUMNS;
         let lines = &lines[panel * blocks * layout.bits..][..blocks * layout.bits];
@@ -107,9 +112,37 @@ impl<P: FnMut(usize, usize, &[f32; ROWS])> Multiply<'_, P> {
         self.hand(l, panel, at, sums);
     }
 
+    /// The same for lanes that unpack.
+    #[inline(always)]
+    fn wholes<L: Lanes, const T: usize>(
+        &self,
+        l: L,
+        panel: usize,
+        at: usize,
+        x: &[Wholes<T>],
+        acts: &Acts<WholeBlocks>,
+    ) {
+        let (layout, lines, scales) = self.packed.blocks(panel, 0, self.packed.width / COLUMNS);
+        let mut sums = match (layout.bits, layout.minimum, layout.table) {
+            (4, true, _) => wholes::<L, T, 4, 4, 1, true>(l, layout, lines, scales, x),
+            (4, false, None) => wholes::<L, T, 4, 4, 1, false>(l, layout, lines, scales, x),
+            (4, false, Some(_)) => wholes::<L, T, SMALL_TABLE, 4, 1, false>(l, layout, lines, scales, x),
+            (5, true, _) => wholes::<L, T, 5, 5, 1, true>(l, layout, lines, scales, x),
+            (5, false, _) => wholes::<L, T, 5, 5, 1, false>(l, layout, lines, scales, x),
+            (6, ..) => wholes::<L, T, 6, 6, 2, false>(l, layout, lines, scales, x),
+            (3, ..) => wholes::<L, T, 3, 3, 2, false>(l, layout, lines, scales, x),
+            (2, ..) => wholes::<L, T, 2, 2, 2, true>(l, layout, lines, scales, x),
+            _ => unreachable!("eight bits are multiplied as words"),
+        };
+        for t in 0..T {
+            sums[t] = l.mul(sums[t], l.splat(acts.unit(at + t)));
+        }
+        self.hand(l, panel, at, sums);
+    }
+
     /// All tokens, part by part of each panel. The kernel is chosen here.
     #[inline(always)]
-    fn many_bytes<L: Lanes>(&mut self, l: L, x: &Acts<ByteBlocks>) {
+    fn many_wholes<L: Lanes>(&self, l: L, x: &Acts<WholeBlocks>) {
         let Data::Quanta { layout, .. } = &self.packed.data else { unreachable!("quanta take bytes") };
         match (layout.bits, layout.minimum, layout.table) {
             (4, true, _) => self.many_of::<L, 4, 4, 1, true>(l, x),
@@ -126,55 +159,83 @@ impl<P: FnMut(usize, usize, &[f32; ROWS])> Multiply<'_, P> {
 
     #[inline(always)]
     fn many_of<L: Lanes, const FORM: usize, const LINES: usize, const GROUPS: usize, const MINIMUM: bool>(
-        &mut self,
+        &self,
         l: L,
-        x: &Acts<ByteBlocks>,
+        x: &Acts<WholeBlocks>,
     ) {
-        let mut part = ByteParts::new(l);
+        let mut parts = [WholePart::new(l); PART];
         let mut sums = [l.splat(0.0); TOKENS];
         for (panel, from, first, blocks) in self.parts() {
             let (layout, lines, scales) = self.packed.blocks(panel, first, blocks);
-            part.fill::<FORM, LINES, GROUPS, MINIMUM>(l, layout, lines, scales);
+            let scales = scales.chunks_exact(if MINIMUM { 2 * GROUPS } else { GROUPS });
+            for (part, (lines, scales)) in parts.iter_mut().zip(lines.as_chunks::<LINES>().0.iter().zip(scales)) {
+                part.fill::<FORM, GROUPS, MINIMUM>(l, layout, lines, scales);
+            }
+            let parts = &parts[..blocks];
             for (at, width) in tiles((self.count - from).min(TOKENS), L::TILE) {
                 let (start, sums) = (from + at, &mut sums[at..at + width]);
-                if first == 0 {
-                    sums.fill(l.splat(0.0));
-                }
+                self.begin(l, panel, start, first, blocks, sums);
                 match width {
-                    4 => add::<L, 4, FORM, GROUPS>(l, &part, &x.four(start)[first..][..blocks], sums),
-                    2 => add::<L, 2, FORM, GROUPS>(l, &part, &x.two(start)[first..][..blocks], sums),
-                    _ => add::<L, 1, FORM, GROUPS>(l, &part, &x.one(start)[first..][..blocks], sums),
+                    4 => four::<L, FORM, GROUPS>(l, parts, &x.four(start)[first..], sums),
+                    2 => add::<L, 2, FORM, GROUPS>(l, parts, &x.two(start)[first..], sums),
+                    _ => add::<L, 1, FORM, GROUPS>(l, parts, &x.one(start)[first..], sums),
+                }
+                if self.ends(first, blocks) {
+                    for (token, sum) in (start..).zip(sums) {
+                        self.place.put(l, token, panel, l.mul(*sum, l.splat(x.unit(token))));
+                    }
                 }
             }
-            self.hand_all(l, panel, from, first + blocks, &sums);
         }
     }
 
     /// The same for weights of eight bits.
     #[inline(always)]
-    fn many_words<L: Lanes, const FORM: usize, const LINES: usize>(&mut self, l: L, x: &Acts<WordBlocks>) {
-        let mut part = WordParts::new(l);
+    fn many_words<L: Lanes, const FORM: usize, const LINES: usize>(&self, l: L, x: &Acts<WordBlocks>) {
+        let mut parts = [WordPart::new(l); PART];
         let mut sums = [l.splat(0.0); TOKENS];
         for (panel, from, first, blocks) in self.parts() {
             let (layout, lines, scales) = self.packed.blocks(panel, first, blocks);
-            part.fill::<FORM, LINES>(l, layout, lines, scales);
+            for (part, (lines, scales)) in parts.iter_mut().zip(lines.as_chunks::<LINES>().0.iter().zip(scales)) {
+                part.fill::<FORM>(l, layout, lines, scales);
+            }
+            let parts = &parts[..blocks];
             for (at, width) in tiles((self.count - from).min(TOKENS), L::TILE) {
                 let (start, sums) = (from + at, &mut sums[at..at + width]);
-                if first == 0 {
-                    sums.fill(l.splat(0.0));
-                }
+                self.begin(l, panel, start, first, blocks, sums);
                 match width {
-                    4 => part.add::<4>(l, &x.four(start)[first..][..blocks], sums.first_chunk_mut().expect("four")),
-                    2 => part.add::<2>(l, &x.two(start)[first..][..blocks], sums.first_chunk_mut().expect("two")),
-                    _ => part.add::<1>(l, &x.one(start)[first..][..blocks], sums.first_chunk_mut().expect("one")),
+                    4 => l.words(parts, &x.four(start)[first..], sums.first_chunk_mut().expect("four")),
+                    2 => add_words::<L, 2>(l, parts, &x.two(start)[first..], sums),
+                    _ => add_words::<L, 1>(l, parts, &x.one(start)[first..], sums),
+                }
+                if self.ends(first, blocks) {
+                    for (token, sum) in (start..).zip(sums) {
+                        self.place.put(l, token, panel, *sum);
+                    }
                 }
             }
-            self.hand_all(l, panel, from, first + blocks, &sums);
         }
     }
 
+    /// Before some blocks are computed for a tile of tokens from the `start`-th: sums begin at nothing with the first block,
+    /// and where they go is asked for before the last.
+    #[inline(always)]
+    fn begin<L: Lanes>(&self, l: L, panel: usize, start: usize, first: usize, blocks: usize, sums: &mut [L::F]) {
+        if first == 0 {
+            sums.fill(l.splat(0.0));
+        }
+        if self.ends(first, blocks) {
+            (start..start + sums.len()).for_each(|token| self.place.ready(l, token, panel));
+        }
+    }
+
+    /// Whether these blocks are the last ones of a row.
+    fn ends(&self, first: usize, blocks: usize) -> bool {
+        first + blocks == self.packed.width / COLUMNS
+    }
+
     /// Each panel, first token, first block and number of blocks, in the order in which they are computed.
-    fn parts(&self) -> impl Iterator<Item = (usize, usize, usize, usize)> + use<P> {
+    fn parts(&self) -> impl Iterator<Item = (usize, usize, usize, usize)> + use<> {
         let (panels, count, all) = (self.panels.clone(), self.count, self.packed.width / COLUMNS);
         panels.flat_map(move |panel| {
             let part = move |first: usize| (first, (all - first).min(PART));
@@ -183,18 +244,8 @@ impl<P: FnMut(usize, usize, &[f32; ROWS])> Multiply<'_, P> {
         })
     }
 
-    /// Hands out the sums of up to [`TOKENS`] tokens from the `from`-th, if `blocks` are all.
     #[inline(always)]
-    fn hand_all<L: Lanes>(&mut self, l: L, panel: usize, from: usize, blocks: usize, sums: &[L::F; TOKENS]) {
-        if blocks == self.packed.width / COLUMNS {
-            for (at, sum) in sums[..(self.count - from).min(TOKENS)].iter().enumerate() {
-                self.hand(l, panel, from + at, [*sum]);
-            }
-        }
-    }
-
-    #[inline(always)]
-    fn words<L: Lanes, const T: usize>(&mut self, l: L, panel: usize, at: usize, x: &[Words<T>]) {
+    fn words<L: Lanes, const T: usize>(&self, l: L, panel: usize, at: usize, x: &[Words<T>]) {
         let (lines, scales) = match &self.packed.data {
             Data::Words { lines, scales } => (lines, scales),
             _ => return self.eights(l, panel, at, x),
@@ -220,7 +271,7 @@ impl<P: FnMut(usize, usize, &[f32; ROWS])> Multiply<'_, P> {
 
     /// Weights of eight bits times words.
     #[inline(always)]
-    fn eights<L: Lanes, const T: usize>(&mut self, l: L, panel: usize, at: usize, x: &[Words<T>]) {
+    fn eights<L: Lanes, const T: usize>(&self, l: L, panel: usize, at: usize, x: &[Words<T>]) {
         let (layout, lines, scales) = self.packed.blocks(panel, 0, self.packed.width / COLUMNS);
         let sums = match layout.bits {
             8 => eights::<L, T, 8, 8>(l, layout, lines, scales, x),
@@ -230,7 +281,7 @@ impl<P: FnMut(usize, usize, &[f32; ROWS])> Multiply<'_, P> {
     }
 
     #[inline(always)]
-    fn floats<L: Lanes, const T: usize>(&mut self, l: L, panel: usize, at: usize, x: &[f32], stride: usize) {
+    fn floats<L: Lanes, const T: usize>(&self, l: L, panel: usize, at: usize, x: &[f32], stride: usize) {
         let width = self.packed.width;
         let x: [&[f32]; T] = core::array::from_fn(|t| &x[(at + t) * stride..][..width]);
         let range = panel * width..(panel + 1) * width;
@@ -248,15 +299,40 @@ impl<P: FnMut(usize, usize, &[f32; ROWS])> Multiply<'_, P> {
 #[inline(always)]
 fn add<L: Lanes, const T: usize, const FORM: usize, const GROUPS: usize>(
     l: L,
-    part: &ByteParts<L>,
-    x: &[Bytes<T>],
+    parts: &[WholePart<L>],
+    x: &[Wholes<T>],
+    sums: &mut [L::F],
+) {
+    let sums: &mut [L::F; T] = sums.first_chunk_mut().expect("as many as the tile is wide");
+    for (part, x) in parts.iter().zip(x) {
+        match bits(FORM) {
+            ..=5 => part.add::<T, 5, GROUPS>(l, x, sums),
+            _ => part.add::<T, 6, GROUPS>(l, x, sums),
+        }
+    }
+}
+
+/// The same for tiles of four.
+#[inline(always)]
+fn four<L: Lanes, const FORM: usize, const GROUPS: usize>(
+    l: L,
+    parts: &[WholePart<L>],
+    x: &[Wholes<4>],
     sums: &mut [L::F],
 ) {
     let sums = sums.first_chunk_mut().expect("as many as the tile is wide");
     match bits(FORM) {
-        ..=4 => part.add::<T, 4, GROUPS>(l, x, sums),
-        5 => part.add::<T, 5, GROUPS>(l, x, sums),
-        _ => part.add::<T, 6, GROUPS>(l, x, sums),
+        ..=5 => l.wholes::<5, GROUPS>(parts, x, sums),
+        _ => l.wholes::<6, GROUPS>(parts, x, sums),
+    }
+}
+
+/// `sums` are `T`.
+#[inline(always)]
+fn add_words<L: Lanes, const T: usize>(l: L, parts: &[WordPart<L>], x: &[Words<T>], sums: &mut [L::F]) {
+    let sums: &mut [L::F; T] = sums.first_chunk_mut().expect("as many as the tile is wide");
+    for (part, x) in parts.iter().zip(x) {
+        part.add(l, x, sums);
     }
 }
 
@@ -390,8 +466,34 @@ fn eights<L: Lanes, const T: usize, const FORM: usize, const LINES: usize>(
         if T == 1 {
             ahead(l, lines, scales);
         }
-        let scales = l.mul(l.halves(scales), l.splat(WIDE));
-        sums = unpacked::block(l, &unpacked::pairs::<L, FORM>(l, layout, lines), scales, x, sums);
+        let mut part = WordPart::new(l);
+        part.fill::<FORM>(l, layout, lines, scales);
+        part.add(l, x, &mut sums);
+    }
+    sums
+}
+
+/// Panels of less than eight bits for `T` tokens, where lanes unpack. `FORM` and the rest are those of [`kernel`].
+#[inline(always)]
+fn wholes<L: Lanes, const T: usize, const FORM: usize, const LINES: usize, const GROUPS: usize, const MINIMUM: bool>(
+    l: L,
+    layout: &Layout,
+    lines: &[Line],
+    scales: &[[u16; ROWS]],
+    x: &[Wholes<T>],
+) -> [L::F; T] {
+    let per_block = if MINIMUM { 2 * GROUPS } else { GROUPS };
+    let mut sums = [l.splat(0.0); T];
+    for ((lines, scales), x) in lines.as_chunks::<LINES>().0.iter().zip(scales.chunks_exact(per_block)).zip(x) {
+        if T == 1 {
+            ahead(l, lines, &scales[0]);
+        }
+        let mut part = WholePart::new(l);
+        part.fill::<FORM, GROUPS, MINIMUM>(l, layout, lines, scales);
+        match bits(FORM) {
+            ..=5 => part.add::<T, 5, GROUPS>(l, x, &mut sums),
+            _ => part.add::<T, 6, GROUPS>(l, x, &mut sums),
+        }
     }
     sums
 }

@@ -15,6 +15,8 @@ use std::sync::Arc;
 /// All bits zero must be a value of the type, and its alignment at most [`ALIGN`].
 pub unsafe trait Zeroed: Copy {}
 
+// SAFETY: a number.
+unsafe impl Zeroed for f32 {}
 // SAFETY: arrays of numbers.
 unsafe impl<const N: usize> Zeroed for [u16; N] {}
 // SAFETY: arrays of numbers.
@@ -126,6 +128,11 @@ impl Arena {
         let at = unsafe { self.region.base.add(start) };
         List { at: at.cast(), len, _region: Arc::clone(&self.region) }
     }
+}
+
+/// A list of zeros in a region of its own.
+pub fn alone<T: Zeroed>(len: usize) -> List<T> {
+    Arena::new(Arena::bytes::<T>(len)).list(len)
 }
 
 /// A list that lies in a region, which lives as long as its last list.

@@ -94,6 +94,8 @@ pub enum Data {
 pub enum Takes {
     /// Activations in eight bits.
     Bytes,
+    /// The same, with scales that are whole numbers.
+    Wholes,
     /// In twelve.
     Words,
     /// As they are.
@@ -202,6 +204,7 @@ impl Packed {
     pub fn takes<L: Lanes>(&self) -> Takes {
         match &self.data {
             Data::Quanta { layout, .. } if L::UNPACKS && layout.unpacked() == 8 => Takes::Words,
+            Data::Quanta { .. } if L::UNPACKS => Takes::Wholes,
             Data::Quanta { .. } => Takes::Bytes,
             Data::Words { .. } => Takes::Words,
             _ => Takes::Floats,

@@ -15,7 +15,7 @@ use tutu_llm::{
     sample::{Candidate, order},
 };
 
-use crate::{panel::ROWS, shared::Shared};
+use crate::{lanes::Lanes, panel::ROWS, shared::Shared};
 
 /// Where the products of one matrix go.
 #[derive(Clone, Copy)]
@@ -39,29 +39,54 @@ pub(crate) enum To<'p> {
     Best(&'p [Pick]),
 }
 
-/// Takes sixteen outputs of a token.
-///
-/// One function for all, so that the kernels are compiled once.
-pub(crate) fn put(place: Place<'_>) -> impl FnMut(usize, usize, &[f32; ROWS]) {
-    move |row, panel, sums| {
-        let at = (panel - place.panel) * ROWS;
-        let len = ROWS.min(place.rows - at);
-        let sums = match place.bias {
-            Some(bias) => &core::array::from_fn(|i| sums[i] + bias.get(at + i).unwrap_or(&0.0)),
-            None => sums,
-        };
-        match place.to {
+impl Place<'_> {
+    /// Asks for the memory that [`Place::put`] will write to soon: every sixteen outputs of a token are a cache line of
+    /// their own.
+    #[inline(always)]
+    pub(crate) fn ready<L: Lanes>(&self, l: L, row: usize, panel: usize) {
+        if let To::Buffer(buffer, _) = &self.to {
+            l.prefetch(buffer.part(row, (panel - self.panel) * ROWS, 1).as_ptr().cast());
+        }
+    }
+
+    /// Takes sixteen outputs of a token.
+    #[inline(always)]
+    pub(crate) fn put<L: Lanes>(&self, l: L, row: usize, panel: usize, mut sums: L::F) {
+        let at = (panel - self.panel) * ROWS;
+        let len = ROWS.min(self.rows - at);
+        if let Some(bias) = self.bias {
+            let bias = match bias[at..].first_chunk::<ROWS>() {
+                Some(bias) => *bias,
+                None => core::array::from_fn(|i| bias.get(at + i).copied().unwrap_or(0.0)),
+            };
+            sums = l.add(sums, l.get(&bias));
+        }
+        match &self.to {
             To::Buffer(buffer, write) => {
                 let out = buffer.part(row, at, len);
-                match (write, <&mut [f32; ROWS]>::try_from(&mut *out)) {
-                    (Write::Set, Ok(out)) => *out = *sums,
-                    (Write::Add(factor), Ok(out)) => (0..ROWS).for_each(|i| out[i] += factor * sums[i]),
-                    (Write::Set, Err(_)) => out.copy_from_slice(&sums[..len]),
-                    (Write::Add(factor), Err(_)) => (0..len).for_each(|i| out[i] += factor * sums[i]),
+                if let Ok(out) = <&mut [f32; ROWS]>::try_from(&mut *out) {
+                    write_to(l, *write, sums, out);
+                } else {
+                    let mut whole = [0.0; ROWS];
+                    whole[..len].copy_from_slice(out);
+                    write_to(l, *write, sums, &mut whole);
+                    out.copy_from_slice(&whole[..len]);
                 }
             }
-            To::Best(picks) => picks[row].offer(at as u32, sums, len),
+            To::Best(picks) => {
+                let mut logits = [0.0; ROWS];
+                l.put(sums, &mut logits);
+                picks[row].offer(at as u32, &logits, len);
+            }
         }
+    }
+}
+
+#[inline(always)]
+fn write_to<L: Lanes>(l: L, write: Write, sums: L::F, out: &mut [f32; ROWS]) {
+    match write {
+        Write::Set => l.put(sums, out),
+        Write::Add(factor) => l.put(l.add(l.get(out), l.mul(l.splat(factor), sums)), out),
     }
 }
 

@@ -3,7 +3,11 @@
 #[allow(clippy::wildcard_imports, reason = "some forty intrinsics")]
 use core::arch::{asm, x86_64::*};
 
-use super::{Lanes, Task, places};
+use super::{Lanes, Task, four, places};
+use crate::{
+    acts::{Wholes, Words},
+    unpacked::{WholePart, WordPart},
+};
 
 /// The processor has AVX2, FMA and F16C.
 #[derive(Clone, Copy, Debug)]
@@ -96,29 +100,37 @@ fn add_bytes(sums: I2, w: I2, x: __m256i) -> I2 {
     [low, high]
 }
 
-/// `N` steps of sixteen rows and `T` tokens, from step `AT`: weights below `2^BITS` without a sign.
+/// `sums` + the products of `N` steps of sixteen rows, from step `AT`, with `T` tokens, each times the token's scale: weights
+/// below `2^BITS` without a sign.
 ///
 /// `maddubs` adds pairs of products in 16 bits. There is room in them for four steps of weights of five bits
 /// (31 * 127 * 2 * 4 = 31,496), for two of six (63 * 127 * 2 * 2 = 32,004). Steps are the outer loop: a step's weights are
 /// read once, and what stays in registers is the sums.
 #[inline(always)]
-fn unsigned_steps<const AT: usize, const N: usize, const T: usize>(w: &[I2; 4], x: &[[[i8; 4]; T]; 4]) -> [I2; T] {
+fn unsigned_steps<const AT: usize, const N: usize, const T: usize>(
+    mut sums: [I2; T],
+    w: &[I2; 4],
+    x: &[[[i8; 4]; T]; 4],
+    scales: &[[i16; 2]; T],
+) -> [I2; T] {
     // SAFETY: the processor has AVX2 (see the types of this file).
     unsafe {
-        let mut sums = [[_mm256_setzero_si256(); 2]; T];
+        let mut words = [[_mm256_setzero_si256(); 2]; T];
         for step in AT..AT + N {
             for t in 0..T {
                 let x = eight_times(x[step][t]);
-                sums[t] = if step == AT {
+                words[t] = if step == AT {
                     [_mm256_maddubs_epi16(w[step][0], x), _mm256_maddubs_epi16(w[step][1], x)]
                 } else {
-                    add_bytes(sums[t], w[step], x)
+                    add_bytes(words[t], w[step], x)
                 };
             }
         }
-        let ones = _mm256_set1_epi16(1);
         for t in 0..T {
-            sums[t] = [_mm256_madd_epi16(sums[t][0], ones), _mm256_madd_epi16(sums[t][1], ones)];
+            let scale = _mm256_set1_epi32(pair(scales[t]));
+            for half in 0..2 {
+                sums[t][half] = _mm256_add_epi32(sums[t][half], _mm256_madd_epi16(words[t][half], scale));
+            }
         }
         sums
     }
@@ -309,6 +321,26 @@ impl Lanes for $name {
         }
     }
     #[inline(always)]
+    fn sum(self, a: F2) -> f32 {
+        // SAFETY: the processor has AVX2 (see the type).
+        unsafe {
+            let eight = _mm256_add_ps(a[0], a[1]);
+            let four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
+            let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+            _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
+        }
+    }
+    #[inline(always)]
+    fn largest(self, a: F2) -> f32 {
+        // SAFETY: the processor has AVX2 (see the type).
+        unsafe {
+            let eight = _mm256_max_ps(a[0], a[1]);
+            let four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
+            let two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+            _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)))
+        }
+    }
+    #[inline(always)]
     fn to_bytes(self, a: F2) -> [i8; 16] {
         let mut out = [0; 16];
         // SAFETY: 16 writable bytes; the store needs no alignment; the processor has AVX2 (see the type).
@@ -352,38 +384,33 @@ lanes_256!(
     },
     const UNPACKS: bool = true;,
     #[inline(always)]
-    fn dots<const BITS: u32, const T: usize>(
+    fn products<const BITS: u32, const T: usize>(
         self,
-        mut part: [F2; T],
-        w: [I2; 4],
+        sums: [I2; T],
+        w: &[I2; 4],
         x: &[[[i8; 4]; T]; 4],
-        scales: &[f32; T],
-    ) -> [F2; T] {
-        if BITS > 6 {
-            // Weights of eight bits are words here; this is for whoever asks all the same.
-            for t in 0..T {
-                let mut dots = self.whole(0);
-                for step in 0..4 {
-                    dots = self.dot(dots, w[step], x[step][t]);
-                }
-                part[t] = self.fma(self.float(dots), self.splat(scales[t]), part[t]);
-            }
-            return part;
+        scales: &[[i16; 2]; T],
+    ) -> [I2; T] {
+        if BITS < 6 {
+            return unsigned_steps::<0, 4, T>(sums, w, x, scales);
         }
-        let mut sums;
-        if BITS == 6 {
-            sums = unsigned_steps::<0, 2, T>(&w, x);
-            let last = unsigned_steps::<2, 2, T>(&w, x);
-            for t in 0..T {
-                sums[t] = both!(_mm256_add_epi32, sums[t], last[t]);
-            }
-        } else {
-            sums = unsigned_steps::<0, 4, T>(&w, x);
-        }
-        for t in 0..T {
-            part[t] = self.fma(self.float(sums[t]), self.splat(scales[t]), part[t]);
-        }
-        part
+        let sums = unsigned_steps::<0, 2, T>(sums, w, x, scales);
+        unsigned_steps::<2, 2, T>(sums, w, x, scales)
+    },
+    #[inline(always)]
+    fn wholes<const BITS: u32, const GROUPS: usize>(
+        self,
+        part: &[WholePart<Self>],
+        x: &[Wholes<4>],
+        sums: &mut [F2; 4],
+    ) {
+        // SAFETY: the processor has AVX2 and FMA (see the type).
+        unsafe { four::wholes::<BITS, GROUPS>(part, x, sums) }
+    },
+    #[inline(always)]
+    fn words(self, part: &[WordPart<Self>], x: &[Words<4>], sums: &mut [F2; 4]) {
+        // SAFETY: the processor has AVX2 and FMA (see the type).
+        unsafe { four::words(part, x, sums) }
     }
 );
 

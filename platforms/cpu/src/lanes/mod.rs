@@ -8,6 +8,8 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod four;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod portable;
@@ -19,6 +21,11 @@ pub use avx512::{Avx512, Avx512Vnni};
 #[cfg(target_arch = "aarch64")]
 pub use neon::{Neon, NeonDot, NeonI8mm};
 pub use portable::Portable;
+
+use crate::{
+    acts::{Wholes, Words},
+    unpacked::{WholePart, WordPart},
+};
 
 /// Something to be computed with whatever instructions there are.
 pub trait Task {
@@ -43,7 +50,8 @@ pub trait Lanes: Copy + Send + Sync + 'static {
     const SIGNED: bool = false;
 
     /// Whether it takes several instructions to multiply and add bytes. Then a panel is unpacked once for many tokens and
-    /// not for each tile (see `unpacked`), weights of eight bits are multiplied as words, and tiles are of at most four.
+    /// not for each tile (see `unpacked`), weights of eight bits are multiplied as words, those of fewer with
+    /// [`Lanes::products`], and tiles are of at most four.
     const UNPACKS: bool = false;
 
     /// Runs a task in a function that may use these instructions.
@@ -97,6 +105,40 @@ pub trait Lanes: Copy + Send + Sync + 'static {
             part[t] = self.fma(self.float(dots[t]), self.splat(scales[t]), part[t]);
         }
         part
+    }
+    /// For every token: `sums` + its scale times the products of four steps of weights with its own, exactly. Weights are below
+    /// `2^BITS`, of which there are at most six; no number of `x` is -128, both halves of a scale are the same.
+    ///
+    /// # Panics
+    /// Where lanes neither [unpack](Lanes::UNPACKS) nor are the portable ones: nobody asks them.
+    #[inline(always)]
+    fn products<const BITS: u32, const T: usize>(
+        self,
+        _sums: [Self::I; T],
+        _w: &[Self::I; 4],
+        _x: &[[[i8; 4]; T]; 4],
+        _scales: &[[i16; 2]; T],
+    ) -> [Self::I; T] {
+        unreachable!("these lanes multiply and add bytes in one instruction")
+    }
+    /// Adds what some blocks give to the sums of four tokens. Weights are below `2^BITS`, `GROUPS` of a block have scales.
+    #[inline(always)]
+    fn wholes<const BITS: u32, const GROUPS: usize>(
+        self,
+        part: &[WholePart<Self>],
+        x: &[Wholes<4>],
+        sums: &mut [Self::F; 4],
+    ) {
+        for (part, x) in part.iter().zip(x) {
+            part.add::<4, BITS, GROUPS>(self, x, sums);
+        }
+    }
+    /// Adds what some blocks of weights that are words give to the sums of four tokens.
+    #[inline(always)]
+    fn words(self, part: &[WordPart<Self>], x: &[Words<4>], sums: &mut [Self::F; 4]) {
+        for (part, x) in part.iter().zip(x) {
+            part.add(self, x, sums);
+        }
     }
     /// For every lane: `sum` + the products of its two 16-bit numbers in `w` with those of `x`. Exact while no
     /// sum leaves 32 bits, and not both sides hold -32768.

@@ -90,6 +90,22 @@ impl Lanes for Portable {
         }
         out
     }
+    fn products<const BITS: u32, const T: usize>(
+        self,
+        mut sums: [[u8; 64]; T],
+        w: &[[u8; 64]; 4],
+        x: &[[[i8; 4]; T]; 4],
+        scales: &[[i16; 2]; T],
+    ) -> [[u8; 64]; T] {
+        for t in 0..T {
+            let dots = (0..4).fold([0; 64], |dots, step| self.dot(dots, w[step], x[step][t]));
+            for lane in 0..16 {
+                let sum = number(&sums[t], lane) + number(&dots, lane) * i32::from(scales[t][0]);
+                sums[t][4 * lane..][..4].copy_from_slice(&sum.to_le_bytes());
+            }
+        }
+        sums
+    }
     #[inline(always)]
     fn dot2(self, sum: [u8; 64], w: [u8; 64], x: [i16; 2]) -> [u8; 64] {
         let mut out = [0; 64];

@@ -1,4 +1,5 @@
 use super::*;
+use crate::acts::{Wholes, Words};
 
 /// Everything that a lane set can do, on awkward values, as bits.
 struct All;
@@ -109,4 +110,110 @@ fn exp_is_near_the_true_one() {
             assert!((f64::from(y) - truth).abs() <= truth * 4e-7, "{name}: exp({x}) = {y}");
         }
     }
+}
+
+/// What three blocks give to the sums of four tokens, with the largest numbers that there may be among them: all at once,
+/// or one by one.
+struct Blocks {
+    at_once: bool,
+}
+
+impl Blocks {
+    /// Numbers without a pattern, the same for all.
+    fn numbers() -> impl FnMut() -> u32 {
+        let mut state = 9u32;
+        move || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            state >> 8
+        }
+    }
+
+    #[inline(always)]
+    fn wholes<L: Lanes, const BITS: u32, const GROUPS: usize>(&self, l: L, worst: bool, out: &mut Vec<f32>) {
+        let mut next = Self::numbers();
+        let mut parts = [WholePart::new(l); 3];
+        let mut x = [Wholes { quanta: [[[127; 4]; 4]; 8], scales: [[[16383; 2]; 4]; 2], sums: [[3.5; 4]; 3] }; 3];
+        for part in &mut parts {
+            for step in part.steps.as_flattened_mut() {
+                let top = (1 << BITS) - 1;
+                *step = l.load(&core::array::from_fn(|_| if worst { top } else { next() as u8 & top }));
+            }
+            for list in [&mut part.scales, &mut part.minima] {
+                *list = core::array::from_fn(|_| l.get(&core::array::from_fn(|_| next() as f32 / 1e6 - 4.0)));
+            }
+        }
+        for x in x.iter_mut().filter(|_| !worst) {
+            x.quanta.as_flattened_mut().as_flattened_mut().fill_with(|| ((next() % 255) as i32 - 127) as i8);
+            x.scales.as_flattened_mut().fill_with(|| [(next() % 16383 + 1) as i16; 2]);
+            x.sums.as_flattened_mut().fill_with(|| next() as f32 / 1e3 - 9.0);
+        }
+        let mut sums = [l.splat(0.25); 4];
+        if self.at_once {
+            l.wholes::<BITS, GROUPS>(&parts, &x, &mut sums);
+            l.wholes::<BITS, GROUPS>(&parts[..0], &x, &mut sums);
+        } else {
+            parts.iter().zip(&x).for_each(|(part, x)| part.add::<4, BITS, GROUPS>(l, x, &mut sums));
+        }
+        Self::give(l, sums, out);
+    }
+
+    #[inline(always)]
+    fn words<L: Lanes>(&self, l: L, out: &mut Vec<f32>) {
+        let mut next = Self::numbers();
+        let mut parts = [WordPart::new(l); 3];
+        for part in &mut parts {
+            part.pairs = core::array::from_fn(|_| l.load(&core::array::from_fn(|_| next() as u8)));
+            part.scales = l.get(&core::array::from_fn(|_| next() as f32 / 1e6 - 4.0));
+        }
+        let mut x = [Words { quanta: [[[0; 2]; 4]; 16], scales: [0.5, 2.0, -3.0, 0.1] }; 3];
+        for x in &mut x {
+            x.quanta.as_flattened_mut().as_flattened_mut().fill_with(|| (next() % 4095) as i16 - 2047);
+        }
+        let mut sums = [l.splat(0.25); 4];
+        if self.at_once {
+            l.words(&parts, &x, &mut sums);
+            l.words(&parts, &x[..0], &mut sums);
+        } else {
+            parts.iter().zip(&x).for_each(|(part, x)| part.add(l, x, &mut sums));
+        }
+        Self::give(l, sums, out);
+    }
+
+    #[inline(always)]
+    fn give<L: Lanes>(l: L, sums: [L::F; 4], out: &mut Vec<f32>) {
+        for sum in sums {
+            let mut list = [0.0; 16];
+            l.put(sum, &mut list);
+            out.extend(list);
+        }
+    }
+}
+
+impl Task for Blocks {
+    type Out = Vec<f32>;
+
+    #[inline(always)]
+    fn go<L: Lanes>(self, l: L) -> Vec<f32> {
+        let mut out = Vec::new();
+        for worst in [false, true] {
+            self.wholes::<L, 5, 1>(l, worst, &mut out);
+            self.wholes::<L, 5, 2>(l, worst, &mut out);
+            self.wholes::<L, 6, 2>(l, worst, &mut out);
+        }
+        self.words(l, &mut out);
+        out
+    }
+}
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn blocks_in_assembly_give_the_bits_of_one_by_one() {
+    let Some(avx2) = Avx2::detect() else { return };
+    let bits = |list: Vec<f32>| list.into_iter().map(f32::to_bits).collect::<Vec<_>>();
+    let found = avx2.run(Blocks { at_once: true });
+    assert_eq!(bits(found.clone()), bits(avx2.run(Blocks { at_once: false })));
+    // Plain Rust rounds between a product and its sum.
+    let truth = Portable.run(Blocks { at_once: false });
+    let largest = truth.iter().fold(0.0f32, |a, x| a.max(x.abs()));
+    assert!(found.iter().zip(&truth).all(|(f, t)| (f - t).abs() <= 1e-6 * largest), "{found:?} is not {truth:?}");
 }
