@@ -49,15 +49,21 @@ bench-http seconds='10':
     cargo build --release
     ci/bench-http target/release/tutu {{seconds}}
 
+# Ten thousand small chats: nothing fails, memory stays as it is. MODEL is a name or a GGUF file
+soak model='smollm2' requests='10000':
+    cargo build --release
+    ci/soak target/release/tutu {{model}} {{requests}}
+
 # Speed beside llama.cpp, in turn: PEER is a folder with its llama-bench and llama-batched-bench, MODELS are GGUF files
 beside peer +models:
     cargo build --release
     ci/beside target/release/tutu {{peer}} {{models}}
 
-# How far every format is from the truth on every instruction path: MODEL is a GGUF file, TEXT some pages of prose
-perplexity model text:
+# How far every format is from the truth on every instruction path: MODEL is a GGUF file, TEXT some pages of prose, PEER perhaps
+# a folder with llama-perplexity
+perplexity model text peer='':
     cargo build --release
-    ci/perplexity target/release/tutu {{model}} {{text}}
+    PEER={{peer}} ci/perplexity target/release/tutu {{model}} {{text}}
 
 # Figures of the core's decisions: trust, scheduling, audits
 bench-core:
