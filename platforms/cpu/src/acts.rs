@@ -116,12 +116,12 @@ impl<const T: usize> Block for Bytes<T> {
     fn fill<L: Lanes>(&mut self, l: L, t: usize, x: &[f32; COLUMNS], _unit: f32) {
         for (h, half) in x.as_chunks::<16>().0.iter().enumerate() {
             let (scale, inverse, x) = scaled(l, l.get(half), l.splat(0.0), 127.0);
-            let bytes = l.to_bytes(l.round(l.mul(x, l.splat(inverse))));
-            for (i, four) in bytes.as_chunks::<4>().0.iter().enumerate() {
+            let whole = l.round(l.mul(x, l.splat(inverse)));
+            for (i, four) in l.to_bytes(whole).as_chunks::<4>().0.iter().enumerate() {
                 self.quanta[4 * h + i][t] = *four;
             }
             self.scales[h][t] = scale;
-            self.sums[h][t] = scale * bytes.iter().map(|&byte| i32::from(byte)).sum::<i32>() as f32;
+            self.sums[h][t] = scale * l.sum(whole);
         }
         self.sums[2][t] = self.sums[0][t] + self.sums[1][t];
     }
@@ -132,22 +132,20 @@ impl<const T: usize> Block for Wholes<T> {
 
     #[inline(always)]
     fn fill<L: Lanes>(&mut self, l: L, t: usize, x: &[f32; COLUMNS], unit: f32) {
-        let mut all = 0;
         for (h, half) in x.as_chunks::<16>().0.iter().enumerate() {
             let x = l.get(half);
             let largest = l.largest(size(l, x));
             // A row of zeros has a unit of 0, and any scale will do.
             let scale = (largest / (127.0 * unit)).ceil().clamp(1.0, SCALE);
             let inverse = if largest > 0.0 { 1.0 / (scale * unit) } else { 0.0 };
-            let bytes = l.to_bytes(l.round(l.mul(x, l.splat(inverse))));
-            for (i, four) in bytes.as_chunks::<4>().0.iter().enumerate() {
+            let whole = l.round(l.mul(x, l.splat(inverse)));
+            for (i, four) in l.to_bytes(whole).as_chunks::<4>().0.iter().enumerate() {
                 self.quanta[4 * h + i][t] = *four;
             }
-            let sum = scale as i32 * bytes.iter().map(|&byte| i32::from(byte)).sum::<i32>();
-            all += sum;
-            (self.scales[h][t], self.sums[h][t]) = ([scale as i16; 2], sum as f32);
+            self.scales[h][t] = [scale as i16; 2];
+            self.sums[h][t] = scale * l.sum(whole);
         }
-        self.sums[2][t] = all as f32;
+        self.sums[2][t] = self.sums[0][t] + self.sums[1][t];
     }
 }
 

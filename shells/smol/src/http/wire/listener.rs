@@ -107,7 +107,9 @@ impl Listener {
                 Ok((knock, Peer::Tcp(address)))
             }
             #[cfg(unix)]
-            Socket::Unix(socket, _) => Ok((Knock::Plain(Stream::Unix(Quiet::new(socket.accept().await?.0))), Peer::Unix)),
+            Socket::Unix(socket, _) => {
+                Ok((Knock::Plain(Stream::Unix(Quiet::new(socket.accept().await?.0))), Peer::Unix))
+            }
         }
     }
 }
