@@ -50,6 +50,8 @@ pub struct Daemon {
     pub settings: Settings,
     /// Models in memory.
     pub pool: Pool,
+    /// Keys and values on disk, where they are kept.
+    pub disk: Option<Arc<Disk>>,
     /// When it began.
     pub started: Instant,
     /// Whether everything is as it must be.
@@ -104,7 +106,8 @@ impl Daemon {
         Self {
             home: home.into(),
             store: Arc::new(store),
-            pool: Pool::start(config, options, disk),
+            pool: Pool::start(config, options, disk.clone()),
+            disk,
             settings,
             started: Instant::now(),
             health: health::Health::default(),

@@ -78,6 +78,10 @@ async fn status(daemon: Arc<Daemon>, request: Request) -> Answer {
         "queue_wait_seconds": times(&measures.queue_wait),
         "batch_texts": times(&measures.batch),
         "memory_bytes": tutu_os::memory_used(),
+        "kv_disk": daemon.disk.as_ref().map(|disk| {
+            let (pages, bytes) = disk.size();
+            json!({"pages": pages, "bytes": bytes, "limit_bytes": disk.limit()})
+        }),
         "health": report,
     });
     Answer::json(StatusCode::OK, &value)
@@ -155,6 +159,12 @@ fn write(
             let count = count.load(Ordering::Relaxed);
             writeln!(f, "tutu_kv_pages{{model=\"{}\",state=\"{state}\"}} {count}", label(&one.name))?;
         }
+    }
+    if let Some(disk) = &daemon.disk {
+        let (pages, bytes) = disk.size();
+        gauge(f, "tutu_kv_disk_pages", "Pages of keys and values on disk.", pages.to_string())?;
+        gauge(f, "tutu_kv_disk_bytes", "What they take there.", bytes.to_string())?;
+        gauge(f, "tutu_kv_disk_limit_bytes", "What they may take.", disk.limit().to_string())?;
     }
     head(f, "tutu_health_check_status", "gauge", "1 where a check is well or off, 0 where it failed.")?;
     for check in &report.checks {
