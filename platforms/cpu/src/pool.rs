@@ -6,9 +6,10 @@
 //! microsecond, a wake-up some fifty) and then sleep.
 //!
 //! A thread that was put aside in the middle of a chunk holds everybody up until it runs again, which on a processor
-//! that is busy with something else is some milliseconds. Whoever did that is left out for a while, longer each
-//! time it happens again: then what remains is as fast as without that thread, and a core that has become free is
-//! soon used again.
+//! that is busy with something else is some milliseconds. Whoever cost more than it gave is left out for a while, longer
+//! each time it happens again: then what remains is as fast as without that thread, and a core that has become free is
+//! soon used again. Who is put aside for a moment now and then, by whoever sends the answers or reads them, has given
+//! far more, and stays.
 //!
 //! The claim is one word: which piece of work it is (24 bits), how many chunks it has (20), and the next one (20).
 //! A thread that read an old word cannot claim a chunk of a new piece of work, because its exchange fails.
@@ -30,6 +31,9 @@ const SPIN: Duration = Duration::from_millis(2);
 
 /// A thread is late when everybody has waited so long for it, and three times what a chunk took besides.
 const LATE: Duration = Duration::from_micros(200);
+
+/// What a thread gave counts for so much at most: else one that was good for an hour could be late for an hour.
+const CREDIT: Duration = Duration::from_millis(20);
 
 /// How long a thread that was late is left out: the first time, and at most. Trying it again costs some 4 ms where
 /// its processor is still busy.
@@ -56,6 +60,8 @@ struct Seat {
     holds: AtomicBool,
     /// The thread is not to claim anything.
     out: AtomicBool,
+    /// Chunks that it did, all in all.
+    chunks: AtomicUsize,
 }
 
 /// What the caller remembers of one other thread.
@@ -67,6 +73,12 @@ struct Conduct {
     penalty: Duration,
     /// When it came back.
     back: Option<Instant>,
+    /// Chunks that it had done when they were counted last.
+    chunks: usize,
+    /// Half of the time that it saved, without what was waited for it.
+    credit: Duration,
+    /// Whether this piece of work waits for it.
+    late: bool,
 }
 
 /// A number of threads, the caller's among them.
@@ -96,7 +108,7 @@ impl Pool {
         };
         // One that cannot be started leaves the rest to the others.
         let threads: Vec<_> = (1..threads.max(1)).map_while(start).collect();
-        let conduct = vec![Conduct { out: None, penalty: Duration::ZERO, back: None }; threads.len()];
+        let conduct = vec![Conduct::NEW; threads.len()];
         Self { shared, threads, conduct, piece: 0 }
     }
 
@@ -136,7 +148,9 @@ impl Pool {
     /// Waits until all chunks are done, and notes who was late.
     fn wait(&mut self, chunks: usize, begin: Instant, own: usize) {
         let shared = &*self.shared;
-        let (mut spins, mut patience) = (0u32, None);
+        let start = Instant::now();
+        let chunk = (start - begin) / own.max(1) as u32;
+        let (mut spins, mut waited) = (0u32, Duration::ZERO);
         while shared.done.load(Ordering::Acquire) < chunks {
             spins += 1;
             if !spins.is_multiple_of(1024) {
@@ -146,16 +160,19 @@ impl Pool {
             // A thread that was put aside with a chunk in its hands gets the processor sooner if we give it up.
             thread::yield_now();
             let now = Instant::now();
-            let end = *patience.get_or_insert_with(|| now + LATE + (now - begin) * 3 / own.max(1) as u32);
-            if now < end {
-                continue;
-            }
+            waited = (now - start).saturating_sub(LATE + chunk * 3);
             for (conduct, seat) in self.conduct.iter_mut().zip(&shared.seats) {
-                if conduct.out.is_none() && seat.holds.load(Ordering::Relaxed) {
+                let late = waited > Duration::ZERO && seat.holds.load(Ordering::Relaxed);
+                conduct.late |= late;
+                if conduct.out.is_none() && late && waited > conduct.credit {
                     conduct.leave_out(now);
                     seat.out.store(true, Ordering::Relaxed);
                 }
             }
+        }
+        let saved = chunk / self.threads.len() as u32 / 2;
+        for (conduct, seat) in self.conduct.iter_mut().zip(&shared.seats) {
+            conduct.count(seat.chunks.load(Ordering::Relaxed), saved, waited);
         }
     }
 
@@ -179,10 +196,23 @@ impl Pool {
 }
 
 impl Conduct {
+    const NEW: Self =
+        Self { out: None, penalty: Duration::ZERO, back: None, chunks: 0, credit: Duration::ZERO, late: false };
+
+    /// After a piece of work: how many chunks it has done in all, what each is worth, and how long somebody was waited for.
+    fn count(&mut self, chunks: usize, worth: Duration, waited: Duration) {
+        let did = chunks.wrapping_sub(self.chunks);
+        self.chunks = chunks;
+        let gave = worth.saturating_mul(u32::try_from(did).unwrap_or(u32::MAX));
+        let cost = if std::mem::take(&mut self.late) { waited } else { Duration::ZERO };
+        self.credit = (self.credit + gave).min(CREDIT).saturating_sub(cost);
+    }
+
     fn leave_out(&mut self, now: Instant) {
         let again = self.back.is_some_and(|back| now - back < self.penalty);
         self.penalty = if again { (self.penalty * 2).min(PENALTY.1) } else { PENALTY.0 };
         self.out = Some(now + self.penalty);
+        self.credit = Duration::ZERO;
     }
 }
 
@@ -245,6 +275,8 @@ fn serve(shared: &Shared, seat: usize) {
         };
         known = Some((piece, work));
         work(chunk);
+        // Nobody else writes it.
+        seat.chunks.store(seat.chunks.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         shared.done.fetch_add(1, Ordering::Release);
     }
 }
@@ -325,7 +357,7 @@ mod tests {
 
     #[test]
     fn who_is_late_again_is_left_out_longer() {
-        let mut conduct = Conduct { out: None, penalty: Duration::ZERO, back: None };
+        let mut conduct = Conduct::NEW;
         let mut now = Instant::now();
         let mut penalties = Vec::new();
         for _ in 0..7 {
@@ -337,6 +369,23 @@ mod tests {
         assert_eq!(penalties, [40, 80, 160, 320, 640, 1000, 1000]);
         conduct.leave_out(now + Duration::from_secs(5));
         assert_eq!(conduct.penalty, PENALTY.0);
+    }
+
+    #[test]
+    fn who_gave_more_than_it_cost_has_credit() {
+        let (mut conduct, ms) = (Conduct::NEW, Duration::from_millis);
+        conduct.count(3, ms(2), ms(9));
+        assert_eq!(conduct.credit, ms(6), "another one was late");
+        conduct.late = true;
+        conduct.count(4, ms(2), ms(5));
+        assert_eq!((conduct.credit, conduct.late), (ms(3), false));
+        conduct.late = true;
+        conduct.count(4, ms(2), ms(5));
+        assert_eq!(conduct.credit, ms(0));
+        conduct.count(1000, ms(2), ms(0));
+        assert_eq!(conduct.credit, CREDIT);
+        conduct.leave_out(Instant::now());
+        assert_eq!(conduct.credit, ms(0));
     }
 
     #[test]
