@@ -1,6 +1,6 @@
 //! What must always hold, checked after every event; what must hold after a calm; and what was measured on the way.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use tutu_node::{
     kit::{NodeId, Rng},
@@ -371,9 +371,14 @@ impl Check {
                 - places.partition_point(|place| cell(*place) < own);
             let honest = |record: &Record| self.host_of(&record.id).is_some_and(|n| n < self.honest);
             let living = swim.members().filter(|(_, state)| matches!(state, State::Alive | State::Suspect));
-            let known = living.filter(|(record, _)| honest(record)).count() + 1;
-            if known != all {
-                return Some(format!("{n} knows {known} of the {all} in its cell of {bits} bits"));
+            let known: Vec<_> = living.filter(|(record, _)| honest(record)).collect();
+            if known.len() + 1 != all {
+                let gone = |(record, state): &(&Arc<Record>, State)| {
+                    let host = self.host_of(&record.id).filter(|n| !there(*n as usize))?;
+                    Some(format!("; {host} is not there ({state:?} in life {})", record.incarnation))
+                };
+                let gone: String = known.iter().filter_map(gone).collect();
+                return Some(format!("{n} knows {} of the {all} in its cell of {bits} bits{gone}", known.len() + 1));
             }
             if bits > 0 && swim.contacts().next().is_none() {
                 return Some(format!("{n} knows nobody outside its cell"));

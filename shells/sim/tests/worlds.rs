@@ -53,6 +53,12 @@ fn cells_form_by_themselves_and_hold_together() {
 }
 
 #[test]
+fn whoever_comes_back_does_not_keep_those_who_died_meanwhile() {
+    // Hosts restart with neighbours from before, of whom some are dead; contacts beyond the cell recommend others.
+    [1, 4, 18, 21, 25, 30].into_iter().for_each(|seed| drop(run("split", 100, 200, 0, seed)));
+}
+
+#[test]
 fn the_same_seed_is_the_same_world_and_another_is_another() {
     let trace = |seed| run("churn", 30, 300, 2, seed).trace;
     assert_eq!(trace(5), trace(5));

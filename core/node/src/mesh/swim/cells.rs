@@ -88,6 +88,8 @@ pub fn place(record: &Record) -> u64 {
 struct Contact {
     record: Arc<Record>,
     place: u64,
+    /// The period in which it was asked last.
+    asked: u32,
     level: u8,
     misses: u8,
     proved: bool,
@@ -160,7 +162,14 @@ impl<K: Signer + Verifier> Swim<K> {
         for record in contacts {
             let place = place_of(record);
             let level = self.level(place);
-            self.cells.contacts.push(Contact { record: record.clone(), place, level, misses: 0, proved: true });
+            self.cells.contacts.push(Contact {
+                record: record.clone(),
+                place,
+                asked: 0,
+                level,
+                misses: 0,
+                proved: true,
+            });
         }
     }
 
@@ -232,7 +241,8 @@ impl<K: Signer + Verifier> Swim<K> {
             return;
         }
         let level = self.level(place);
-        self.cells.contacts.push(Contact { record: record.clone(), place, level, misses: 0, proved: false });
+        let asked = self.periods;
+        self.cells.contacts.push(Contact { record: record.clone(), place, asked, level, misses: 0, proved: false });
         self.crowd_out(level);
         if news {
             let times = self.times(false);
@@ -273,7 +283,8 @@ impl<K: Signer + Verifier> Swim<K> {
         self.serve(phase, out);
     }
 
-    /// Asks a contact whether it is there; first one that was never asked.
+    /// Asks a contact whether it is there: one that was never asked, or whoever was not for the longest time. By chance, some
+    /// would not be asked for many times as long, and be recommended to others though they are gone.
     fn ask_contact(&mut self, now: Instant, out: &mut Vec<Effect>) {
         let mut again = None;
         if let Some((_, short)) = self.cells.asked.take()
@@ -286,12 +297,15 @@ impl<K: Signer + Verifier> Swim<K> {
                 again = None;
             }
         }
-        let count = self.cells.contacts.len() as u32;
-        let new = self.cells.contacts.iter().position(|contact| !contact.proved && contact.misses == 0);
+        let contacts = self.cells.contacts.iter();
+        let new = contacts.clone().position(|contact| !contact.proved && contact.misses == 0);
+        let waits = |contact: &(usize, &Contact)| self.periods.wrapping_sub(contact.1.asked);
+        let longest = contacts.enumerate().max_by_key(waits).map(|(at, _)| at);
         // One that did not answer is asked again before others.
-        let at = again.or(new).unwrap_or_else(|| self.rng.below(count) as usize);
+        let Some(at) = again.or(new).or(longest) else { return };
         let nonce = self.next_nonce();
-        let Some(contact) = self.cells.contacts.get(at) else { return };
+        let contact = &mut self.cells.contacts[at];
+        contact.asked = self.periods;
         self.cells.asked = Some((nonce, contact.record.id.short()));
         let body = self.begin(now, None, &Head::Ping { nonce, introduce: false, behalf: None });
         let contact = &self.cells.contacts[at].record;

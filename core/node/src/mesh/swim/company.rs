@@ -137,10 +137,14 @@ impl<K: Signer + Verifier> Swim<K> {
     pub(super) fn ask_new(&mut self, now: Instant, out: &mut Vec<Effect>) {
         for question in core::mem::take(&mut self.company.asked) {
             self.company.silent(question);
-            if let Some(at) = self.table.find(question.short).filter(|at| !self.table.get(*at).is_proved())
-                && self.is_flooded()
-            {
+            let Some(at) = self.table.find(question.short).filter(|at| !self.table.get(*at).is_proved()) else {
+                continue;
+            };
+            if self.is_flooded() {
                 self.forget(at, out);
+            } else if self.table.get(at).state() == State::Alive {
+                // Whoever restarts recalls some who died meanwhile, and those beyond name some; others here may know.
+                self.ask_about(question.short, out);
             }
         }
         if self.table.unproved() == 0 {

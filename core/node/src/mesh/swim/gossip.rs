@@ -156,9 +156,17 @@ impl<K: Signer + Verifier> Swim<K> {
             }
             return;
         }
+        let Some(at) = self.table.find(subject) else { return };
+        let known = self.table.get(at);
+        if !known.lives() && incarnation <= known.record().incarnation {
+            // Only somebody who missed the end of it still accuses, and nobody else would agree: all others know.
+            if sender.short == accuser && sender.fresh {
+                self.tell_end(now, sender, at, out);
+            }
+            return;
+        }
         // What is not about the present life of somebody who lives is over.
-        let Some(at) = self.find_living(subject) else { return };
-        if self.table.get(at).record().incarnation != incarnation {
+        if !known.lives() || incarnation != known.record().incarnation {
             return;
         }
         let Some(place) = self.voice(accuser) else { return };
@@ -175,6 +183,15 @@ impl<K: Signer + Verifier> Swim<K> {
         }
         let since = super::before(now, age, self.config.period);
         self.suspect(now, at, Accuser { place, signed: true }, since, Some(accusation), out);
+    }
+
+    /// Tells somebody that the member at `at` is not there any more. To the receiver it is one more accuser, and no more.
+    fn tell_end(&mut self, now: Instant, sender: &Sender, at: usize, out: &mut Vec<Effect>) {
+        if !self.compare.spend() {
+            return;
+        }
+        let body = self.begin(now, Some(at), &Head::Records);
+        out.push(Effect::Send { to: Some(sender.id), addr: sender.addr, body });
     }
 
     /// Where the member `who` is, if its word counts: it lives, and answered this node, once enough others did.
@@ -414,15 +431,20 @@ impl<K: Signer + Verifier> Swim<K> {
 
     /// Asks a few whether they know better.
     fn last_call(&mut self, short: u64, out: &mut Vec<Effect>) {
-        for _ in 0..3 {
-            let fits = |slot: &super::table::Slot| slot.state() == State::Alive && !slot.record().facts.is_hidden();
-            let Some(slot) = self.pick_own(fits) else { return };
-            let mut body = Vec::with_capacity(128);
-            Head::Want { count: 1 }.put(&mut body);
-            body.extend_from_slice(&short.to_be_bytes());
-            let record = self.table.get(slot).record();
-            out.push(Effect::Send { to: Some(record.id), addr: record.facts.addr, body });
-        }
+        (0..3).for_each(|_| self.ask_about(short, out));
+    }
+
+    /// Asks somebody by chance for the newest record of `short`, or whether it is dead.
+    pub(super) fn ask_about(&mut self, short: u64, out: &mut Vec<Effect>) {
+        let fits = |slot: &super::table::Slot| {
+            slot.state() == State::Alive && slot.record().id.short() != short && !slot.record().facts.is_hidden()
+        };
+        let Some(slot) = self.pick_own(fits) else { return };
+        let mut body = Vec::with_capacity(128);
+        Head::Want { count: 1 }.put(&mut body);
+        body.extend_from_slice(&short.to_be_bytes());
+        let record = self.table.get(slot).record();
+        out.push(Effect::Send { to: Some(record.id), addr: record.facts.addr, body });
     }
 
     /// The time of a suspect is over.

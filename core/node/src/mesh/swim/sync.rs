@@ -315,14 +315,8 @@ impl<K: Signer + Verifier> Swim<K> {
             // That is no missed news; that was a partition. Each of them will say itself that it lives.
             doubts.clear();
         }
-        let doubts = doubts.iter().map(|(subject, incarnation)| Item::Doubt {
-            subject: *subject,
-            incarnation: *incarnation,
-            age: 0,
-            dead: true,
-        });
         let give = give.iter().map(|record| Item::Record(record.bytes()));
-        self.bulk(id, addr, doubts.chain(give), out);
+        self.bulk(id, addr, doubts.iter().map(doubt).chain(give), out);
     }
 
     pub(super) fn on_want(
@@ -336,19 +330,25 @@ impl<K: Signer + Verifier> Swim<K> {
         let Some(slot) = self.table.find_id(&sender.id) else {
             return self.answer_unknown(now, sender, false, out);
         };
-        let mut records: Vec<Arc<Record>> = Vec::new();
+        let (mut records, mut dead): (Vec<Arc<Record>>, _) = (Vec::new(), Vec::new());
         let count = if fault::on(Fault::WantsUnanswered) { 0 } else { count };
         for _ in 0..count {
             let Ok(short) = rest.word() else { break };
             if short == self.short() {
                 records.push(self.me.clone());
-            } else if let Some(at) = self.find_living(short) {
-                records.push(self.table.get(at).record().clone());
+            } else if let Some(at) = self.table.find(short) {
+                let member = self.table.get(at);
+                if member.state() == State::Dead {
+                    dead.push((short, member.record().incarnation));
+                } else {
+                    records.push(member.record().clone());
+                }
             }
         }
         let record = self.table.get(slot).record();
         let (id, addr) = (record.id, record.facts.addr);
-        self.bulk(id, addr, records.iter().map(|record| Item::Record(record.bytes())), out);
+        let records = records.iter().map(|record| Item::Record(record.bytes()));
+        self.bulk(id, addr, records.chain(dead.iter().map(doubt)), out);
     }
 
     /// Sends `items` in as many packets as they need and the budget allows.
@@ -376,4 +376,9 @@ impl<K: Signer + Verifier> Swim<K> {
             out.push(Effect::Send { to: Some(to), addr, body });
         }
     }
+}
+
+/// That somebody, by its short id, is dead in a life of its.
+fn doubt<'a>((subject, incarnation): &(u64, u64)) -> Item<'a> {
+    Item::Doubt { subject: *subject, incarnation: *incarnation, age: 0, dead: true }
 }
