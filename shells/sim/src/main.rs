@@ -26,9 +26,13 @@ usage: tutu-sim [--scenario NAME] [--nodes N] [--seed S] [--seeds COUNT] [--seco
        tutu-sim --convergence [--nodes N] [--seeds COUNT] [--plot FILE.svg]
        tutu-sim --lifeguard-on-and-off [--scenario stall] [--nodes N] [--seeds COUNT] [--seconds T]
        tutu-sim --mutants | --mutants-every N        (built with --features mutants)
+       tutu-sim --fault NAME ...                     (the same; any of the above with one fault)
 
 scenarios:
 ";
+#[cfg(not(feature = "mutants"))]
+const WITHOUT: &str =
+    "this program was built without mutants; try: cargo run --release -p tutu-sim --features mutants -- --mutants";
 /// Worlds in which a failing plan is made smaller.
 const SHRINK_RUNS: usize = 300;
 
@@ -179,12 +183,20 @@ fn mutants(every: u32) -> ExitCode {
     if survivors { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
+#[cfg(feature = "mutants")]
+fn fault(name: &str) -> Result<(), String> {
+    tutu_sim::mutants::switch(name)
+}
+
 #[cfg(not(feature = "mutants"))]
 fn mutants(_every: u32) -> ExitCode {
-    eprintln!(
-        "this program was built without them; try: cargo run --release -p tutu-sim --features mutants -- --mutants"
-    );
+    eprintln!("{WITHOUT}");
     ExitCode::from(2)
+}
+
+#[cfg(not(feature = "mutants"))]
+fn fault(_name: &str) -> Result<(), String> {
+    Err(WITHOUT.into())
 }
 
 /// Runs all seeds, as many at a time as there are jobs.
@@ -341,6 +353,7 @@ fn parse() -> Result<Option<Cli>, lexopt::Error> {
             Long("liars") => cli.args.liars = true,
             Long("mutants") => cli.mutants = Some(1),
             Long("mutants-every") => cli.mutants = Some(parser.value()?.parse::<u32>()?.max(1)),
+            Long("fault") => fault(&parser.value()?.string()?)?,
             Long("real-keys") => cli.real_keys = true,
             Long("json") => cli.json = true,
             Long("convergence") => {

@@ -15,7 +15,7 @@ use crate::{
 type Case = (&'static str, u32, u64, u32, u64);
 
 /// Short stories first.
-const CASES: [Case; 26] = [
+const CASES: [Case; 27] = [
     ("crash", 24, 180, 0, 1),
     ("join", 40, 40, 0, 1),
     ("leave", 24, 120, 0, 1),
@@ -25,6 +25,7 @@ const CASES: [Case; 26] = [
     ("stall", 3, 900, 0, 1),
     ("stall", 60, 240, 0, 1),
     ("doze", 24, 500, 0, 1),
+    ("nap", 24, 1200, 0, 1),
     ("stall", 60, 240, 30, 1),
     ("byzantine", 60, 100, 0, 3),
     ("byzantine", 60, 100, 0, 4),
@@ -75,6 +76,16 @@ pub fn hunt(every: u32, mut tell: impl FnMut(String)) -> bool {
     }
     tell(format!("{} of {hunted} killed", hunted - survivors));
     survivors * 20 > hunted
+}
+
+/// Switches on the fault called `name`, and leaves it on.
+///
+/// # Errors
+/// When there is none of that name.
+pub fn switch(name: &str) -> Result<(), String> {
+    let at = Fault::ALL.iter().position(|fault| format!("{fault:?}") == name);
+    fault::switch(at.ok_or(format!("there is no fault {name:?}"))? as u32 + 1);
+    Ok(())
 }
 
 /// Sees to it that `usual` has case `n`. Cases that differ in nothing but the seed share what chance does.

@@ -34,6 +34,7 @@ pub const ALL: &[Story] = &[
     ("crash", "a host crashes every 20 seconds", crash),
     ("stall", "5 % of hosts stall for 2 to 20 seconds now and then", stall),
     ("doze", "all hosts sleep for some seconds, one after the other; when all are awake, some crash", doze),
+    ("nap", "a host stalls almost long enough to be buried, and a third of the others when it is back", nap),
     ("partition", "the world falls in two halves, and heals", partition),
     ("join", "all begin at once and know one address", join),
     ("restart", "all stop at once and start again, some with old disks and old dates", restart),
@@ -110,6 +111,22 @@ fn doze(args: &Args) -> Plan {
     }
     plan.ops.sort_by_key(|op| op.0);
     plan.scatter(&mut rng, half, args.seconds.saturating_sub(60), 10_000, |rng| Op::Crash(any(rng, nodes)));
+    plan
+}
+
+fn nap(args: &Args) -> Plan {
+    let (mut plan, mut rng) = base(args);
+    let nodes = args.nodes;
+    // Time-outs are 8.3 s among two dozen. Whoever falls asleep shortly before the end of one misses the answer, and must
+    // not take its own sleep for silence when it wakes.
+    for second in (60..args.seconds.saturating_sub(40)).step_by(40) {
+        let sleeper = any(&mut rng, nodes);
+        plan.at(second, Op::Stall(sleeper, 8600));
+        for other in (0..nodes).filter(|other| *other != sleeper && other % 3 == sleeper % 3) {
+            plan.ops.push((second * 1_000_000 + 8_200_000, Op::Stall(other, 4000)));
+        }
+    }
+    plan.ops.sort_by_key(|op| op.0);
     plan
 }
 
