@@ -39,6 +39,8 @@ pub struct Roster {
     candidates: Vec<Candidate>,
     /// Weights of all up to each; the last is the sum.
     sums: Vec<u64>,
+    /// Short id and place of each candidate, in order: each answer must find out who it is from.
+    places: Vec<(u64, u32)>,
     /// Who last served which beginning of a text; it may still remember it.
     served: BTreeMap<u64, u32>,
 }
@@ -49,7 +51,9 @@ const SERVED_MAX: usize = 1024;
 impl Roster {
     /// Those who could serve.
     pub fn new(candidates: Vec<Candidate>) -> Self {
-        let mut roster = Self { candidates, sums: Vec::new(), served: BTreeMap::new() };
+        let mut places: Vec<_> = candidates.iter().map(|candidate| candidate.worker.short()).zip(0..).collect();
+        places.sort_unstable();
+        let mut roster = Self { candidates, sums: Vec::new(), places, served: BTreeMap::new() };
         roster.weigh();
         roster
     }
@@ -61,8 +65,11 @@ impl Roster {
 
     /// Where `worker` stands; one that is not trusted stands nowhere.
     pub fn find(&self, worker: &NodeId) -> Option<u32> {
-        let at = self.candidates.iter().position(|candidate| candidate.worker == *worker && candidate.trust > 0)?;
-        Some(at as u32)
+        let short = worker.short();
+        let first = self.places.partition_point(|place| place.0 < short);
+        let mut same = self.places[first..].iter().take_while(|place| place.0 == short).map(|place| place.1);
+        let is = |candidate: &Candidate| candidate.worker == *worker && candidate.trust > 0;
+        same.find(|at| is(&self.candidates[*at as usize]))
     }
 
     /// How many there are.
@@ -193,6 +200,13 @@ mod tests {
         let (roster, mut rng, mut out) = (Roster::new(list), Rng::new(1), Vec::new());
         roster.choose(&mut rng, 3, 0, &[], &mut out);
         assert_eq!(out.len(), 3);
+    }
+
+    #[test]
+    fn each_is_found_where_it_stands_and_nobody_else_is() {
+        let roster = Roster::new([5, 3, 9, 3, 7].map(candidate).into());
+        let find = |n| roster.find(&NodeId::number(n));
+        assert_eq!([5, 3, 9, 7, 4].map(find), [Some(0), Some(1), Some(2), Some(4), None]);
     }
 
     #[test]

@@ -19,7 +19,7 @@ mod message;
 #[cfg(test)]
 mod tests;
 
-use alloc::{collections::BTreeMap, vec::Vec};
+use alloc::{boxed::Box, collections::BTreeMap, vec::Vec};
 use core::time::Duration;
 
 pub use self::message::{Config, Effect, Fault, Input, Request, Why};
@@ -38,7 +38,8 @@ use crate::{
 pub struct Client {
     config: Config,
     rosters: BTreeMap<u64, Roster>,
-    jobs: BTreeMap<u64, Job>,
+    /// Boxed: each input takes one out and puts it back, and it is large.
+    jobs: BTreeMap<u64, Box<Job>>,
     /// When to look at which task; those that were postponed meanwhile are put in again.
     timers: Heap<Instant, u64>,
     budget: Budget,
@@ -121,7 +122,7 @@ impl Client {
             return;
         }
         self.budget.first();
-        let mut job = Job {
+        let mut job = Box::new(Job {
             request,
             task: Task::new(number, request.limit),
             asked: now,
@@ -134,7 +135,7 @@ impl Client {
             tries: 0,
             price: 0,
             after: Duration::ZERO,
-        };
+        });
         let goes_on = self.place(now, &mut job, out);
         self.put_back(number, job, goes_on);
     }
@@ -374,7 +375,7 @@ impl Client {
         self.put_back(number, job, goes_on);
     }
 
-    fn put_back(&mut self, number: u64, mut job: Job, goes_on: bool) {
+    fn put_back(&mut self, number: u64, mut job: Box<Job>, goes_on: bool) {
         if goes_on {
             job.arm(number, &mut self.timers);
             self.jobs.insert(number, job);
