@@ -104,14 +104,18 @@ impl Graph {
     /// Calls `give` with each edge's part of `amount`, in proportion to the weights; what is left over by rounding, or
     /// because nobody is believed, comes back.
     ///
-    /// One wide multiplication an edge: `amount / sum` is held with all bits that fit, and the weight is exact.
+    /// One wide multiplication an edge: `amount / sum` is held with all bits that fit, and the weight is exact. Parts are rounded
+    /// towards nothing: with what is left over they are never more than the amount, be it above nothing or below, so that what
+    /// is pushed again and again comes to an end.
     #[inline]
     pub fn spread(&self, from: u32, amount: i64, mut give: impl FnMut(u32, i64)) -> i64 {
         let row = self.rows[from as usize];
-        let unit = ((i128::from(amount) * i128::from(row.inverse)) >> 63) as i64;
+        let unit = ((u128::from(amount.unsigned_abs()) * u128::from(row.inverse)) >> 63) as u64;
+        let sign = amount >> 63;
         let mut left = amount;
         for edge in &self.edges[row.start as usize..][..row.len as usize] {
-            let part = ((i128::from(unit) * i128::from(edge.weight)) >> row.shift) as i64;
+            let part = ((u128::from(unit) * u128::from(edge.weight)) >> row.shift) as i64;
+            let part = (part ^ sign) - sign;
             left -= part;
             give(edge.to, part);
         }
@@ -219,6 +223,9 @@ mod tests {
             });
             assert_eq!(given + left, amount);
             assert!(left.abs() <= 200, "{left} of {amount} left over");
+            let mut size = 0;
+            assert_eq!(graph.spread(from, -amount, |_, part| size -= part), -left, "the same, turned round");
+            assert_eq!(size + left, amount, "nothing grows by rounding");
         }
         let lonely = graph.peer();
         assert_eq!(graph.spread(lonely, 77, |_, _| panic!("nobody is believed")), 77);
