@@ -95,14 +95,20 @@ pub use switch::on;
 mod switch {
     extern crate std;
 
-    use std::{format, string::String, sync::OnceLock};
+    use std::{format, sync::OnceLock};
 
-    static ACTIVE: OnceLock<Option<String>> = OnceLock::new();
+    use super::Fault;
+
+    static ACTIVE: OnceLock<Option<Fault>> = OnceLock::new();
 
     /// Whether `TUTU_FAULT` names this fault.
-    pub fn on(fault: super::Fault) -> bool {
-        let active = ACTIVE.get_or_init(|| std::env::var("TUTU_FAULT").ok());
-        active.as_deref().is_some_and(|name| name == format!("{fault:?}"))
+    pub fn on(fault: Fault) -> bool {
+        let named = || {
+            let name = std::env::var("TUTU_FAULT").ok()?;
+            let fault = Fault::ALL.iter().find(|fault| format!("{fault:?}") == name);
+            Some(*fault.expect("TUTU_FAULT names one of them"))
+        };
+        *ACTIVE.get_or_init(named) == Some(fault)
     }
 }
 
