@@ -1,6 +1,6 @@
 //! What a computing crate must do: run one step of a plan.
 
-use alloc::{sync::Arc, vec::Vec};
+use alloc::{string::String, sync::Arc, vec::Vec};
 use core::fmt;
 
 use crate::{
@@ -107,6 +107,28 @@ pub trait Backend {
     fn load(&mut self, _page: u32, _bytes: &[u8]) -> bool {
         false
     }
+
+    /// Runs one step of one token and says how long each kernel took, the longest first; `None` where the backend has no
+    /// clock of its own, unless overridden.
+    ///
+    /// # Errors
+    /// As [`Self::step`].
+    fn profile(&mut self, _batch: &Batch<'_>) -> Result<Option<Vec<Timing>>, Fault> {
+        Ok(None)
+    }
+}
+
+/// What one kernel did in a step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Timing {
+    /// Its name, with its variant.
+    pub name: String,
+    /// How often it ran.
+    pub count: usize,
+    /// Nanoseconds of all runs together.
+    pub nanoseconds: f64,
+    /// Bytes that these read and wrote.
+    pub bytes: usize,
 }
 
 /// Why a step gave nothing.
@@ -118,6 +140,9 @@ pub enum Fault {
     Batch,
     /// The device is gone, or the model's memory can no longer be read.
     Lost,
+    /// The device is gone and another has taken its place: nothing is in its cache yet. Whoever computes all of it again,
+    /// from the first position on, gets what was asked for.
+    Moved,
 }
 
 impl fmt::Display for Fault {
@@ -125,6 +150,7 @@ impl fmt::Display for Fault {
         f.write_str(match self {
             Self::Batch => "the batch does not fit the model",
             Self::Lost => "the device or the model's file was lost while it ran",
+            Self::Moved => "the device was lost while it ran, and another has taken over; ask again",
         })
     }
 }

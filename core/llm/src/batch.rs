@@ -308,7 +308,8 @@ impl Batcher {
         pages.into_iter().for_each(|page| self.pages.give_back(page));
     }
 
-    /// Computes one step and lets `choose` choose what follows it.
+    /// Computes one step and lets `choose` choose what follows it. Where the backend moved to another device nothing is
+    /// chosen, and the steps that follow compute all texts again.
     ///
     /// # Errors
     /// [`Fault`]; all texts are then as they were before, with nothing of them computed.
@@ -351,7 +352,7 @@ impl Batcher {
             self.forget();
         }
         (self.logits, self.best) = (logits, best);
-        result.map(|()| stepped)
+        if result == Err(Fault::Moved) { Ok(stepped) } else { result.map(|()| stepped) }
     }
 
     /// How many of the best tokens are enough for every text whose logits this step computes.
@@ -735,6 +736,46 @@ mod tests {
         }
         batcher.forget();
         assert_eq!(batcher.pages().0, 0, "every page comes back");
+    }
+
+    /// Is another device from some step on, whose cache is empty.
+    struct Moves(Memory, usize);
+
+    impl Backend for Moves {
+        fn tokens_max(&self) -> usize {
+            self.0.tokens_max
+        }
+        fn pages(&self) -> usize {
+            self.0.pages.len()
+        }
+        fn states(&mut self, batch: &Batch<'_>, out: &mut Vec<f32>) -> Result<(), Fault> {
+            self.step(batch, out)
+        }
+        fn step(&mut self, batch: &Batch<'_>, out: &mut Vec<f32>) -> Result<(), Fault> {
+            if self.0.steps == self.1 {
+                self.0 = Memory { steps: usize::MAX / 2, ..Memory::new(self.pages(), self.0.tokens_max) };
+                return Err(Fault::Moved);
+            }
+            self.0.step(batch, out)
+        }
+    }
+
+    #[test]
+    fn a_move_to_another_device_changes_no_text() {
+        for at in [0, 1, 5, 20] {
+            let mut batcher = Batcher::new(8, WORDS, Options::default());
+            let prompts = [vec![1; 50], vec![2; 3]];
+            let ids = prompts.clone().map(|prompt| batcher.join(prompt, Mix::default()));
+            let mut until = Until(ids.iter().zip(&prompts).map(|(id, prompt)| (*id, (90, prompt.clone()))).collect());
+            let mut backend = Moves(Memory::new(8, 48), at);
+            while !batcher.is_empty() {
+                batcher.step(&mut backend, &mut until).unwrap();
+            }
+            assert!(backend.0.steps > usize::MAX / 2, "it moved");
+            for (id, prompt) in ids.iter().zip(&prompts) {
+                assert_eq!(until.0[id].1, alone(prompt, 90));
+            }
+        }
     }
 
     #[test]

@@ -51,31 +51,42 @@ pub fn perplexity(
     if tokens.len() < WINDOW {
         return Err(Error::Short(tokens.len()));
     }
-    let (mut total, mut count, mut logits) = (0.0, 0u32, Vec::new());
-    let table: Vec<u32> = (0..WINDOW.div_ceil(PAGE) as u32).collect();
+    let (mut total, mut count) = (0.0, 0);
     for window in tokens.chunks_exact(WINDOW) {
         let mut ids: Vec<u32> = window.into();
         if let Some(first) = first {
             ids[0] = first;
         }
-        let most = backend.tokens_max();
-        for start in (0..WINDOW).step_by(most) {
-            let part = &ids[start..(start + most).min(WINDOW)];
-            // The share of token i comes from the logits after token i - 1.
-            let wanted = |i: usize| (WINDOW / 2..WINDOW - 1).contains(&i);
-            let batch: Vec<Token> = part
-                .iter()
-                .enumerate()
-                .map(|(i, &id)| Token { id, position: (start + i) as u32, sequence: 0, output: wanted(start + i) })
-                .collect();
-            backend.step(&Batch::new(&batch, &[&table]), &mut logits).map_err(Error::Fault)?;
-            let answered = batch.iter().filter(|token| token.output);
-            for (token, row) in answered.zip(logits.chunks_exact(vocabulary)) {
-                let next = ids[token.position as usize + 1];
-                total -= f64::from(logprobs(row, next, 0).0);
-                count += 1;
-            }
+        // A window needs nothing from before it, so one that a device was lost in is computed again.
+        let surprise = match surprise(backend, &ids, vocabulary) {
+            Err(Fault::Moved) => self::surprise(backend, &ids, vocabulary),
+            other => other,
+        };
+        total += surprise.map_err(Error::Fault)?;
+        count += WINDOW / 2 - 1;
+    }
+    Ok(exp(total / count as f64))
+}
+
+/// How surprising the second half of a window is: the logarithms of its tokens' shares, summed and negated.
+fn surprise(backend: &mut dyn Backend, ids: &[u32], vocabulary: usize) -> Result<f64, Fault> {
+    let table: Vec<u32> = (0..WINDOW.div_ceil(PAGE) as u32).collect();
+    let (most, mut total, mut logits) = (backend.tokens_max(), 0.0, Vec::new());
+    for start in (0..WINDOW).step_by(most) {
+        let part = &ids[start..(start + most).min(WINDOW)];
+        // The share of token i comes from the logits after token i - 1.
+        let wanted = |i: usize| (WINDOW / 2..WINDOW - 1).contains(&i);
+        let batch: Vec<Token> = part
+            .iter()
+            .enumerate()
+            .map(|(i, &id)| Token { id, position: (start + i) as u32, sequence: 0, output: wanted(start + i) })
+            .collect();
+        backend.step(&Batch::new(&batch, &[&table]), &mut logits)?;
+        let answered = batch.iter().filter(|token| token.output);
+        for (token, row) in answered.zip(logits.chunks_exact(vocabulary)) {
+            let next = ids[token.position as usize + 1];
+            total -= f64::from(logprobs(row, next, 0).0);
         }
     }
-    Ok(exp(total / f64::from(count)))
+    Ok(total)
 }
