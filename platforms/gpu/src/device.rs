@@ -1,0 +1,233 @@
+//! A GPU that is open: its queue, its pipelines, and whether it is still there.
+
+use std::{
+    collections::HashMap,
+    future::Future,
+    path::{Path, PathBuf},
+    pin::pin,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Waker},
+};
+
+use crate::{
+    adapter::{self, Adapter, Class, Info},
+    engine::Error,
+    kernel::Kernel,
+    record::Caps,
+};
+
+/// An open GPU. Several engines may share one.
+pub struct Device {
+    adapter: wgpu::Adapter,
+    pub(crate) device: wgpu::Device,
+    pub(crate) queue: wgpu::Queue,
+    pub(crate) layout: wgpu::BindGroupLayout,
+    /// Distance of parameters of two dispatches.
+    pub(crate) params_stride: u64,
+    pipeline_layout: wgpu::PipelineLayout,
+    pipelines: Mutex<HashMap<Kernel, wgpu::ComputePipeline>>,
+    lost: Arc<AtomicBool>,
+    complaint: Arc<Mutex<Option<String>>>,
+    cache: Option<Cache>,
+    caps: Caps,
+    info: Info,
+}
+
+/// Pipelines that were compiled once, in a file.
+struct Cache {
+    pipelines: wgpu::PipelineCache,
+    path: PathBuf,
+    /// Bytes of the file as it was read or written last.
+    kept: Mutex<usize>,
+}
+
+impl Cache {
+    /// Those of a device that were kept in `folder`; `None` where its driver does not give them out.
+    fn open(device: &wgpu::Device, adapter: &wgpu::Adapter, folder: &Path) -> Option<Self> {
+        let path = folder.join(wgpu::util::pipeline_cache_key(&adapter.get_info())?);
+        let data = std::fs::read(&path).ok();
+        let descriptor = wgpu::PipelineCacheDescriptor { label: None, data: data.as_deref(), fallback: true };
+        // SAFETY: only this function's counterpart writes the file, in a folder of the user's own; what was written by
+        // another version of wgpu, for another device or driver, is told by its head and not used.
+        let pipelines = unsafe { device.create_pipeline_cache(&descriptor) };
+        Some(Self { pipelines, path, kept: Mutex::new(data.map_or(0, |data| data.len())) })
+    }
+
+    /// Writes what was compiled since, whole or not at all. Without it, it is compiled again: no error of ours.
+    fn keep(&self) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(data) = self.pipelines.get_data().filter(|data| data.len() != *kept) else { return };
+        let beside = self.path.with_extension(std::process::id().to_string());
+        let folder = self.path.parent().unwrap_or(Path::new("."));
+        let written = std::fs::create_dir_all(folder).and_then(|()| std::fs::write(&beside, &data));
+        if written.and_then(|()| std::fs::rename(&beside, &self.path)).is_ok() {
+            *kept = data.len();
+        } else {
+            let _ = std::fs::remove_file(&beside);
+        }
+    }
+}
+
+/// Waits for a future of wgpu's, which outside of browsers is ready when it is made.
+pub(crate) fn ready<T>(future: impl Future<Output = T>) -> T {
+    let mut future = pin!(future);
+    loop {
+        if let Poll::Ready(value) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            return value;
+        }
+        std::thread::yield_now();
+    }
+}
+
+impl Device {
+    /// Opens a GPU with all that it can do. Compiled pipelines are kept in `folder` from one start to the next.
+    ///
+    /// # Errors
+    /// [`Error::Device`].
+    pub fn open(adapter: &Adapter, folder: Option<&Path>) -> Result<Arc<Self>, Error> {
+        let wanted = wgpu::Features::SUBGROUP
+            | wgpu::Features::TIMESTAMP_QUERY
+            | wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES
+            | wgpu::Features::PIPELINE_CACHE;
+        let features = adapter.inner.features() & wanted;
+        let limits = adapter.inner.limits();
+        if limits.max_storage_buffers_per_shader_stage < STORAGE {
+            let has = limits.max_storage_buffers_per_shader_stage;
+            return Err(Error::Device(format!("it takes {has} buffers at once, and kernels need {STORAGE}")));
+        }
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("tutu"),
+            required_features: features,
+            required_limits: limits.clone(),
+            ..Default::default()
+        };
+        let opened = ready(adapter.inner.request_device(&descriptor));
+        let (device, queue) = opened.map_err(|e| Error::Device(e.to_string()))?;
+        let lost = Arc::new(AtomicBool::new(false));
+        let flag = Arc::clone(&lost);
+        device.set_device_lost_callback(move |_, _| flag.store(true, Ordering::Relaxed));
+        // An error that nobody waits for leaves wrong numbers behind; better none at all.
+        let (flag, complaint) = (Arc::clone(&lost), Arc::new(Mutex::new(None)));
+        let words = Arc::clone(&complaint);
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+            flag.store(true, Ordering::Relaxed);
+            words.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error.to_string());
+        }));
+        let folder = folder.filter(|_| features.contains(wgpu::Features::PIPELINE_CACHE));
+        let cache = folder.and_then(|folder| Cache::open(&device, &adapter.inner, folder));
+        let layout = bind_group_layout(&device);
+        let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label: None,
+            bind_group_layouts: &[Some(&layout)],
+            immediate_size: 0,
+        });
+        let caps = Caps {
+            binding: usize::try_from(limits.max_storage_buffer_binding_size.min(limits.max_buffer_size))
+                .unwrap_or(usize::MAX),
+            subgroups: features.contains(wgpu::Features::SUBGROUP),
+            software: adapter.info.class == Class::Software,
+        };
+        Ok(Arc::new(Self {
+            adapter: adapter.inner.clone(),
+            device,
+            queue,
+            layout,
+            params_stride: u64::from(limits.min_uniform_buffer_offset_alignment).max(128),
+            pipeline_layout,
+            pipelines: Mutex::new(HashMap::new()),
+            lost,
+            complaint,
+            cache,
+            caps,
+            info: adapter.info.clone(),
+        }))
+    }
+
+    /// What it is.
+    pub fn info(&self) -> &Info {
+        &self.info
+    }
+
+    /// What it can do, as far as programs depend on it.
+    pub fn caps(&self) -> Caps {
+        self.caps
+    }
+
+    /// Bytes of its own memory, or of what it shares with the processor, that this process may have now; `None` where its
+    /// driver does not say.
+    pub fn memory_free(&self) -> Option<u64> {
+        adapter::memory(&self.adapter).map(|memory| memory.free)
+    }
+
+    /// Whether it is gone.
+    pub fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::Relaxed)
+    }
+
+    /// What its driver complained of first, where it did.
+    pub fn complaint(&self) -> Option<String> {
+        self.complaint.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes it away from everybody, as a driver that is reset does. For trying out what then happens.
+    pub fn lose(&self) {
+        self.device.destroy();
+        self.lost.store(true, Ordering::Relaxed);
+    }
+
+    /// The pipeline of a kernel, compiled when it is asked for first.
+    pub(crate) fn pipeline(&self, kernel: Kernel) -> wgpu::ComputePipeline {
+        let mut pipelines = self.pipelines.lock().expect("nobody panics while holding it");
+        pipelines.entry(kernel).or_insert_with(|| self.compile(kernel)).clone()
+    }
+
+    /// Keeps what was compiled for the next start.
+    pub(crate) fn keep_pipelines(&self) {
+        self.cache.iter().for_each(Cache::keep);
+    }
+
+    fn compile(&self, kernel: Kernel) -> wgpu::ComputePipeline {
+        let name = kernel.name();
+        let descriptor = wgpu::ShaderModuleDescriptor {
+            label: Some(&name),
+            source: wgpu::ShaderSource::Wgsl(kernel.source().into()),
+        };
+        // SAFETY: every index of a kernel comes from a recorded program, whose regions lie inside of their buffers, or
+        // from a batch whose tokens, pages and positions were checked; loops end because their bounds are such numbers.
+        let module =
+            unsafe { self.device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) };
+        self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(&name),
+            layout: Some(&self.pipeline_layout),
+            module: &module,
+            entry_point: Some("main"),
+            compilation_options: wgpu::PipelineCompilationOptions {
+                // Kernels write workgroup memory before they read it.
+                zero_initialize_workgroup_memory: false,
+                ..Default::default()
+            },
+            cache: self.cache.as_ref().map(|cache| &cache.pipelines),
+        })
+    }
+}
+
+/// Storage buffers of a kernel.
+const STORAGE: u32 = 7;
+
+/// All kernels see the same: parameters, then what `shaders/common.wgsl` names.
+fn bind_group_layout(device: &wgpu::Device) -> wgpu::BindGroupLayout {
+    let entry = |binding: u32, ty: wgpu::BufferBindingType| wgpu::BindGroupLayoutEntry {
+        binding,
+        visibility: wgpu::ShaderStages::COMPUTE,
+        ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None },
+        count: None,
+    };
+    let storage = |read_only| wgpu::BufferBindingType::Storage { read_only };
+    let written = [false, true, true, false, false, true, true];
+    let mut entries = vec![entry(0, wgpu::BufferBindingType::Uniform)];
+    entries.extend(written.iter().enumerate().map(|(i, written)| entry(i as u32 + 1, storage(!written))));
+    device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: None, entries: &entries })
+}

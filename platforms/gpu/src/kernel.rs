@@ -1,0 +1,262 @@
+//! The kernels there are, each with its variants, and the text of each.
+
+use core::fmt::Write;
+
+use tutu_llm::quant::Kind;
+
+/// A kernel, with what is fixed when it is compiled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[allow(missing_docs, reason = "explained in the files that they name")]
+pub enum Kernel {
+    /// `matvec.wgsl`.
+    Matvec { kind: Kind, tokens: u32, aligned: bool, subgroups: bool },
+    /// `rows.wgsl`.
+    Rows { kind: Kind, tokens: u32, aligned: bool },
+    /// `matmul.wgsl`.
+    Matmul { kind: Kind, aligned: bool },
+    /// `embed.wgsl`.
+    Embed { kind: Kind },
+    /// `experts.wgsl`; `function` where gate and what it lets through are computed together.
+    Experts { kind: Kind, down: bool, function: Option<u32>, aligned: bool, subgroups: bool },
+    /// `choose.wgsl`.
+    Choose,
+    /// `norm.wgsl`.
+    Norm { layer: bool, lanes: u32 },
+    /// `map.wgsl`; `paired` where a second operand is multiplied.
+    Map { function: u32, paired: bool },
+    /// `select.wgsl`.
+    Select,
+    /// `rope.wgsl`.
+    Rope,
+    /// `store.wgsl`.
+    Store,
+    /// `attend.wgsl`.
+    Attend { key: u32, value: u32, heads: u32 },
+    /// `combine.wgsl`.
+    Combine,
+    /// `attend_all.wgsl`.
+    AttendAll { key: u32, value: u32 },
+    /// `best.wgsl`.
+    Best,
+}
+
+/// Rows that a workgroup of `matvec.wgsl` and `experts.wgsl` computes.
+pub const ROWS: u32 = 4;
+/// Invocations of a workgroup, where a kernel does not say otherwise.
+pub const LANES: u32 = 64;
+/// Workgroups of `best.wgsl` for a row, and elements that each keeps.
+pub const BEST_GROUPS: usize = 64;
+/// See [`BEST_GROUPS`].
+pub const BEST_KEPT: usize = 8;
+/// Rows and tokens of a tile of `matmul.wgsl`.
+pub const TILE: [u32; 2] = [64, 32];
+
+const FUNCTIONS: &str = include_str!("../../../shaders/functions.wgsl");
+const COMMON: &str = include_str!("../../../shaders/common.wgsl");
+const WEIGHTS: &str = include_str!("../../../shaders/weights.wgsl");
+const PRODUCT: &str = include_str!("../../../shaders/product.wgsl");
+
+impl Kernel {
+    /// A short name with its variant, for reports.
+    pub fn name(self) -> String {
+        let aligned = |aligned: bool| if aligned { "" } else { "_odd" };
+        let subgroups = |subgroups: bool| if subgroups { "_subgroups" } else { "" };
+        match self {
+            Self::Matvec { kind, tokens, aligned: a, subgroups: s } => {
+                format!("matvec_{kind}_x{tokens}{}{}", aligned(a), subgroups(s))
+            }
+            Self::Rows { kind, tokens, aligned: a } => format!("rows_{kind}_x{tokens}{}", aligned(a)),
+            Self::Matmul { kind, aligned: a } => format!("matmul_{kind}{}", aligned(a)),
+            Self::Embed { kind } => format!("embed_{kind}"),
+            Self::Experts { kind, down, function, aligned: a, subgroups: s } => {
+                let stage = match (down, function) {
+                    (true, _) => "down".into(),
+                    (_, None) => "up".into(),
+                    (_, Some(function)) => format!("gated_{function}"),
+                };
+                format!("experts_{stage}_{kind}{}{}", aligned(a), subgroups(s))
+            }
+            Self::Choose => "choose".into(),
+            Self::Norm { layer, lanes } => format!("norm_{}_{lanes}", if layer { "layer" } else { "rms" }),
+            Self::Map { function, paired } => format!("map_{function}{}", if paired { "_paired" } else { "" }),
+            Self::Select => "select".into(),
+            Self::Rope => "rope".into(),
+            Self::Store => "store".into(),
+            Self::Attend { key, value, heads } => format!("attend_{key}_{value}_x{heads}"),
+            Self::Combine => "combine".into(),
+            Self::AttendAll { key, value } => format!("attend_all_{key}_{value}"),
+            Self::Best => "best".into(),
+        }
+    }
+
+    /// Its text: constants, what it shares with others, its own file.
+    pub fn source(self) -> String {
+        let mut constants = String::new();
+        let mut constant = |name: &str, value: u32| {
+            writeln!(constants, "const {name}: u32 = {value}u;").expect("a string takes all");
+        };
+        let mut set: Vec<&str> = Vec::new();
+        let mut on = |name, wanted| {
+            if wanted {
+                set.push(name)
+            }
+        };
+        let (own, kind) = match self {
+            Self::Matvec { kind, tokens, aligned, subgroups } => {
+                constant("LANES", LANES);
+                constant("ROWS", ROWS);
+                constant("TOKENS", tokens);
+                on("ALIGNED", aligned);
+                on("SUBGROUPS", subgroups);
+                (include_str!("../../../shaders/matvec.wgsl"), Some(kind))
+            }
+            Self::Rows { kind, tokens, aligned } => {
+                constant("LANES", LANES);
+                constant("TOKENS", tokens);
+                on("ALIGNED", aligned);
+                (include_str!("../../../shaders/rows.wgsl"), Some(kind))
+            }
+            Self::Matmul { kind, aligned } => {
+                on("ALIGNED", aligned);
+                (include_str!("../../../shaders/matmul.wgsl"), Some(kind))
+            }
+            Self::Embed { kind } => (include_str!("../../../shaders/embed.wgsl"), Some(kind)),
+            Self::Experts { kind, down, function, aligned, subgroups } => {
+                constant("F", function.unwrap_or(0));
+                constant("LANES", LANES);
+                constant("ROWS", ROWS);
+                on("DOWN", down);
+                on("PAIRED", function.is_some());
+                on("ALIGNED", aligned);
+                on("SUBGROUPS", subgroups);
+                (include_str!("../../../shaders/experts.wgsl"), Some(kind))
+            }
+            Self::Choose => (include_str!("../../../shaders/choose.wgsl"), None),
+            Self::Norm { layer, lanes } => {
+                constant("LANES", lanes);
+                on("LAYER", layer);
+                (include_str!("../../../shaders/norm.wgsl"), None)
+            }
+            Self::Map { function, paired } => {
+                constant("F", function);
+                on("PAIRED", paired);
+                (include_str!("../../../shaders/map.wgsl"), None)
+            }
+            Self::Select => (include_str!("../../../shaders/select.wgsl"), None),
+            Self::Rope => (include_str!("../../../shaders/rope.wgsl"), None),
+            Self::Store => (include_str!("../../../shaders/store.wgsl"), None),
+            Self::Attend { key, value, heads } => {
+                constant("LANES", LANES);
+                constant("KEY", key);
+                constant("VALUE", value);
+                constant("HEADS", heads);
+                (include_str!("../../../shaders/attend.wgsl"), None)
+            }
+            Self::Combine => (include_str!("../../../shaders/combine.wgsl"), None),
+            Self::AttendAll { key, value } => {
+                constant("KEY", key);
+                constant("VALUE", value);
+                (include_str!("../../../shaders/attend_all.wgsl"), None)
+            }
+            Self::Best => (include_str!("../../../shaders/best.wgsl"), None),
+        };
+        let shared = kind.map_or([""; 3], |kind| [PRODUCT, WEIGHTS, format_text(kind)]);
+        let functions = if matches!(self, Self::Map { .. } | Self::Experts { .. }) { FUNCTIONS } else { "" };
+        let text = [constants.as_str(), COMMON, functions, shared[0], shared[1], shared[2], own].join("\n");
+        choose_lines(&text, &set)
+    }
+
+    /// Every kernel with every variant that a plan may ask for; head sizes and counts are those of known models.
+    pub fn all() -> Vec<Self> {
+        let mut all = vec![Self::Best, Self::Choose, Self::Select, Self::Rope, Self::Store, Self::Combine];
+        for layer in [false, true] {
+            all.extend([64, 256].map(|lanes| Self::Norm { layer, lanes }));
+        }
+        for function in 0..8 {
+            all.extend([false, true].map(|paired| Self::Map { function, paired }));
+        }
+        for (key, value, heads) in [(64, 64, 1), (64, 64, 3), (80, 80, 1), (96, 96, 1), (128, 128, 8), (256, 256, 4)] {
+            all.push(Self::Attend { key, value, heads });
+        }
+        for width in [32, 64, 80, 128] {
+            all.push(Self::AttendAll { key: width, value: width });
+        }
+        for kind in Kind::ALL {
+            all.push(Self::Embed { kind });
+            for aligned in [false, true] {
+                all.push(Self::Matmul { kind, aligned });
+                for tokens in [1, 2, 4, 8] {
+                    all.push(Self::Rows { kind, tokens, aligned });
+                    all.extend([false, true].map(|subgroups| Self::Matvec { kind, tokens, aligned, subgroups }));
+                }
+                // Of functions those that models with experts have: SiLU and the clamped one of gpt-oss.
+                for (down, function) in [(true, None), (false, None), (false, Some(0)), (false, Some(4))] {
+                    all.extend([false, true].map(|subgroups| Self::Experts {
+                        kind,
+                        down,
+                        function,
+                        aligned,
+                        subgroups,
+                    }));
+                }
+            }
+        }
+        all
+    }
+}
+
+fn format_text(kind: Kind) -> &'static str {
+    match kind {
+        Kind::F32 => include_str!("../../../shaders/formats/f32.wgsl"),
+        Kind::F16 => include_str!("../../../shaders/formats/f16.wgsl"),
+        Kind::Bf16 => include_str!("../../../shaders/formats/bf16.wgsl"),
+        Kind::Q4_0 => include_str!("../../../shaders/formats/q4_0.wgsl"),
+        Kind::Q4_1 => include_str!("../../../shaders/formats/q4_1.wgsl"),
+        Kind::Q5_0 => include_str!("../../../shaders/formats/q5_0.wgsl"),
+        Kind::Q5_1 => include_str!("../../../shaders/formats/q5_1.wgsl"),
+        Kind::Q8_0 => include_str!("../../../shaders/formats/q8_0.wgsl"),
+        Kind::Q2K => include_str!("../../../shaders/formats/q2_k.wgsl"),
+        Kind::Q3K => include_str!("../../../shaders/formats/q3_k.wgsl"),
+        Kind::Q4K => include_str!("../../../shaders/formats/q4_k.wgsl"),
+        Kind::Q5K => include_str!("../../../shaders/formats/q5_k.wgsl"),
+        Kind::Q6K => include_str!("../../../shaders/formats/q6_k.wgsl"),
+        Kind::Iq4Nl => include_str!("../../../shaders/formats/iq4_nl.wgsl"),
+        Kind::Iq4Xs => include_str!("../../../shaders/formats/iq4_xs.wgsl"),
+        Kind::Mxfp4 => include_str!("../../../shaders/formats/mxfp4.wgsl"),
+    }
+}
+
+/// Keeps the lines between `//#if NAME` (`//#else`) and `//#end` that belong to the names in `set`; they nest.
+fn choose_lines(text: &str, set: &[&str]) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut keep: Vec<bool> = Vec::new();
+    for line in text.lines() {
+        match line.strip_prefix("//#") {
+            Some("else") => keep.iter_mut().last().into_iter().for_each(|keep| *keep = !*keep),
+            Some("end") => drop(keep.pop()),
+            Some(condition) => keep.push(condition.strip_prefix("if ").is_some_and(|name| set.contains(&name))),
+            None if keep.iter().all(|keep| *keep) => {
+                out.push_str(line);
+                out.push('\n');
+            }
+            None => {}
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_a_name_are_kept_where_it_is_set() {
+        let text = "a\n//#if X\nb\n//#else\nc\n//#end\nd\n";
+        assert_eq!(choose_lines(text, &["X"]), "a\nb\nd\n");
+        assert_eq!(choose_lines(text, &[]), "a\nc\nd\n");
+        let nested = "//#if X\na\n//#if Y\nb\n//#else\nc\n//#end\nd\n//#else\ne\n//#end\nf\n";
+        assert_eq!(choose_lines(nested, &["X", "Y"]), "a\nb\nd\nf\n");
+        assert_eq!(choose_lines(nested, &["X"]), "a\nc\nd\nf\n");
+        assert_eq!(choose_lines(nested, &["Y"]), "e\nf\n");
+    }
+}

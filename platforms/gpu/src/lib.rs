@@ -1,0 +1,37 @@
+//! Runs plans on GPUs of any vendor, with the kernels in `shaders/`, over wgpu: Vulkan, Metal and DX12.
+//!
+//! | room | what it does |
+//! |---|---|
+//! | [`adapter`] | which GPUs there are, and which is taken |
+//! | [`kernel`] | the kernels, each with its variants |
+//! | `pack` | weights as kernels read them |
+//! | [`record`] | from a plan to a program: where everything lies, what is fused |
+//! | [`program`] | dispatches over numbered memory; no device |
+//! | [`count`] | what a step moves |
+//! | `step` | what a step tells the device |
+//! | `device` | an open GPU, its pipelines, whether it is still there |
+//! | `engine` | a program on a device: one submission a step |
+//! | `profile` | how long each kernel takes |
+//! | [`split`] | a plan in two halves, the second on the GPU |
+//! | `spare` | who takes over when a GPU is gone, or given a plan that it does not know |
+//!
+//! Invariants: weights stay in their block format in the device's memory; a step allocates nothing on the device,
+//! compiles nothing, and is one submission; a software adapter is never taken unless it is named.
+
+pub mod adapter;
+pub mod count;
+mod device;
+mod engine;
+pub mod kernel;
+mod pack;
+mod profile;
+pub mod program;
+pub mod record;
+mod spare;
+pub mod split;
+mod step;
+
+pub use adapter::{Adapter, Class, Info, Wanted, adapters, choose, is_likely};
+pub use device::Device;
+pub use engine::{Engine, Error, Options, Release, bytes};
+pub use spare::{Make, Spared, Why};

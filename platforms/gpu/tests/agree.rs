@@ -1,0 +1,530 @@
+//! The GPU computes what the interpreter computes: every architecture, every block format, every operation, odd shapes.
+
+mod gpu;
+#[path = "../../../core/llm/tests/tiny/mod.rs"]
+#[allow(dead_code, reason = "shared with other tests")]
+mod tiny;
+
+use std::sync::Arc;
+
+use tutu_gpu::{Device, Engine, Options, record::Caps};
+use tutu_llm::{
+    arch::Model,
+    backend::{Backend, Batch, PAGE, Token},
+    plan::{Attention, Cache, Experts, Function, Gating, NormKind, Op, Pairs, Plan, Rope, Row, Slot, Write, Yarn},
+    quant::{Kind, quantise},
+    reference::{self, Reference},
+    weights::{TensorId, Weights},
+};
+
+/// The cache holds halves here and floats in the interpreter: 2^-11 each, over some layers.
+const MODEL: f32 = 1e-2;
+/// Keys and values as halves: each is off by 2^-11 of itself at most. A mean of `n` values of any sign is of the size of
+/// one of them divided by the root of n, and off by 2^-11 of one of them at most; what the keys do to the shares adds as
+/// much again. So 2 * 2^-11 * sqrt(50) for the texts of 50 tokens here.
+const CACHED: f32 = 6.9e-3;
+/// Sums in another order, and functions that a driver may round by some units in the last place.
+const EXACT: f32 = 2e-5;
+
+fn run(backend: &mut dyn Backend, ids: &[u32], at_a_time: usize) -> Vec<f32> {
+    let table: Vec<u32> = (0..ids.len().div_ceil(PAGE) as u32).rev().collect();
+    let (mut all, mut out) = (Vec::new(), Vec::new());
+    for (part, chunk) in ids.chunks(at_a_time).enumerate() {
+        let token = |(i, &id)| Token { id, position: (part * at_a_time + i) as u32, sequence: 0, output: true };
+        let tokens: Vec<Token> = chunk.iter().enumerate().map(token).collect();
+        backend.step(&Batch::new(&tokens, &[&table]), &mut out).unwrap();
+        all.extend_from_slice(&out);
+    }
+    all
+}
+
+fn engine(device: &Arc<Device>, weights: &Arc<Weights>, plan: &Arc<Plan>, pages: usize) -> Engine {
+    with(device, weights, plan, pages, None)
+}
+
+fn with(device: &Arc<Device>, weights: &Arc<Weights>, plan: &Arc<Plan>, pages: usize, caps: Option<Caps>) -> Engine {
+    let options = Options { tokens_max: 64, pages, release: None, caps, lose_after: None };
+    Engine::new(Arc::clone(device), Arc::clone(weights), Arc::clone(plan), options).unwrap()
+}
+
+/// The device as it is, and as one that can do less: every kernel runs.
+fn families(device: &Device) -> Vec<Caps> {
+    let own = device.caps();
+    let mut all = vec![Caps { software: true, ..own }, Caps { software: false, subgroups: false, ..own }];
+    if own.subgroups {
+        all.push(Caps { software: false, ..own });
+    }
+    all
+}
+
+/// The largest difference, as a part of a typical size of the truth.
+fn off(found: &[f32], truth: &[f32]) -> f32 {
+    assert_eq!(found.len(), truth.len());
+    let size = (truth.iter().map(|x| x * x).sum::<f32>() / truth.len() as f32).sqrt();
+    let worst = found.iter().zip(truth).map(|(a, b)| (a - b).abs());
+    // Not `max`, which passes over what is no number.
+    worst.fold(0.0, |worst, x| if x <= worst { worst } else { x }) / size
+}
+
+#[test]
+fn every_architecture_is_computed_as_the_interpreter_computes_it() {
+    let Some(device) = gpu::device() else { return };
+    let ids = tiny::tokens();
+    for name in tiny::NAMES {
+        let model = Model::load(&[Arc::new(tiny::model(name))], 512).unwrap();
+        let pages = ids.len().div_ceil(PAGE);
+        let options = reference::Options { tokens_max: 64, pages };
+        let truth = run(&mut Reference::new(model.weights.clone(), model.plan.clone(), options), &ids, 64);
+        let mut engine = engine(&device, &model.weights, &model.plan, pages);
+        let steps: &[usize] = if model.plan.caches.is_empty() { &[64] } else { &[64, 7, 1] };
+        for &at_a_time in steps {
+            let off = off(&run(&mut engine, &ids, at_a_time), &truth);
+            assert!(off < MODEL, "{name}, {at_a_time} at a time: off by {off}");
+        }
+    }
+}
+
+#[test]
+fn texts_do_not_see_each_other() {
+    let Some(device) = gpu::device() else { return };
+    let ids = tiny::tokens();
+    for name in ["llama", "gemma2", "nomic-bert"] {
+        let model = Model::load(&[Arc::new(tiny::model(name))], 512).unwrap();
+        let token = |sequence: u32, i: usize, id: u32| Token { id, position: i as u32, sequence, output: true };
+        let mixed: Vec<Token> =
+            (0..30).map(|i| token(0, i, ids[i])).chain((0..9).map(|i| token(1, i, ids[i] ^ 1))).collect();
+        let batch = Batch::new(&mixed, &[&[2, 3], &[5]]);
+        let (mut truth, mut found) = (Vec::new(), Vec::new());
+        let options = reference::Options { tokens_max: 64, pages: 8 };
+        Reference::new(model.weights.clone(), model.plan.clone(), options).step(&batch, &mut truth).unwrap();
+        engine(&device, &model.weights, &model.plan, 8).step(&batch, &mut found).unwrap();
+        let off = off(&found, &truth);
+        assert!(off < MODEL, "{name}: off by {off}");
+    }
+}
+
+/// Numbers between -1 and 1.
+struct Noise(u32);
+
+impl Noise {
+    fn next(&mut self) -> f32 {
+        self.0 = self.0.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (self.0 >> 8) as f32 / 8_388_608.0 - 1.0
+    }
+
+    fn tensor(&mut self, weights: &mut Weights, name: &str, kind: Kind, dims: [usize; 3]) -> TensorId {
+        let mut bytes = Vec::new();
+        for _ in 0..dims[1] * dims[2] {
+            let row: Vec<f32> = (0..dims[0]).map(|_| self.next()).collect();
+            let mut out = vec![0; kind.row_bytes(dims[0]).unwrap()];
+            quantise(kind, &row, &mut out).unwrap();
+            bytes.extend(out);
+        }
+        weights.add_owned(name, kind, dims, bytes).unwrap()
+    }
+}
+
+/// Tokens of the tables below.
+const IDS: usize = 50;
+
+/// A plan of some operations after an embedding of `width` elements into the first buffer; they are given the weights,
+/// and answer the buffers, what they do, the caches and where the result lies.
+struct Case {
+    weights: Weights,
+    noise: Noise,
+    buffers: Vec<usize>,
+    ops: Vec<Op>,
+    caches: Vec<Cache>,
+}
+
+impl Case {
+    fn new(width: usize) -> (Self, Slot) {
+        let mut case = Self { weights: Weights::new(), noise: Noise(3), buffers: vec![], ops: vec![], caches: vec![] };
+        let table = case.tensor(Kind::F32, [width, IDS, 1]);
+        let x = case.buffer(width);
+        case.ops.push(Op::Embed { table, scale: 1.5, out: x });
+        (case, x)
+    }
+
+    /// The same, with elements that are halves already: a cache does not round them.
+    fn of_halves(width: usize) -> (Self, Slot) {
+        let mut case = Self { weights: Weights::new(), noise: Noise(3), buffers: vec![], ops: vec![], caches: vec![] };
+        let table = case.tensor(Kind::F16, [width, IDS, 1]);
+        let x = case.buffer(width);
+        case.ops.push(Op::Embed { table, scale: 1.0, out: x });
+        (case, x)
+    }
+
+    fn tensor(&mut self, kind: Kind, dims: [usize; 3]) -> TensorId {
+        let name = format!("t{}", self.weights.iter().count());
+        self.noise.tensor(&mut self.weights, &name, kind, dims)
+    }
+
+    fn buffer(&mut self, width: usize) -> Slot {
+        self.buffers.push(width);
+        Slot { buffer: self.buffers.len() - 1, column: 0, width }
+    }
+
+    /// Holds the GPU against the interpreter, with all tokens at once and with one, three and seven at a time.
+    fn check(self, what: &str, output: Slot, tolerance: f32) {
+        let Some(device) = gpu::device() else { return };
+        let cached = !self.caches.is_empty();
+        let apart = cached || !self.ops.iter().any(|op| matches!(op, Op::Attention { .. }));
+        let plan = Arc::new(Plan { buffers: self.buffers, ops: self.ops, caches: self.caches, output });
+        let weights = Arc::new(self.weights);
+        let ids: Vec<u32> = (0..IDS as u32).map(|i| (i * 17 + 3) % IDS as u32).collect();
+        let options = reference::Options { tokens_max: 64, pages: 2 };
+        let truth = run(&mut Reference::new(weights.clone(), plan.clone(), options), &ids, 64);
+        let products = plan.ops.iter().any(|op| matches!(op, Op::Linear { .. } | Op::Experts { .. }));
+        let families = if products { families(&device) } else { vec![device.caps()] };
+        for caps in families {
+            let mut engine = with(&device, &weights, &plan, 2, Some(caps));
+            let steps: &[usize] = if apart { &[64, 7, 3, 1] } else { &[64] };
+            for &at_a_time in steps {
+                let off = off(&run(&mut engine, &ids, at_a_time), &truth);
+                assert!(off < tolerance, "{what}, {at_a_time} at a time, {caps:?}: off by {off}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_format_is_multiplied_as_the_interpreter_multiplies_it() {
+    for kind in Kind::ALL {
+        // Rows that fill no workgroup, a width of an odd number of blocks; columns that begin anywhere.
+        let width = if kind.block_len() == 256 { 768 } else { 96 };
+        for (rows, add) in [(45, false), (3, true), (131, false)] {
+            let (mut case, x) = Case::new(width);
+            let weight = case.tensor(kind, [width, rows, 1]);
+            let bias = case.tensor(Kind::F32, [rows, 1, 1]);
+            let wide = case.buffer(rows + 5);
+            let out = wide.band(3, rows);
+            if add {
+                case.ops.push(Op::Linear { weight, bias: None, x, out, write: Write::Set });
+            }
+            let write = if add { Write::Add(0.5) } else { Write::Set };
+            case.ops.push(Op::Linear { weight, bias: Some(bias), x, out, write });
+            case.check(&format!("{kind}, {rows} rows"), out, EXACT);
+        }
+    }
+}
+
+#[test]
+fn x_may_begin_anywhere() {
+    for kind in [Kind::F32, Kind::Q4_1, Kind::Q8_0] {
+        let (mut case, x) = Case::new(101);
+        let x = x.band(5, 96);
+        let weight = case.tensor(kind, [96, 33, 1]);
+        let out = case.buffer(33);
+        case.ops.push(Op::Linear { weight, bias: None, x, out, write: Write::Set });
+        case.check(&format!("{kind}"), out, EXACT);
+    }
+}
+
+#[test]
+fn rows_of_any_length_are_multiplied() {
+    for kind in [Kind::F32, Kind::F16, Kind::Bf16] {
+        for width in [1, 7, 8, 13, 70] {
+            let (mut case, x) = Case::new(width + 2);
+            let x = x.band(1, width);
+            let weight = case.tensor(kind, [width, 19, 1]);
+            let out = case.buffer(19);
+            case.ops.push(Op::Linear { weight, bias: None, x, out, write: Write::Set });
+            case.check(&format!("{kind}, {width} wide"), out, EXACT);
+        }
+    }
+}
+
+#[test]
+fn products_side_by_side_become_one() {
+    let Some(device) = gpu::device() else { return };
+    let (mut case, x) = Case::new(64);
+    let all = case.buffer(100);
+    let mut at = 0;
+    for rows in [60, 20, 20] {
+        let weight = case.tensor(Kind::Q8_0, [64, rows, 1]);
+        let bias = Some(case.tensor(Kind::F32, [rows, 1, 1]));
+        case.ops.push(Op::Linear { weight, bias, x, out: all.band(at, rows), write: Write::Set });
+        at += rows;
+    }
+    let plan = Plan { buffers: case.buffers.clone(), ops: case.ops.clone(), caches: vec![], output: all };
+    let size = tutu_gpu::record::Size { tokens: 64, pages: 2 };
+    let program = tutu_gpu::record::record(&case.weights, &plan, size, device.caps()).unwrap();
+    assert_eq!(program.dispatches.len(), 2);
+    case.check("three products", all, EXACT);
+}
+
+#[test]
+fn every_format_is_looked_up() {
+    for kind in Kind::ALL {
+        let width = if kind.block_len() == 256 { 512 } else { 96 };
+        let (mut case, x) = Case::new(width);
+        let table = case.tensor(kind, [width, IDS, 1]);
+        case.ops.push(Op::AddRow { table, row: Row::Position, out: x });
+        case.ops.push(Op::AddRow { table, row: Row::Fixed(7), out: x });
+        case.check(&format!("{kind}"), x, EXACT);
+    }
+}
+
+#[test]
+fn norms_are_as_the_interpreter_computes_them() {
+    for kind in [NormKind::Rms, NormKind::Layer] {
+        for (width, group, weighted) in
+            [(70, 70, true), (96, 32, true), (1030, 1030, false), (6, 3, true), (640, 640, true)]
+        {
+            let (mut case, x) = Case::new(width);
+            let weight = weighted.then(|| case.tensor(Kind::F32, [group, 1, 1]));
+            let bias = weighted.then(|| case.tensor(Kind::F16, [group, 1, 1]));
+            let out = case.buffer(width);
+            case.ops.push(Op::Norm { kind, group, epsilon: 1e-5, weight, bias, x, out });
+            case.ops.push(Op::Norm { kind, group, epsilon: 1e-5, weight, bias: None, x: out, out });
+            case.ops.push(Op::Add { scale: 0.75, x: out, out: x });
+            case.check(&format!("{kind:?} of {group}"), x, EXACT);
+        }
+    }
+}
+
+#[test]
+fn functions_are_as_the_interpreter_computes_them() {
+    let clamped = Function::SwigluClamped { alpha: 1.702, limit: 0.9 };
+    for function in [Function::Silu, Function::Gelu, Function::GeluTanh, Function::Relu, clamped] {
+        // Large numbers too: exponentials overflow in drivers.
+        for scale in [1.0, 200.0] {
+            let (mut case, x) = Case::new(77);
+            let (a, b) = (x.band(0, 38), x.band(38, 38));
+            case.ops.push(Op::Scale { scale, x: a, out: a });
+            if function != clamped {
+                case.ops.push(Op::Activate { function, x: b });
+            }
+            case.ops.push(Op::Gated { function, gate: a, up: b, out: a });
+            case.check(&format!("{function:?} of {scale}"), x, EXACT);
+        }
+    }
+}
+
+#[test]
+fn sums_and_caps_are_as_the_interpreter_computes_them() {
+    let (mut case, x) = Case::new(77);
+    let y = case.buffer(77);
+    case.ops.push(Op::Scale { scale: 40.0, x, out: y });
+    case.ops.push(Op::Add { scale: -0.3, x, out: y });
+    case.ops.push(Op::Softcap { cap: 5.0, x: y });
+    case.check("softcap", y, EXACT);
+}
+
+#[test]
+fn wanted_rows_are_kept() {
+    let Some(device) = gpu::device() else { return };
+    let (mut case, x) = Case::new(70);
+    let out = case.buffer(70);
+    case.ops.push(Op::Select { x, out });
+    case.ops.push(Op::Scale { scale: 2.0, x: out, out });
+    let plan = Arc::new(Plan { buffers: case.buffers, ops: case.ops, caches: vec![], output: out });
+    let weights = Arc::new(case.weights);
+    let tokens: Vec<Token> = (0..20).map(|i| Token { id: i, position: i, sequence: 0, output: i % 3 == 1 }).collect();
+    let batch = Batch::new(&tokens, &[&[0]]);
+    let (mut truth, mut found) = (Vec::new(), Vec::new());
+    let options = reference::Options { tokens_max: 64, pages: 2 };
+    Reference::new(weights.clone(), plan.clone(), options).step(&batch, &mut truth).unwrap();
+    let mut engine = engine(&device, &weights, &plan, 2);
+    engine.step(&batch, &mut found).unwrap();
+    assert!(off(&found, &truth) < EXACT);
+    let quiet: Vec<Token> = tokens.iter().map(|token| Token { output: false, ..*token }).collect();
+    engine.step(&Batch::new(&quiet, &[&[0]]), &mut found).unwrap();
+    assert!(found.is_empty());
+}
+
+fn rope(head: usize, dims: usize, pairs: Pairs) -> Rope {
+    Rope { head, dims, pairs, base: 10_000.0, scale: 1.0, factors: None, yarn: None, magnitude: 1.0 }
+}
+
+#[test]
+fn every_rope_turns_as_the_interpreter_turns_it() {
+    for pairs in [Pairs::Adjacent, Pairs::Halves] {
+        for (head, dims) in [(8, 8), (10, 6), (64, 32), (80, 80)] {
+            for variant in 0..4 {
+                let (mut case, x) = Case::new(3 * head + 1);
+                let mut rope = rope(head, dims, pairs);
+                match variant {
+                    1 => rope.scale = 0.25,
+                    2 => rope.factors = Some(case.tensor(Kind::F32, [dims / 2, 1, 1])),
+                    3 => {
+                        rope.yarn = Some(Yarn { factor: 1.0, low: 1.0, high: 3.0 });
+                        (rope.scale, rope.magnitude) = (0.25, 1.2);
+                    }
+                    _ => {}
+                }
+                case.ops.push(Op::Rope { rope, x: x.band(1, 3 * head) });
+                case.check(&format!("{pairs:?} {dims} of {head}, variant {variant}"), x, EXACT);
+            }
+        }
+    }
+}
+
+/// Query heads, key heads, elements of a key and of a value.
+type Shape = (usize, usize, usize, usize);
+
+fn attention((heads, kv_heads, key, value): Shape, cached: bool) -> Attention {
+    let scale = 1.0 / (key as f32).sqrt();
+    let cache = cached.then_some(0);
+    Attention { cache, heads, kv_heads, key, value, scale, window: None, softcap: None, sinks: None }
+}
+
+const SHAPES: [Shape; 7] =
+    [(4, 2, 16, 16), (9, 3, 64, 64), (2, 2, 10, 7), (3, 1, 80, 80), (8, 1, 128, 130), (20, 2, 6, 4), (2, 1, 256, 256)];
+
+/// What the halves of the cache round is all that sets attention apart from the interpreter.
+#[test]
+fn attention_to_halves_is_exact() {
+    for shape in SHAPES {
+        let (heads, kv_heads, key, value) = shape;
+        let (q, k, v) = (heads * key, kv_heads * key, kv_heads * value);
+        let (mut case, x) = Case::of_halves(q + k + v);
+        let out = case.buffer(heads * value);
+        case.caches.push(Cache { heads: kv_heads, key, value, window: None });
+        let attention = attention(shape, true);
+        case.ops.push(Op::Attention { attention, q: x.band(0, q), k: x.band(q, k), v: x.band(q + k, v), out });
+        case.check(&format!("{shape:?}"), out, EXACT);
+    }
+}
+
+#[test]
+fn attention_is_as_the_interpreter_computes_it() {
+    for shape in SHAPES {
+        for variant in 0..4 {
+            let (heads, kv_heads, key, value) = shape;
+            let (q, k, v) = (heads * key, kv_heads * key, kv_heads * value);
+            let (mut case, x) = Case::new(q + k + v);
+            let out = case.buffer(heads * value);
+            let mut attention = attention(shape, true);
+            match variant {
+                1 => attention.window = Some(9),
+                2 => (attention.softcap, attention.scale) = (Some(2.0), 2.0 * attention.scale),
+                3 => attention.sinks = Some(case.tensor(Kind::F32, [heads, 1, 1])),
+                _ => {}
+            }
+            case.caches.push(Cache { heads: kv_heads, key, value, window: attention.window });
+            let (q, k, v) = (x.band(0, q), x.band(q, k), x.band(q + k, v));
+            // With the ropes that are computed together with it, and without.
+            if variant % 2 == 0 {
+                let rope = rope(key, key, if variant == 0 { Pairs::Halves } else { Pairs::Adjacent });
+                case.ops.extend([q, k].map(|x| Op::Rope { rope: rope.clone(), x }));
+            }
+            case.ops.push(Op::Attention { attention, q, k, v, out });
+            case.check(&format!("{shape:?}, variant {variant}"), out, CACHED);
+        }
+    }
+}
+
+#[test]
+fn long_texts_are_cut_and_joined() {
+    let Some(device) = gpu::device() else { return };
+    let model = Model::load(&[Arc::new(tiny::model("gpt-oss"))], 2048).unwrap();
+    let ids: Vec<u32> = (0..700u32).map(|i| (i * 31 + 7) % tiny::VOCABULARY as u32).collect();
+    let table: Vec<u32> = (0..22).rev().collect();
+    let options = reference::Options { tokens_max: 64, pages: 22 };
+    let mut truth = Reference::new(model.weights.clone(), model.plan.clone(), options);
+    let mut found = engine(&device, &model.weights, &model.plan, 22);
+    let (mut a, mut b) = (Vec::new(), Vec::new());
+    let token = |i: usize| Token { id: ids[i], position: i as u32, sequence: 0, output: true };
+    let tables = [table.as_slice()];
+    let mut at = 0;
+    while at < ids.len() {
+        let end = if at < 640 { at + 64 } else { at + 1 };
+        let tokens: Vec<Token> = (at..end).map(token).collect();
+        let batch = Batch::new(&tokens, &tables);
+        truth.step(&batch, &mut a).unwrap();
+        found.step(&batch, &mut b).unwrap();
+        let off = off(&b, &a);
+        assert!(off < MODEL, "position {at}: off by {off}");
+        at = end;
+    }
+}
+
+#[test]
+fn keys_that_are_read_later_are_turned_in_place() {
+    let (mut case, x) = Case::new(3 * 16);
+    let out = case.buffer(16);
+    let (q, k, v) = (x.band(0, 16), x.band(16, 16), x.band(32, 16));
+    let rope = rope(16, 16, Pairs::Halves);
+    case.caches.push(Cache { heads: 1, key: 16, value: 16, window: None });
+    case.ops.extend([q, k].map(|x| Op::Rope { rope: rope.clone(), x }));
+    case.ops.push(Op::Attention { attention: attention((1, 1, 16, 16), true), q, k, v, out });
+    case.ops.push(Op::Add { scale: 1.0, x: out, out: k });
+    case.check("k + out", k, CACHED);
+}
+
+#[test]
+fn attention_without_a_cache_is_as_the_interpreter_computes_it() {
+    for shape in [(4, 4, 16, 16), (12, 12, 32, 32), (4, 2, 10, 70)] {
+        for sinks in [false, true] {
+            let (heads, kv_heads, key, value) = shape;
+            let (q, k, v) = (heads * key, kv_heads * key, kv_heads * value);
+            let (mut case, x) = Case::new(q + k + v);
+            let out = case.buffer(heads * value);
+            let mut attention = attention(shape, false);
+            if sinks {
+                (attention.sinks, attention.softcap) = (Some(case.tensor(Kind::F32, [heads, 1, 1])), Some(3.0));
+            }
+            case.ops.push(Op::Attention { attention, q: x.band(0, q), k: x.band(q, k), v: x.band(q + k, v), out });
+            case.check(&format!("{shape:?}"), out, EXACT);
+        }
+    }
+}
+
+#[test]
+fn experts_are_asked_as_the_interpreter_asks_them() {
+    let gatings = [
+        Gating::SoftmaxThenTop { renormalise: true },
+        Gating::SoftmaxThenTop { renormalise: false },
+        Gating::TopThenSoftmax,
+    ];
+    for (i, gating) in gatings.into_iter().enumerate() {
+        for (kind, count, used) in [(Kind::F32, 4, 2), (Kind::Mxfp4, 70, 8), (Kind::Q4_1, 5, 5)] {
+            let (width, hidden) = (64, 96);
+            let (mut case, x) = Case::new(width);
+            let out = case.buffer(width);
+            let biased = i == 2;
+            let bias = |case: &mut Case, dims| biased.then(|| case.tensor(Kind::F32, dims));
+            let router_bias = bias(&mut case, [count, 1, 1]);
+            let gate_bias = bias(&mut case, [hidden, count, 1]);
+            let up_bias = bias(&mut case, [hidden, count, 1]);
+            let down_bias = bias(&mut case, [width, count, 1]);
+            let experts = Experts {
+                router: case.tensor(Kind::F32, [width, count, 1]),
+                router_bias,
+                used,
+                gating,
+                scale: 1.5,
+                function: if biased { Function::SwigluClamped { alpha: 1.7, limit: 7.0 } } else { Function::Silu },
+                gate: case.tensor(kind, [width, hidden, count]),
+                // Of another format, once.
+                up: case.tensor(if i == 1 { Kind::Q8_0 } else { kind }, [width, hidden, count]),
+                down: case.tensor(kind, [hidden, width, count]),
+                gate_bias,
+                up_bias,
+                down_bias,
+            };
+            case.ops.push(Op::Scale { scale: 1.0, x, out });
+            case.ops.push(Op::Experts { experts, x, out });
+            case.check(&format!("{kind}, {used} of {count}, {gating:?}"), out, 10.0 * EXACT);
+        }
+    }
+}
+
+#[test]
+fn a_batch_that_does_not_fit_is_refused() {
+    let Some(device) = gpu::device() else { return };
+    let model = Model::load(&[Arc::new(tiny::model("llama"))], 512).unwrap();
+    let options = Options { tokens_max: 4, pages: 2, release: None, caps: None, lose_after: None };
+    let mut engine = Engine::new(device, model.weights, model.plan, options).unwrap();
+    let token = |id, position| Token { id, position, sequence: 0, output: true };
+    let mut refused =
+        |tokens: &[Token], table: &[u32]| engine.step(&Batch::new(tokens, &[table]), &mut Vec::new()).is_err();
+    assert!(refused(&[], &[0]));
+    assert!(refused(&[token(1, 0); 5], &[0]));
+    assert!(refused(&[token(96, 0)], &[0]));
+    assert!(refused(&[token(1, 32)], &[0]));
+    assert!(refused(&[token(1, 0)], &[2]));
+    assert!(!refused(&[token(1, 0)], &[1]));
+}

@@ -1,0 +1,67 @@
+// The largest elements of each row of the result, so that a step brings back 4 KiB and not the vocabulary.
+//
+// x: [width] for each output; out: [64, 8] pairs of an index and its element, for each output. Workgroup `b` of 64 looks
+// after every 64th run of 64 elements and finds its eight largest, largest first, of equals the first: with runs spread
+// so, the forty best of all are among them but for rare cases, which whoever reads them notices.
+// A workgroup of 64 invocations. Workgroups: x over the 64, y over outputs. Oracle: a sort.
+struct Params {
+    x_at: u32,
+    x_stride: u32,
+    out_at: u32,
+    out_stride: u32,
+    width: u32,
+}
+@group(0) @binding(0) var<uniform> p: Params;
+
+const KEPT: u32 = 8u;
+var<workgroup> best_value: array<f32, 64>;
+var<workgroup> best_index: array<u32, 64>;
+
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let x = p.x_at + id.y * p.x_stride;
+    let out = p.out_at + id.y * p.out_stride + id.x * KEPT * 2u;
+    // What this invocation offers: the best of its own that comes after the one that it gave last.
+    var given = 3.4e38;
+    var given_index = 0u;
+    var first = true;
+    var value = LEAST;
+    var index = NONE;
+    var search = true;
+    for (var round = 0u; round < KEPT; round++) {
+        if (search) {
+            value = LEAST;
+            index = NONE;
+            for (var i = lane + 64u * id.x; i < p.width; i += 4096u) {
+                let next = acts[x + i];
+                let after = first || next < given || (next == given && i > given_index);
+                if (after && (index == NONE || next > value)) { value = next; index = i; }
+            }
+        }
+        best_value[lane] = value;
+        best_index[lane] = index;
+        workgroupBarrier();
+        var top = LEAST;
+        var top_index = NONE;
+        for (var j = 0u; j < 64u; j++) {
+            let next = best_value[j];
+            let i = best_index[j];
+            if (i != NONE && (top_index == NONE || next > top || (next == top && i < top_index))) {
+                top = next;
+                top_index = i;
+            }
+        }
+        workgroupBarrier();
+        search = top_index == index && index != NONE;
+        if (search) {
+            given = value;
+            given_index = index;
+            first = false;
+        }
+        if (lane == 0u) {
+            // An index fits a float; none is -1.
+            acts[out + 2u * round] = select(f32(top_index), -1.0, top_index == NONE);
+            acts[out + 2u * round + 1u] = top;
+        }
+    }
+}

@@ -1,0 +1,10 @@
+// F32: eight words an octet; a row that ends in an octet is filled up with zeros.
+const MINIMA: bool = false;
+fn group(row: u32, octet: u32) -> vec2<f32> { return vec2<f32>(1.0, 0.0); }
+fn eight(row: u32, octet: u32) -> Eight {
+    let at = 8u * (row * p.octets + octet);
+    return Eight(
+        vec4<f32>(bitcast<f32>(w[at]), bitcast<f32>(w[at + 1u]), bitcast<f32>(w[at + 2u]), bitcast<f32>(w[at + 3u])),
+        vec4<f32>(bitcast<f32>(w[at + 4u]), bitcast<f32>(w[at + 5u]), bitcast<f32>(w[at + 6u]), bitcast<f32>(w[at + 7u])),
+    );
+}

@@ -1,0 +1,63 @@
+// What kernels that multiply with weights have in common: their parameters, how they read x and write out. Not a kernel.
+struct Params {
+    // Elements and octets of a row; rows of this part of the matrix.
+    width: u32,
+    octets: u32,
+    rows: u32,
+    // Where the planes of the format begin.
+    h_at: u32,
+    s_at: u32,
+    d_at: u32,
+    // First element and distance of rows of x and of out.
+    x_at: u32,
+    x_stride: u32,
+    out_at: u32,
+    out_stride: u32,
+    // Which count of the step: 0 tokens, 1 outputs.
+    counted: u32,
+    // Where the bias begins in the lists, or NONE.
+    bias_at: u32,
+    // `out += factor * y` where `add` is 1, else `out = y`. Of paired experts the numbers of F, `factor` and `row` as bits.
+    add: u32,
+    factor: f32,
+    // Experts: rows of one, those that lie in this part, used for each token, where the choice lies, its stride.
+    each: u32,
+    expert_first: u32,
+    expert_end: u32,
+    used: u32,
+    choice_at: u32,
+    choice_stride: u32,
+    // Rows of the embedding: 0 by token, 1 by position, 2 always `row`; the first row of this part.
+    by: u32,
+    row: u32,
+    row_first: u32,
+}
+@group(0) @binding(0) var<uniform> p: Params;
+
+// Elements `8 octet ..` of the row of x that begins at `at`.
+fn octet_of(at: u32, octet: u32) -> Eight {
+//#if ALIGNED
+    let i = (at >> 2u) + 2u * octet;
+    return Eight(acts4[i], acts4[i + 1u]);
+//#else
+    // The row may end inside of an octet; what follows it may be no number at all.
+    let i = 8u * octet;
+    var x: array<f32, 8>;
+    for (var j = 0u; j < 8u; j++) {
+        if (i + j < p.width) { x[j] = acts[at + i + j]; }
+    }
+    return Eight(vec4<f32>(x[0], x[1], x[2], x[3]), vec4<f32>(x[4], x[5], x[6], x[7]));
+//#end
+}
+
+fn sum_of(x: Eight) -> f32 {
+    let s = x.a + x.b;
+    return s.x + s.y + s.z + s.w;
+}
+
+fn put(token: u32, row: u32, product: f32) {
+    var y = product;
+    if (p.bias_at != NONE) { y += lists[p.bias_at + row]; }
+    let at = p.out_at + token * p.out_stride + row;
+    if (p.add == 1u) { acts[at] += p.factor * y; } else { acts[at] = y; }
+}
