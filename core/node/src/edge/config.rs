@@ -44,6 +44,8 @@ pub enum Kind {
     Bytes,
     /// A whole number, both ends included.
     Count(u64, u64),
+    /// `auto`, or a whole number, both ends included.
+    AutoOr(u64, u64),
     /// `true` or `false`.
     Flag,
     /// One of these words.
@@ -184,6 +186,13 @@ pub const KEYS: &[Key] = &[
         about: "what keys and values of prompts may take on disk, to outlive their model in memory; 0: none are kept",
     },
     Key {
+        name: "inference.gpu_layers",
+        kind: Kind::AutoOr(0, 4096),
+        default: "auto",
+        ollama: None,
+        about: "layers of a model that a GPU computes; auto: as many as fit there; 0: none",
+    },
+    Key {
         name: "inference.keep_alive",
         kind: Kind::Time,
         default: "5m",
@@ -274,6 +283,10 @@ impl Key {
             Kind::Count(least, most) => {
                 text.parse().ok().filter(|count| (least..=most).contains(count)).map(Value::Count)
             }
+            Kind::AutoOr(..) if text.eq_ignore_ascii_case("auto") => Some(Value::Text("auto".into())),
+            Kind::AutoOr(least, most) => {
+                text.parse().ok().filter(|count| (least..=most).contains(count)).map(Value::Count)
+            }
             Kind::Flag => match text.to_ascii_lowercase().as_str() {
                 "true" | "1" | "yes" | "on" => Some(Value::Flag(true)),
                 "false" | "0" | "no" | "off" => Some(Value::Flag(false)),
@@ -294,10 +307,11 @@ impl Key {
     /// [`Error::Value`].
     pub fn take(&self, given: &Given) -> Result<Value, Error> {
         match (self.kind, given) {
-            (Kind::Folder | Kind::Folders | Kind::Bytes | Kind::Choice(_) | Kind::Time, Given::Text(text)) => {
-                self.read(text, Origin::File)
-            }
-            (Kind::Bytes | Kind::Count(..) | Kind::Time, Given::Number(number)) => {
+            (
+                Kind::Folder | Kind::Folders | Kind::Bytes | Kind::Choice(_) | Kind::Time | Kind::AutoOr(..),
+                Given::Text(text),
+            ) => self.read(text, Origin::File),
+            (Kind::Bytes | Kind::Count(..) | Kind::Time | Kind::AutoOr(..), Given::Number(number)) => {
                 self.read(&number.to_string(), Origin::File)
             }
             (Kind::Flag, Given::Flag(flag)) => Ok(Value::Flag(*flag)),
@@ -438,6 +452,7 @@ impl fmt::Display for Kind {
             Self::Folders => f.write_str("folders, written as in PATH"),
             Self::Bytes => f.write_str("an amount such as 50GB or 1.5GiB"),
             Self::Count(least, most) => write!(f, "a whole number from {least} to {most}"),
+            Self::AutoOr(least, most) => write!(f, "auto, or a whole number from {least} to {most}"),
             Self::Choice(words) => write!(f, "one of {}", words.join(", ")),
             Self::Flag => f.write_str("true or false"),
             Self::Time => f.write_str("a time such as 5m or 1.5h, or a number of seconds; -1 for ever"),

@@ -5,7 +5,7 @@ use std::{path::PathBuf, str::FromStr};
 use lexopt::{Arg, Parser, ValueExt};
 use tutu_cpu::KvKind;
 use tutu_node::{
-    edge::config::Settings,
+    edge::config::{Origin, Settings, Value},
     work::models::{Name, Reference},
 };
 
@@ -75,6 +75,32 @@ fn hub() -> Option<PathBuf> {
     set("HF_HUB_CACHE").or_else(|| home().map(|home| home.join("hub")))
 }
 
+/// The flags of commands that open models.
+pub const GPU: (&str, &str) =
+    ("--gpu[=NAME]", "which GPU: auto, off, on, or a part of its name; lavapipe is one in software (TUTU_GPU)");
+/// See [`GPU`].
+pub const GPU_LAYERS: (&str, &str) =
+    ("--gpu-layers N", "layers that the GPU computes: auto for as many as fit there, 0 for none (auto)");
+
+/// Takes one of [`GPU`] and [`GPU_LAYERS`].
+pub fn gpu_flag(arg: &str, parser: &mut Parser, options: &mut Options) -> Result<(), Error> {
+    if arg == "gpu" {
+        let name = parser.optional_value().map_or(Ok("on".into()), |value| value.string())?;
+        return Ok(crate::engine::gpu::want(&name)?);
+    }
+    options.gpu_layers = layers(&parser.value()?.string()?)?;
+    Ok(())
+}
+
+/// How many layers a GPU computes, as a flag has it.
+fn layers(text: &str) -> Result<Option<usize>, Error> {
+    let key = tutu_node::edge::config::find("inference.gpu_layers").map_err(Error::usage)?;
+    match key.read(text, Origin::Flag).map_err(Error::usage)? {
+        Value::Count(count) => Ok(Some(count as usize)),
+        _ => Ok(None),
+    }
+}
+
 /// How models are opened, as the settings have it.
 pub fn options() -> Result<Options, Error> {
     let settings = settings()?;
@@ -87,6 +113,7 @@ pub fn options() -> Result<Options, Error> {
             Some("q8_0") => KvKind::Q8_0,
             _ => KvKind::F16,
         },
+        gpu_layers: settings.count("inference.gpu_layers").map(|count| count as usize),
         ..Options::default()
     })
 }

@@ -4,13 +4,13 @@ use std::time::Instant;
 
 use lexopt::{Arg, Parser, ValueExt};
 use tutu_llm::{
-    backend::{Backend, Batch, PAGE, Token},
+    backend::{Backend, Batch, PAGE, Timing, Token},
     batch::{self, Batcher, Choice, Choose, Id, Scores},
     sample,
 };
 
 use super::{Error, args};
-use crate::engine::{Engine, Options};
+use crate::engine::{Engine, Options, gpu::Gpu};
 
 struct Wanted {
     prompt: usize,
@@ -29,6 +29,10 @@ pub fn run(mut parser: Parser) -> Result<(), Error> {
             Arg::Long("gen") | Arg::Short('n') => wanted.generate = args::value(&mut parser)?,
             Arg::Long("streams") => wanted.streams = args::value(&mut parser)?,
             Arg::Long("json") => wanted.json = true,
+            Arg::Long(flag @ ("gpu" | "gpu-layers")) => {
+                let flag = flag.to_owned();
+                args::gpu_flag(&flag, &mut parser, &mut options)?;
+            }
             Arg::Value(name) if model.is_none() => model = Some(name.string()?),
             other => return Err(other.unexpected().into()),
         }
@@ -39,12 +43,14 @@ pub fn run(mut parser: Parser) -> Result<(), Error> {
     let mut engine = Engine::open(&args::model(&model, true)?.sources, options)?;
     let load_ms = engine.load().as_secs_f64() * 1000.0;
     let vocabulary = engine.facts().vocabulary;
+    let gpu = engine.gpu().cloned();
     let backend = engine.backend();
     // Once without the watch: memory is touched for the first time, threads wake up.
     speed(backend, vocabulary, wanted.prompt.min(16), 2)?;
     let prompt = speed(backend, vocabulary, wanted.prompt, 0)?;
     let generate = speed(backend, vocabulary, 0, wanted.generate)?;
     let streams = if wanted.streams > 0 { Some(streams(backend, vocabulary, &wanted)?) } else { None };
+    let kernels = if gpu.is_some() { kernels(backend, &wanted)? } else { Vec::new() };
     let peak = tutu_os::memory_peak().unwrap_or(0);
     if wanted.json {
         let mut report = serde_json::json!({
@@ -53,6 +59,9 @@ pub fn run(mut parser: Parser) -> Result<(), Error> {
             "gen": { "tokens": wanted.generate, "tokens_per_s": generate },
             "peak_rss_bytes": peak,
         });
+        if let Some(gpu) = &gpu {
+            report["gpu"] = of_gpu(gpu, &kernels);
+        }
         if let Some(speed) = streams {
             report["streams"] = wanted.streams.into();
             report["total_tokens_per_s"] = speed.into();
@@ -66,8 +75,56 @@ pub fn run(mut parser: Parser) -> Result<(), Error> {
             println!("{:<4} streams{speed:>10.1} tokens/s in all", wanted.streams);
         }
         println!("peak memory {:>10.1} MiB", peak as f64 / f64::from(1 << 20));
+        if let Some(gpu) = &gpu {
+            let (layers, all) = gpu.layers();
+            println!("{layers} of {all} layers on {}", gpu.adapter());
+        }
+        for kernel in &kernels {
+            let speed = gigabytes_per_s(kernel);
+            let us = kernel.nanoseconds / 1000.0;
+            println!("  {:<32}{:>5} x{us:>12.1} us{speed:>9.2} GB/s", kernel.name, kernel.count);
+        }
     }
     Ok(())
+}
+
+/// How long each kernel takes for a token after the prompt; nothing where the device has no clock.
+fn kernels(backend: &mut dyn Backend, wanted: &Wanted) -> Result<Vec<Timing>, Error> {
+    let position = wanted.prompt.max(wanted.generate).saturating_sub(1);
+    let table: Vec<u32> = (0..position as u32 / PAGE as u32 + 1).collect();
+    let token = Token { id: 0, position: position as u32, sequence: 0, output: true };
+    let (tokens, tables) = ([token], [table.as_slice()]);
+    let batch = Batch::new(&tokens, &tables);
+    Ok(backend.profile(&batch).map_err(Error::failed)?.unwrap_or_default())
+}
+
+fn of_gpu(gpu: &Gpu, kernels: &[Timing]) -> serde_json::Value {
+    let (layers, all) = gpu.layers();
+    let kernel = |kernel: &Timing| {
+        serde_json::json!({
+            "name": kernel.name,
+            "count": kernel.count,
+            "us": kernel.nanoseconds / 1000.0,
+            "bytes": kernel.bytes,
+            "gb_per_s": gigabytes_per_s(kernel),
+        })
+    };
+    let (time, bytes) = kernels.iter().fold((0.0, 0), |(ns, bytes), k| (ns + k.nanoseconds, bytes + k.bytes));
+    serde_json::json!({
+        "adapter": gpu.adapter(),
+        "layers": layers,
+        "layers_all": all,
+        "memory_bytes": gpu.bytes(),
+        "step_us": time / 1000.0,
+        "step_bytes": bytes,
+        "gb_per_s": if time > 0.0 { bytes as f64 / time } else { 0.0 },
+        "kernels": kernels.iter().map(kernel).collect::<Vec<_>>(),
+    })
+}
+
+/// Bytes a nanosecond are gigabytes a second.
+fn gigabytes_per_s(kernel: &Timing) -> f64 {
+    if kernel.nanoseconds > 0.0 { kernel.bytes as f64 / kernel.nanoseconds } else { 0.0 }
 }
 
 /// Tokens a second: `prompt` tokens in steps as large as the backend takes, then `generate` tokens one by one, from

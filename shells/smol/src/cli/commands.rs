@@ -4,7 +4,7 @@
 use lexopt::Parser;
 
 use super::{
-    Error, bench, config, create, doctor, help, key, models, perplexity, ps, run, serve, service, show, tokenize,
+    Error, args, bench, config, create, doctor, help, key, models, perplexity, ps, run, serve, service, show, tokenize,
     uninstall,
 };
 use tutu_node::kit::near::nearest;
@@ -127,6 +127,8 @@ pub const ALL: &[Command] = &[
             ("--prompt N", "tokens of the prompt (512)"),
             ("--gen N", "tokens to generate (128)"),
             ("--streams N", "also write N texts at once, as a server does"),
+            args::GPU,
+            args::GPU_LAYERS,
             ("--json", "print one JSON object"),
         ],
         run: bench::run,
@@ -151,6 +153,8 @@ pub const ALL: &[Command] = &[
         flags: &[
             ("--exact", "compute in f32 with the reference interpreter (slow)"),
             ("--max-tokens N", "take the first N tokens only"),
+            args::GPU,
+            args::GPU_LAYERS,
             ("--threads N", "threads (as many as this process may use)"),
         ],
         run: perplexity::run,

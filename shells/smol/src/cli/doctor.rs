@@ -44,6 +44,6 @@ fn of_server(client: &Client) -> Result<Report, Error> {
 fn of_home() -> Result<Report, Error> {
     println!("no server of this home runs");
     let mut checks = health::on_disk(&args::store()?);
-    checks.push(health::network());
+    checks.extend([health::gpu(), health::network()]);
     Ok(Report::new(checks))
 }

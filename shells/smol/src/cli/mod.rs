@@ -59,5 +59,8 @@ fn dispatch(mut parser: Parser) -> Result<(), Error> {
         Some(other) => return Err(other.unexpected().into()),
     };
     let command = commands::find(&name)?;
+    if let Ok(home) = args::home() {
+        crate::engine::gpu::keep_in(home.join("pipelines"));
+    }
     (command.run)(parser)
 }

@@ -54,19 +54,16 @@ pub fn ps(mut parser: Parser) -> Result<(), Error> {
 fn row(model: &Value) -> [String; 6] {
     let text = |key: &str| model[key].as_str().unwrap_or_default().to_owned();
     let number = |key: &str| model[key].as_u64().unwrap_or(0);
-    let (size, gpu) = (number("size"), number("size_vram"));
-    let processor = match gpu {
+    let (layers, all) = (number("gpu_layers"), number("layers"));
+    let processor = match layers {
         0 => "100% CPU".into(),
-        _ if gpu >= size => "100% GPU".into(),
-        _ => {
-            let share = gpu * 100 / size.max(1);
-            format!("{}%/{share}% CPU/GPU", 100 - share)
-        }
+        _ if layers >= all => format!("100% GPU: {}", text("gpu")),
+        _ => format!("{layers} of {all} layers on GPU: {}", text("gpu")),
     };
     let until = model["expires_in_seconds"].as_u64().map_or_else(|| "Forever".into(), human::from_now);
     let until = if number("running") > 0 { "In use".into() } else { until };
     let id = text("digest").chars().take(12).collect();
-    [text("name"), id, Bytes(size).to_string(), processor, number("context_length").to_string(), until]
+    [text("name"), id, Bytes(number("size")).to_string(), processor, number("context_length").to_string(), until]
 }
 
 /// `tutu stop MODEL`, `tutu stop --server`.

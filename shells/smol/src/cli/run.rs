@@ -50,6 +50,8 @@ pub const FLAGS: &[(&str, &str)] = &[
     ("--num-keep N", "tokens that stay when the context shifts (4)"),
     ("--stop TEXT", "end the answer there; may be given several times"),
     ("--threads N", "threads (as many as this process may use)"),
+    args::GPU,
+    args::GPU_LAYERS,
     ("--draft MODEL", "a small model of the same family that guesses ahead; the answer stays the same"),
     ("--nowordwrap", "do not break lines at words"),
     ("--keepalive DURATION", "how long a server keeps the model afterwards; without one it goes with this program"),
@@ -140,6 +142,11 @@ pub fn run(mut parser: Parser) -> Result<(), Error> {
             Arg::Long("system") => system = Some(parser.value()?.string()?),
             Arg::Long("host") => host = Some(parser.value()?.string()?),
             Arg::Long("threads") => (options.threads, is_plain) = (args::value(&mut parser)?, false),
+            Arg::Long(flag @ ("gpu" | "gpu-layers")) => {
+                let flag = flag.to_owned();
+                args::gpu_flag(&flag, &mut parser, &mut options)?;
+                is_plain = false;
+            }
             Arg::Long("draft") => draft = Some(parser.value()?.string()?),
             Arg::Long("keepalive") => settings.keep_alive = Some(parser.value()?.string()?),
             Arg::Long("format") => settings.form = format::form(&parser.value()?.string()?)?,

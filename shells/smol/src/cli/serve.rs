@@ -22,6 +22,7 @@ use crate::{
         health::Place,
         seat::{self, Seat},
     },
+    engine::Options,
     http::{
         Counters, Guard, Listener, Router, Server, Tls, access::Log, address::Address, anthropic, basics,
         keys::Keyring, observe, ollama, openai, origins::Origins,
@@ -42,6 +43,8 @@ pub const FLAGS: &[(&str, &str)] = &[
     ("--folders LIST", "folders of GGUF files that are used where they lie, beside the store; written as in PATH"),
     ("--need-keys", "ask for a key here too (`tutu key add`), as is done wherever others reach this machine"),
     ("--anyone-may-use-it", "ask nobody for a key: whoever reaches this machine may use and remove models"),
+    args::GPU,
+    args::GPU_LAYERS,
     ("--background", "go on in the background; what it says is written to serve.log in the home"),
     ("--replace", "take the place of the server of this home, once that has finished what it answers"),
     ("--log-requests", "write a line for each request to standard error (OLLAMA_DEBUG_LOG_REQUESTS)"),
@@ -57,6 +60,7 @@ struct Asked {
     background: bool,
     replaces: bool,
     folders: Option<String>,
+    options: Options,
 }
 
 pub fn run(mut parser: Parser) -> Result<(), Error> {
@@ -74,7 +78,7 @@ pub fn run(mut parser: Parser) -> Result<(), Error> {
     let settings = config::read(&home, &flags.collect::<Vec<_>>())?;
     start_log(&home, &settings);
     let store = args::store_of(&settings)?;
-    let mut daemon = Daemon::new(&home, store, settings, args::options()?, end);
+    let mut daemon = Daemon::new(&home, store, settings, asked.options, end);
     let is_tls = tls.is_some();
     daemon.health.places =
         listeners.iter().filter_map(Listener::address).map(|address| Place { address, tls: is_tls }).collect();
@@ -280,6 +284,7 @@ fn asked(parser: &mut Parser, home: &Path) -> Result<Asked, Error> {
         background: false,
         replaces: false,
         folders: None,
+        options: args::options()?,
         logs: !matches!(variable("OLLAMA_DEBUG_LOG_REQUESTS").trim(), "" | "0" | "false"),
     };
     while let Some(arg) = parser.next()? {
@@ -294,6 +299,10 @@ fn asked(parser: &mut Parser, home: &Path) -> Result<Asked, Error> {
             Arg::Long("folders") => asked.folders = Some(parser.value()?.string()?),
             Arg::Long("need-keys") => asked.needs_keys = Some(true),
             Arg::Long("anyone-may-use-it") => asked.needs_keys = Some(false),
+            Arg::Long(flag @ ("gpu" | "gpu-layers")) => {
+                let flag = flag.to_owned();
+                args::gpu_flag(&flag, parser, &mut asked.options)?;
+            }
             Arg::Long("background") => asked.background = true,
             Arg::Long("replace") => asked.replaces = true,
             Arg::Long("log-requests") => asked.logs = true,

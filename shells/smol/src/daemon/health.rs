@@ -19,7 +19,10 @@ use smol::{
 use tutu_node::kit::Bytes;
 
 use super::Resident;
-use crate::store::{Layer, Record, Store};
+use crate::{
+    engine,
+    store::{Layer, Record, Store},
+};
 
 /// Below this much room on the disk no model can be fetched and no record be written for long.
 const ROOM: Bytes = Bytes(500 << 20);
@@ -41,7 +44,7 @@ pub enum State {
 /// One thing that was checked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Check {
-    /// `store`, `disk`, `models`, `api`, `network`.
+    /// `store`, `disk`, `models`, `api`, `gpu`, `network`.
     pub name: String,
     /// How it went.
     pub state: State,
@@ -120,6 +123,7 @@ impl Health {
             *models = in_memory(residents, models);
         }
         checks.push(self.api().await);
+        checks.push(smol::unblock(gpu).await);
         checks.push(network());
         let report = Report::new(checks);
         *last = Some((Instant::now(), report.clone()));
@@ -223,6 +227,23 @@ fn in_memory(residents: &[Resident], found: &Check) -> Check {
             Check::new("models", State::Failed, detail, todo)
         }
         None => Check { detail: format!("{}, {} open", found.detail, residents.len()), ..found.clone() },
+    }
+}
+
+/// Which GPU models are computed on.
+pub fn gpu() -> Check {
+    match engine::gpu::list() {
+        Ok(lines) if lines.is_empty() => {
+            Check::new("gpu", State::Off, "none is used: the processor computes all models", "")
+        }
+        Ok(lines) => {
+            let state = if lines[0].starts_with("not used") { State::Off } else { State::Ok };
+            Check::new("gpu", state, lines.join("; "), "")
+        }
+        Err(error) => {
+            let todo = "see --gpu and TUTU_GPU, and whether its driver is installed; --gpu=off does without";
+            Check::new("gpu", State::Failed, error.to_string(), todo)
+        }
     }
 }
 

@@ -37,11 +37,13 @@ impl Engine {
             }
         }
         let mix = self.attach(adapters)?;
-        let vectors = if self.cached {
-            texts.iter().map(|ids| self.vector(ids, &mix.shares)).collect::<Result<Vec<_>, _>>()
-        } else {
-            self.vectors_whole(texts, &mix.shares)
-        };
+        let vectors = self.again_where_moved(|engine| {
+            if engine.cached {
+                texts.iter().map(|ids| engine.vector(ids, &mix.shares)).collect()
+            } else {
+                engine.vectors_whole(texts, &mix.shares)
+            }
+        });
         // As with answers: a file that was cut while it was read gives zeros.
         if self.files.iter().all(|file| file.is_intact()) { vectors } else { Err(Error::Changed) }
     }

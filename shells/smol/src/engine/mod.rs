@@ -10,6 +10,8 @@ pub mod disk;
 mod draft;
 mod embed;
 mod generate;
+#[cfg_attr(not(feature = "gpu"), path = "no_gpu.rs")]
+pub mod gpu;
 mod jinja;
 mod open;
 mod recall;
@@ -44,6 +46,8 @@ pub struct Engine {
     backend: Box<dyn Backend + Send>,
     /// Whether it keeps keys and values, so that a text can be computed piece by piece.
     cached: bool,
+    /// Where some of its layers are computed.
+    gpu: Option<gpu::Gpu>,
     files: Vec<Arc<Mapped>>,
     batcher: Batcher,
     /// Answers that are being written.
@@ -122,6 +126,11 @@ impl Engine {
         self.adapters.bytes() + self.draft.as_ref().map_or(0, |draft| draft.bytes)
     }
 
+    /// The GPU that computes some of its layers, or all; `None` where the processor does.
+    pub fn gpu(&self) -> Option<&gpu::Gpu> {
+        self.gpu.as_ref()
+    }
+
     /// Pages of keys and values: in use or remembered, and all.
     pub fn pages(&self) -> (usize, usize) {
         self.batcher.pages()
@@ -131,6 +140,17 @@ impl Engine {
     pub fn backend(&mut self) -> &mut (dyn Backend + Send) {
         self.batcher.forget();
         &mut *self.backend
+    }
+
+    /// What `work` computes; once more where a device was lost meanwhile and another took over, whose cache is empty.
+    fn again_where_moved<T>(&mut self, mut work: impl FnMut(&mut Self) -> Result<T, Error>) -> Result<T, Error> {
+        match work(self) {
+            Err(Error::Fault(backend::Fault::Moved)) => {
+                self.batcher.forget();
+                work(self)
+            }
+            other => other,
+        }
     }
 
     /// Sets another template, in Go's language or in Jinja.

@@ -13,13 +13,14 @@ use tutu_llm::{
     batch::{self, Batcher},
     gguf::{self, Gguf},
     lora,
+    plan::Plan,
     reference::{self, Reference},
     token::Tokenizer,
-    weights::Bytes,
+    weights::{Bytes, Weights},
 };
 use tutu_os::Mapped;
 
-use super::{Card, Draft, Engine, Error, adapters::Adapters, template::Template};
+use super::{Card, Draft, Engine, Error, adapters::Adapters, gpu, template::Template};
 
 /// Where the parts of a model lie.
 #[derive(Clone, Debug, Default)]
@@ -37,9 +38,9 @@ pub struct Sources {
 /// Who computes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Device {
-    /// The processor, as fast as it can.
+    /// Whatever is fast here: the processor, and a GPU as far as [`Options::gpu_layers`] says.
     #[default]
-    Cpu,
+    Fast,
     /// The scalar interpreter in f32: slow, and right by inspection.
     Reference,
 }
@@ -65,12 +66,14 @@ pub struct Options {
     pub kv: tutu_cpu::KvKind,
     /// Which instructions; `None` for what `TUTU_CPU` says, or the fastest there are.
     pub isa: Option<tutu_cpu::Isa>,
+    /// Most layers that a GPU computes; `None` for as many as fit there.
+    pub gpu_layers: Option<usize>,
 }
 
 impl Default for Options {
     fn default() -> Self {
         Self {
-            device: Device::Cpu,
+            device: Device::Fast,
             context: 4096,
             texts: 1,
             kv_memory: None,
@@ -79,6 +82,7 @@ impl Default for Options {
             threads: 0,
             kv: tutu_cpu::KvKind::F16,
             isa: None,
+            gpu_layers: None,
         }
     }
 }
@@ -90,6 +94,7 @@ impl Engine {
     /// A file that cannot be read or is no model that we run; an adapter that does not fit it.
     pub fn open(sources: &Sources, options: Options) -> Result<Self, Error> {
         let start = Instant::now();
+        let search = gpu::Search::begin(if options.device == Device::Fast { options.gpu_layers } else { Some(0) });
         let files = sources.files.iter().map(|path| map(path)).collect::<Result<Vec<_>, _>>()?;
         let bytes: Vec<Bytes> = files.iter().map(|file| Arc::clone(file) as Bytes).collect();
         let path = sources.files.first().cloned().unwrap_or_default();
@@ -116,7 +121,12 @@ impl Engine {
         let facts = model.facts.clone();
         let cached = !model.plan.caches.is_empty();
         let same = Model { facts: facts.clone(), weights: Arc::clone(&model.weights), plan: Arc::clone(&model.plan) };
-        let backend = backend(model, &files, options, tokens_max, pages)?;
+        let size = Size { tokens_max, pages };
+        let (backend, gpu) = match gpu::backend(search, &model, &files, options, size, context)? {
+            Some((backend, gpu)) => (backend, Some(gpu)),
+            None => (backend(model, &files, options, size)?, None),
+        };
+        let pages = backend.pages();
         let draft = match sources.draft.as_slice() {
             [] => None,
             paths => Some(draft(paths, options, facts.vocabulary)?.for_all()),
@@ -126,6 +136,7 @@ impl Engine {
             card: Card::new(facts, tokenizer, template, context),
             backend,
             cached,
+            gpu,
             files,
             batcher: Batcher::new(pages, width, batch::Options { lookup: options.lookup, ..batch::Options::default() }),
             live: BTreeMap::new(),
@@ -210,27 +221,51 @@ fn context(options: Options, model: &Model) -> usize {
     }
 }
 
-/// Who computes a model.
+/// How much a backend computes at once, and keeps.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Size {
+    /// Tokens of a step at most.
+    pub tokens_max: usize,
+    /// Pages of keys and values.
+    pub pages: usize,
+}
+
+/// Who computes a model without a GPU.
 fn backend(
     model: Model,
     files: &[Arc<Mapped>],
     options: Options,
-    tokens_max: usize,
-    pages: usize,
+    size: Size,
 ) -> Result<Box<dyn Backend + Send>, Error> {
-    let Model { weights, plan, .. } = model;
+    let Size { tokens_max, pages } = size;
     match options.device {
-        Device::Reference => Ok(Box::new(Reference::new(weights, plan, reference::Options { tokens_max, pages }))),
-        Device::Cpu => {
-            let threads = if options.threads == 0 { tutu_os::cores() } else { options.threads };
-            let mapped = files.to_vec();
-            let release: tutu_cpu::Release =
-                Arc::new(move |part: &[u8]| mapped.iter().for_each(|file| file.release(part)));
-            let isa = options.isa.map_or_else(forced_isa, |isa| Ok(Some(isa)))?;
-            let options = tutu_cpu::Options { tokens_max, pages, threads, kv: options.kv, isa, release: Some(release) };
-            Ok(Box::new(tutu_cpu::Engine::new(weights, plan, options).map_err(|e| Error::Backend(e.to_string()))?))
+        Device::Reference => {
+            let options = reference::Options { tokens_max, pages };
+            Ok(Box::new(Reference::new(model.weights, model.plan, options)))
         }
+        Device::Fast => on_processor(model.weights, model.plan, files, options, size),
     }
+}
+
+/// A plan on the processor.
+pub(super) fn on_processor(
+    weights: Arc<Weights>,
+    plan: Arc<Plan>,
+    files: &[Arc<Mapped>],
+    options: Options,
+    Size { tokens_max, pages }: Size,
+) -> Result<Box<dyn Backend + Send>, Error> {
+    let threads = if options.threads == 0 { tutu_os::cores() } else { options.threads };
+    let isa = options.isa.map_or_else(forced_isa, |isa| Ok(Some(isa)))?;
+    let release = Some(release(files));
+    let options = tutu_cpu::Options { tokens_max, pages, threads, kv: options.kv, isa, release };
+    Ok(Box::new(tutu_cpu::Engine::new(weights, plan, options).map_err(|e| Error::Backend(e.to_string()))?))
+}
+
+/// Is told which bytes of the files lie elsewhere now.
+pub(super) fn release(files: &[Arc<Mapped>]) -> tutu_cpu::Release {
+    let mapped = files.to_vec();
+    Arc::new(move |part: &[u8]| mapped.iter().for_each(|file| file.release(part)))
 }
 
 /// A small model that guesses for one of `vocabulary` tokens.
@@ -254,7 +289,7 @@ pub fn draft(paths: &[PathBuf], options: Options, vocabulary: usize) -> Result<D
     let tokens_max = options.batch.clamp(1, context);
     let alone = Options { texts: 1, kv_memory: None, ..options };
     let bytes = Estimate::of(&model, &files, context, alone).bytes();
-    let backend = backend(model, &files, options, tokens_max, context.div_ceil(PAGE))?;
+    let backend = backend(model, &files, options, Size { tokens_max, pages: context.div_ceil(PAGE) })?;
     Ok(Draft::new(backend).of(paths, bytes))
 }
 

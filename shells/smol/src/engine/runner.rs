@@ -20,7 +20,7 @@ use smol::channel;
 use tutu_llm::batch::Id;
 use tutu_os::Mapped;
 
-use super::{Card, Engine, Error, Estimate, Event, Flow};
+use super::{Card, Engine, Error, Estimate, Event, Flow, gpu::Gpu};
 use crate::{
     measure::{Measures, OfModel, Watch},
     talk::{Heard, Prepared},
@@ -48,6 +48,8 @@ pub struct Shared {
     pub load: Duration,
     /// What it may take in memory.
     pub estimate: Estimate,
+    /// The GPU that computes some of its layers, or all; `None` where the processor does.
+    gpu: Option<Gpu>,
     /// What it is doing.
     pub gauges: Gauges,
     /// What it was read from.
@@ -63,6 +65,11 @@ impl Shared {
     /// What adapters and a small model that guesses take, in bytes.
     pub fn extra(&self) -> u64 {
         self.gauges.extra.load(Ordering::Relaxed)
+    }
+
+    /// The GPU that computes some of its layers, or all; `None` where the processor does, also since that was lost.
+    pub fn gpu(&self) -> Option<&Gpu> {
+        self.gpu.as_ref().filter(|gpu| !gpu.is_left())
     }
 
     /// What it takes in memory, in bytes: weights, and keys and values as far as they are there.
@@ -115,6 +122,7 @@ impl Runner {
             card: engine.card().clone(),
             load: engine.load(),
             estimate: engine.estimate(),
+            gpu: engine.gpu().cloned(),
             gauges: Gauges::default(),
             files: engine.files.clone(),
         });

@@ -26,7 +26,7 @@ impl Engine {
         }
         let mix = self.attach(adapters)?;
         let table = self.batcher.lend(ids.len().div_ceil(PAGE)).ok_or(too_long)?;
-        let scored = self.score_on(ids, top, &mix.shares, &table);
+        let scored = self.again_where_moved(|engine| engine.score_on(ids, top, &mix.shares, &table));
         self.batcher.take_back(table);
         scored
     }

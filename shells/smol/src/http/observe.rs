@@ -111,6 +111,11 @@ fn model(resident: &Resident) -> Value {
     if let Some(handle) = &resident.handle {
         let shared = handle.shared();
         value["memory_bytes"] = shared.measured().into();
+        if let Some(gpu) = shared.gpu() {
+            let (layers, all) = gpu.layers();
+            value["gpu"] =
+                json!({"name": gpu.adapter(), "layers": layers, "layers_all": all, "memory_bytes": gpu.bytes()});
+        }
         value["load_seconds"] = shared.load.as_secs_f64().into();
         value["kv_pages_used"] = shared.gauges.pages.0.load(Ordering::Relaxed).into();
         value["kv_pages"] = shared.gauges.pages.1.load(Ordering::Relaxed).into();

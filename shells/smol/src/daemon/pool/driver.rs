@@ -130,8 +130,13 @@ impl Driver {
             Message::Opened(model, Ok(runner)) => {
                 let shared = runner.handle().shared();
                 let memory = Bytes(shared.estimate.bytes());
-                let fields =
-                    [("memory_bytes", shared.measured().into()), ("ms", (shared.load.as_millis() as u64).into())];
+                let mut fields =
+                    vec![("memory_bytes", shared.measured().into()), ("ms", (shared.load.as_millis() as u64).into())];
+                if let Some(gpu) = shared.gpu() {
+                    let (layers, all) = gpu.layers();
+                    fields.push(("gpu", gpu.adapter().into()));
+                    fields.push(("gpu_layers", format!("{layers} of {all}").into()));
+                }
                 self.log(Level::Info, "a model was opened", model, &fields);
                 self.open.insert(model, runner);
                 self.fresh.insert(model);

@@ -90,16 +90,24 @@ pub(super) async fn ps(daemon: Arc<Daemon>, _: Request) -> Result<Answer, Refuse
 fn running(named: &Named, resident: &Resident) -> Value {
     // In use, or for ever: far away, as Ollama has it.
     const FAR: Duration = Duration::from_secs(100 * 365 * 86_400);
+    let shared = resident.handle.as_ref().map(|handle| handle.shared());
+    let gpu = shared.and_then(|shared| shared.gpu());
+    let size = shared.map_or(resident.status.holds.0, |shared| shared.measured());
+    // Of what lies on a GPU the processor holds nothing; Ollama's sizes are of both together.
+    let on_gpu = gpu.map_or(0, |gpu| gpu.bytes());
     json!({
         "name": named.record.name,
         "model": named.record.name,
-        "size": resident.handle.as_ref().map_or(resident.status.holds.0, |handle| handle.shared().measured()),
+        "size": size.max(on_gpu),
         "digest": named.record.digest.hex(),
         "details": details(&named.record, Some(named)),
         "expires_in_seconds": resident.expires_in.map(|left| left.as_secs()),
         "running": resident.status.running,
         "expires_at": rfc3339(SystemTime::now() + resident.expires_in.unwrap_or(FAR)),
-        "size_vram": 0,
+        "size_vram": on_gpu,
+        "gpu": gpu.map(|gpu| gpu.adapter()),
+        "gpu_layers": gpu.map(|gpu| gpu.layers().0),
+        "layers": gpu.map(|gpu| gpu.layers().1),
         "context_length": resident.status.context,
     })
 }
