@@ -52,6 +52,7 @@ fn size(row: &[f32]) -> f32 {
 }
 
 #[test]
+#[ignore = "minutes on a GPU in software; `ci/gpu --all` runs it"]
 fn logits_are_those_of_the_interpreter() {
     let (Some(bytes), Some(device)) = (file(), gpu::device()) else { return };
     // "<|im_start|>user\nWhat is the", as SmolLM2 has it.
@@ -94,6 +95,7 @@ fn write(engine: &mut Engine, prompt: &[u32]) -> Vec<u32> {
 }
 
 #[test]
+#[ignore = "minutes on a GPU in software; `ci/gpu --all` runs it"]
 fn greedy_text_is_that_of_the_interpreter() {
     let (Some(bytes), Some(device)) = (file(), gpu::device()) else { return };
     let tokenizer = Tokenizer::from_gguf(&Gguf::parse(&bytes).unwrap()).unwrap();
