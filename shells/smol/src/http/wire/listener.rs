@@ -102,14 +102,12 @@ impl Listener {
                 stream.get_ref().set_nodelay(true)?;
                 let knock = match &self.tls {
                     Some(tls) => Knock::Tls(tls.acceptor(), stream),
-                    None => Knock::Plain(Stream::Tcp(Quiet::new(stream))),
+                    None => Knock::Plain(Stream::Tcp(stream)),
                 };
                 Ok((knock, Peer::Tcp(address)))
             }
             #[cfg(unix)]
-            Socket::Unix(socket, _) => {
-                Ok((Knock::Plain(Stream::Unix(Quiet::new(socket.accept().await?.0))), Peer::Unix))
-            }
+            Socket::Unix(socket, _) => Ok((Knock::Plain(Stream::Unix(socket.accept().await?.0)), Peer::Unix)),
         }
     }
 }
@@ -147,66 +145,26 @@ impl Knock {
 
 /// A connection of either kind: one type, so that all above it is compiled once.
 pub(super) enum Stream {
-    Tcp(Quiet<Async<std::net::TcpStream>>),
+    Tcp(Async<std::net::TcpStream>),
     Tls(Box<TlsStream<Async<std::net::TcpStream>>>),
     #[cfg(unix)]
-    Unix(Quiet<Async<UnixSocket>>),
-}
-
-/// A socket that is not asked again for what it has just said it does not have: after a read that gave less than there
-/// was room for, the next one waits until the system tells of more. For small requests that is two calls in three.
-pub(super) struct Quiet<T> {
-    socket: T,
-    is_empty: bool,
-}
-
-impl<T> Quiet<T> {
-    fn new(socket: T) -> Self {
-        Self { socket, is_empty: false }
-    }
-}
-
-impl<T> Quiet<Async<T>>
-where
-    for<'s> &'s T: io::Read,
-{
-    fn poll_read(&mut self, cx: &mut Context<'_>, out: &mut [u8]) -> Poll<io::Result<usize>> {
-        loop {
-            // Waiting is for a state and not for a change: what came in the meantime, or the end, ends it at once.
-            if self.is_empty {
-                ready!(self.socket.poll_readable(cx))?;
-            }
-            match io::Read::read(&mut self.socket.get_ref(), out) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.is_empty = true,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                read => {
-                    self.is_empty = read.as_ref().is_ok_and(|read| *read < out.len());
-                    return Poll::Ready(read);
-                }
-            }
-        }
-    }
+    Unix(Async<UnixSocket>),
 }
 
 macro_rules! each {
     ($self:ident, $stream:ident => $do:expr) => {
         match $self.get_mut() {
-            Stream::Tcp(Quiet { socket: $stream, .. }) => $do,
+            Stream::Tcp($stream) => $do,
             Stream::Tls($stream) => $do,
             #[cfg(unix)]
-            Stream::Unix(Quiet { socket: $stream, .. }) => $do,
+            Stream::Unix($stream) => $do,
         }
     };
 }
 
 impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut [u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Stream::Tcp(stream) => stream.poll_read(cx, out),
-            Stream::Tls(stream) => Pin::new(stream).poll_read(cx, out),
-            #[cfg(unix)]
-            Stream::Unix(stream) => stream.poll_read(cx, out),
-        }
+        each!(self, stream => Pin::new(stream).poll_read(cx, out))
     }
 }
 
@@ -222,13 +180,13 @@ impl AsyncWrite for Stream {
     /// Says to the other side that nothing more comes; it may still send.
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(match self.get_mut() {
-            Stream::Tcp(stream) => stream.socket.get_ref().shutdown(Shutdown::Write),
+            Stream::Tcp(stream) => stream.get_ref().shutdown(Shutdown::Write),
             Stream::Tls(stream) => {
                 ready!(Pin::new(&mut *stream).poll_close(cx))?;
                 stream.get_ref().0.get_ref().shutdown(Shutdown::Write)
             }
             #[cfg(unix)]
-            Stream::Unix(stream) => stream.socket.get_ref().shutdown(Shutdown::Write),
+            Stream::Unix(stream) => stream.get_ref().shutdown(Shutdown::Write),
         })
     }
 }
