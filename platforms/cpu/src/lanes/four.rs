@@ -23,254 +23,144 @@ use crate::{
 };
 
 /// Does something for each of the four tokens and its two sums.
+#[rustfmt::skip]
 macro_rules! each {
-    ($do:ident $(, $with:expr)*) => {
-        concat!(
-            $do!(0, 8, 9 $(, $with)*), $do!(1, 10, 11 $(, $with)*), $do!(2, 12, 13 $(, $with)*), $do!(3, 14, 15 $(, $with)*)
-        )
-    };
+    ($do:ident $(, $with:expr)*) => { concat!(
+        $do!(0, 8, 9 $(, $with)*), $do!(1, 10, 11 $(, $with)*), $do!(2, 12, 13 $(, $with)*), $do!(3, 14, 15 $(, $with)*)
+    ) };
 }
 
 /// The first step of a sum.
+#[rustfmt::skip]
 macro_rules! set {
-    ($t:expr, $a:expr, $b:expr, $step:expr, $multiply:expr) => {
-        concat!(
-            "vpbroadcastd ymm2, [{x} + 16*",
-            $step,
-            " + 4*",
-            $t,
-            "]\n",
-            $multiply,
-            " ymm",
-            $a,
-            ", ymm0, ymm2\n",
-            $multiply,
-            " ymm",
-            $b,
-            ", ymm1, ymm2\n",
-        )
-    };
+    ($t:expr, $a:expr, $b:expr, $step:expr, $multiply:expr) => { concat!(
+        "vpbroadcastd ymm2, [{x} + 16*", $step, " + 4*", $t, "]\n",
+        $multiply, " ymm", $a, ", ymm0, ymm2\n",
+        $multiply, " ymm", $b, ", ymm1, ymm2\n",
+    ) };
 }
 
 /// A step that is added.
+#[rustfmt::skip]
 macro_rules! more {
-    ($t:expr, $a:expr, $b:expr, $step:expr, $multiply:expr, $add:expr) => {
-        concat!(
-            "vpbroadcastd ymm2, [{x} + 16*",
-            $step,
-            " + 4*",
-            $t,
-            "]\n",
-            $multiply,
-            " ymm4, ymm0, ymm2\n",
-            $multiply,
-            " ymm5, ymm1, ymm2\n",
-            $add,
-            " ymm",
-            $a,
-            ", ymm",
-            $a,
-            ", ymm4\n",
-            $add,
-            " ymm",
-            $b,
-            ", ymm",
-            $b,
-            ", ymm5\n",
-        )
-    };
+    ($t:expr, $a:expr, $b:expr, $step:expr, $multiply:expr, $add:expr) => { concat!(
+        set!($t, 4, 5, $step, $multiply),
+        $add, " ymm", $a, ", ymm", $a, ", ymm4\n",
+        $add, " ymm", $b, ", ymm", $b, ", ymm5\n",
+    ) };
 }
 
 /// The weights of a step.
+#[rustfmt::skip]
 macro_rules! weights {
-    ($step:expr) => {
-        concat!("vmovdqa ymm0, [{w} + 64*", $step, "]\n", "vmovdqa ymm1, [{w} + 64*", $step, " + 32]\n")
+    ($step:expr) => { concat!(
+        "vmovdqa ymm0, [{w} + 64*", $step, "]\n",
+        "vmovdqa ymm1, [{w} + 64*", $step, " + 32]\n",
+    ) };
+}
+
+/// Some steps, the first of which begins the sums.
+macro_rules! steps {
+    ($multiply:expr, $add:expr; $first:expr $(, $step:expr)*) => {
+        concat!(
+            weights!($first), each!(set, $first, $multiply)
+            $(, weights!($step), each!(more, $step, $multiply, $add))*
+        )
     };
 }
 
-/// Some steps of bytes, the first of which begins the sums.
+/// Of columns in bytes, four a step.
 macro_rules! bytes {
-    ($first:expr $(, $step:expr)*) => {
-        concat!(
-            weights!($first), each!(set, $first, "vpmaddubsw")
-            $(, weights!($step), each!(more, $step, "vpmaddubsw", "vpaddw"))*
-        )
-    };
+    ($($step:expr),+) => { steps!("vpmaddubsw", "vpaddw"; $($step),+) };
+}
+
+/// Of columns in words, two a step.
+macro_rules! pairs {
+    ($($step:expr),+) => { steps!("vpmaddwd", "vpaddd"; $($step),+) };
 }
 
 /// Sums of 16 bits times the scale of a half, in 32 bits.
+#[rustfmt::skip]
 macro_rules! widen {
-    ($t:expr, $a:expr, $b:expr, $half:expr) => {
-        concat!(
-            "vpbroadcastd ymm2, [{x} + 128 + 16*",
-            $half,
-            " + 4*",
-            $t,
-            "]\n",
-            "vpmaddwd ymm",
-            $a,
-            ", ymm",
-            $a,
-            ", ymm2\n",
-            "vpmaddwd ymm",
-            $b,
-            ", ymm",
-            $b,
-            ", ymm2\n",
-        )
-    };
+    ($t:expr, $a:expr, $b:expr, $half:expr) => { concat!(
+        "vpbroadcastd ymm2, [{x} + 128 + 16*", $half, " + 4*", $t, "]\n",
+        "vpmaddwd ymm", $a, ", ymm", $a, ", ymm2\n",
+        "vpmaddwd ymm", $b, ", ymm", $b, ", ymm2\n",
+    ) };
 }
 
-/// Puts whole sums down.
-macro_rules! keep {
-    ($t:expr, $a:expr, $b:expr) => {
-        concat!("vmovdqa [{kept} + 64*", $t, "], ymm", $a, "\n", "vmovdqa [{kept} + 64*", $t, " + 32], ymm", $b, "\n")
-    };
+/// Puts sums down.
+#[rustfmt::skip]
+macro_rules! put {
+    ($t:expr, $a:expr, $b:expr, $place:expr) => { concat!(
+        "vmovaps [{", $place, "} + 64*", $t, "], ymm", $a, "\n",
+        "vmovaps [{", $place, "} + 64*", $t, " + 32], ymm", $b, "\n",
+    ) };
 }
 
 /// Adds those that were put down.
+#[rustfmt::skip]
 macro_rules! join {
-    ($t:expr, $a:expr, $b:expr) => {
-        concat!(
-            "vpaddd ymm",
-            $a,
-            ", ymm",
-            $a,
-            ", [{kept} + 64*",
-            $t,
-            "]\n",
-            "vpaddd ymm",
-            $b,
-            ", ymm",
-            $b,
-            ", [{kept} + 64*",
-            $t,
-            " + 32]\n",
-        )
-    };
+    ($t:expr, $a:expr, $b:expr) => { concat!(
+        "vpaddd ymm", $a, ", ymm", $a, ", [{kept} + 64*", $t, "]\n",
+        "vpaddd ymm", $b, ", ymm", $b, ", [{kept} + 64*", $t, " + 32]\n",
+    ) };
+}
+
+/// Whole sums as floats.
+#[rustfmt::skip]
+macro_rules! convert {
+    ($a:expr, $b:expr) => { concat!(
+        "vcvtdq2ps ymm", $a, ", ymm", $a, "\n",
+        "vcvtdq2ps ymm", $b, ", ymm", $b, "\n",
+    ) };
+}
+
+/// Times the scales, and what has been summed up before.
+#[rustfmt::skip]
+macro_rules! scale {
+    ($t:expr, $a:expr, $b:expr) => { concat!(
+        "vfmadd213ps ymm", $a, ", ymm4, [{sums} + 64*", $t, "]\n",
+        "vfmadd213ps ymm", $b, ", ymm5, [{sums} + 64*", $t, " + 32]\n",
+    ) };
 }
 
 /// Adds whole sums to those in floats, with scales and minima.
+#[rustfmt::skip]
 macro_rules! count {
-    ($t:expr, $a:expr, $b:expr, $sum:expr) => {
-        concat!(
-            "vcvtdq2ps ymm",
-            $a,
-            ", ymm",
-            $a,
-            "\n",
-            "vcvtdq2ps ymm",
-            $b,
-            ", ymm",
-            $b,
-            "\n",
-            "vbroadcastss ymm2, [{x} + 160 + 16*",
-            $sum,
-            " + 4*",
-            $t,
-            "]\n",
-            "vfmadd213ps ymm",
-            $a,
-            ", ymm4, [{sums} + 64*",
-            $t,
-            "]\n",
-            "vfmadd213ps ymm",
-            $b,
-            ", ymm5, [{sums} + 64*",
-            $t,
-            " + 32]\n",
-            "vfmadd231ps ymm",
-            $a,
-            ", ymm2, ymm6\n",
-            "vfmadd231ps ymm",
-            $b,
-            ", ymm2, ymm7\n",
-            "vmovaps [{sums} + 64*",
-            $t,
-            "], ymm",
-            $a,
-            "\n",
-            "vmovaps [{sums} + 64*",
-            $t,
-            " + 32], ymm",
-            $b,
-            "\n",
-        )
-    };
+    ($t:expr, $a:expr, $b:expr, $sum:expr) => { concat!(
+        convert!($a, $b),
+        "vbroadcastss ymm2, [{x} + 160 + 16*", $sum, " + 4*", $t, "]\n",
+        scale!($t, $a, $b),
+        "vfmadd231ps ymm", $a, ", ymm2, ymm6\n",
+        "vfmadd231ps ymm", $b, ", ymm2, ymm7\n",
+        put!($t, $a, $b, "sums"),
+    ) };
 }
 
 /// The end of a group: its number, and that of the tokens' sums that its minima are multiplied with.
+#[rustfmt::skip]
 macro_rules! group {
-    ($group:expr, $sum:expr) => {
-        concat!(
-            "vmovaps ymm4, [{w} + 512 + 64*",
-            $group,
-            "]\n",
-            "vmovaps ymm5, [{w} + 544 + 64*",
-            $group,
-            "]\n",
-            "vmovaps ymm6, [{w} + 640 + 64*",
-            $group,
-            "]\n",
-            "vmovaps ymm7, [{w} + 672 + 64*",
-            $group,
-            "]\n",
-            each!(count, $sum),
-        )
-    };
+    ($group:expr, $sum:expr) => { concat!(
+        "vmovaps ymm4, [{w} + 512 + 64*", $group, "]\n",
+        "vmovaps ymm5, [{w} + 544 + 64*", $group, "]\n",
+        "vmovaps ymm6, [{w} + 640 + 64*", $group, "]\n",
+        "vmovaps ymm7, [{w} + 672 + 64*", $group, "]\n",
+        each!(count, $sum),
+    ) };
 }
 
 /// Whole sums of words, with the scales of both sides.
+#[rustfmt::skip]
 macro_rules! count_words {
-    ($t:expr, $a:expr, $b:expr) => {
-        concat!(
-            "vbroadcastss ymm2, [{x} + 256 + 4*",
-            $t,
-            "]\n",
-            "vcvtdq2ps ymm",
-            $a,
-            ", ymm",
-            $a,
-            "\n",
-            "vcvtdq2ps ymm",
-            $b,
-            ", ymm",
-            $b,
-            "\n",
-            "vmulps ymm4, ymm2, [{w} + 1024]\n",
-            "vmulps ymm5, ymm2, [{w} + 1056]\n",
-            "vfmadd213ps ymm",
-            $a,
-            ", ymm4, [{sums} + 64*",
-            $t,
-            "]\n",
-            "vfmadd213ps ymm",
-            $b,
-            ", ymm5, [{sums} + 64*",
-            $t,
-            " + 32]\n",
-            "vmovaps [{sums} + 64*",
-            $t,
-            "], ymm",
-            $a,
-            "\n",
-            "vmovaps [{sums} + 64*",
-            $t,
-            " + 32], ymm",
-            $b,
-            "\n",
-        )
-    };
-}
-
-/// Pairs of columns, the first of which begins the sums.
-macro_rules! pairs {
-    ($first:expr $(, $step:expr)*) => {
-        concat!(
-            weights!($first), each!(set, $first, "vpmaddwd")
-            $(, weights!($step), each!(more, $step, "vpmaddwd", "vpaddd"))*
-        )
-    };
+    ($t:expr, $a:expr, $b:expr) => { concat!(
+        convert!($a, $b),
+        "vbroadcastss ymm2, [{x} + 256 + 4*", $t, "]\n",
+        "vmulps ymm4, ymm2, [{w} + 1024]\n",
+        "vmulps ymm5, ymm2, [{w} + 1056]\n",
+        scale!($t, $a, $b),
+        put!($t, $a, $b, "sums"),
+    ) };
 }
 
 /// Block after block, at least one.
@@ -313,7 +203,7 @@ pub fn wholes<const BITS: u32, const GROUPS: usize>(part: &[WholePart<Avx2>], x:
         match (BITS, GROUPS) {
             (..6, 1) => blocks!(
                 part: WholePart<Avx2>, x: Wholes<4>, sums, kept kept;
-                bytes!(0, 1, 2, 3), each!(widen, 0), each!(keep),
+                bytes!(0, 1, 2, 3), each!(widen, 0), each!(put, "kept"),
                 bytes!(4, 5, 6, 7), each!(widen, 1), each!(join), group!(0, 2)
             ),
             (..6, _) => blocks!(
@@ -323,8 +213,8 @@ pub fn wholes<const BITS: u32, const GROUPS: usize>(part: &[WholePart<Avx2>], x:
             ),
             _ => blocks!(
                 part: WholePart<Avx2>, x: Wholes<4>, sums, kept kept;
-                bytes!(0, 1), each!(widen, 0), each!(keep), bytes!(2, 3), each!(widen, 0), each!(join), group!(0, 0),
-                bytes!(4, 5), each!(widen, 1), each!(keep), bytes!(6, 7), each!(widen, 1), each!(join), group!(1, 1)
+                bytes!(0, 1), each!(widen, 0), each!(put, "kept"), bytes!(2, 3), each!(widen, 0), each!(join), group!(0, 0),
+                bytes!(4, 5), each!(widen, 1), each!(put, "kept"), bytes!(6, 7), each!(widen, 1), each!(join), group!(1, 1)
             ),
         }
     }
