@@ -115,13 +115,10 @@ impl<const T: usize> Block for Bytes<T> {
     #[inline(always)]
     fn fill<L: Lanes>(&mut self, l: L, t: usize, x: &[f32; COLUMNS], _unit: f32) {
         for (h, half) in x.as_chunks::<16>().0.iter().enumerate() {
-            let (scale, inverse, x) = scaled(l, l.get(half), l.splat(0.0), 127.0);
-            let whole = l.round(l.mul(x, l.splat(inverse)));
-            for (i, four) in l.to_bytes(whole).as_chunks::<4>().0.iter().enumerate() {
-                self.quanta[4 * h + i][t] = *four;
-            }
+            let x = l.get(half);
+            let (scale, inverse) = scaled(l.largest(size(l, x)), 127.0);
             self.scales[h][t] = scale;
-            self.sums[h][t] = scale * l.sum(whole);
+            self.sums[h][t] = scale * put(l, &mut self.quanta[4 * h..], t, x, inverse);
         }
         self.sums[2][t] = self.sums[0][t] + self.sums[1][t];
     }
@@ -138,12 +135,8 @@ impl<const T: usize> Block for Wholes<T> {
             // A row of zeros has a unit of 0, and any scale will do.
             let scale = (largest / (127.0 * unit)).ceil().clamp(1.0, SCALE);
             let inverse = if largest > 0.0 { 1.0 / (scale * unit) } else { 0.0 };
-            let whole = l.round(l.mul(x, l.splat(inverse)));
-            for (i, four) in l.to_bytes(whole).as_chunks::<4>().0.iter().enumerate() {
-                self.quanta[4 * h + i][t] = *four;
-            }
             self.scales[h][t] = [scale as i16; 2];
-            self.sums[h][t] = scale * l.sum(whole);
+            self.sums[h][t] = scale * put(l, &mut self.quanta[4 * h..], t, x, inverse);
         }
         self.sums[2][t] = self.sums[0][t] + self.sums[1][t];
     }
@@ -156,7 +149,7 @@ impl<const T: usize> Block for Words<T> {
     fn fill<L: Lanes>(&mut self, l: L, t: usize, x: &[f32; COLUMNS], _unit: f32) {
         let halves = x.as_chunks::<16>().0;
         let (low, high) = (l.get(&halves[0]), l.get(&halves[1]));
-        let (scale, inverse, _) = scaled(l, low, high, WORD);
+        let (scale, inverse) = scaled(l.largest(l.max(size(l, low), size(l, high))), WORD);
         for (h, x) in [low, high].into_iter().enumerate() {
             let mut whole = [0.0; 16];
             l.put(l.round(l.mul(x, l.splat(inverse))), &mut whole);
@@ -168,12 +161,20 @@ impl<const T: usize> Block for Words<T> {
     }
 }
 
-/// The scale that makes `most` of the largest number of both, and its inverse.
+/// Puts sixteen columns of token `t` into the first four of these steps, as whole numbers; answers what those sum up to.
 #[inline(always)]
-fn scaled<L: Lanes>(l: L, a: L::F, b: L::F, most: f32) -> (f32, f32, L::F) {
-    let largest = l.largest(l.max(size(l, a), size(l, b)));
-    let inverse = if largest > 0.0 { most / largest } else { 0.0 };
-    (largest / most, inverse, a)
+fn put<L: Lanes, const T: usize>(l: L, steps: &mut [[[i8; 4]; T]], t: usize, x: L::F, inverse: f32) -> f32 {
+    let whole = l.round(l.mul(x, l.splat(inverse)));
+    for (step, four) in steps.iter_mut().zip(l.to_bytes(whole).as_chunks::<4>().0) {
+        step[t] = *four;
+    }
+    l.sum(whole)
+}
+
+/// The scale with which `largest` becomes `most`, and its inverse.
+#[inline(always)]
+fn scaled(largest: f32, most: f32) -> (f32, f32) {
+    (largest / most, if largest > 0.0 { most / largest } else { 0.0 })
 }
 
 /// Numbers without their signs.
