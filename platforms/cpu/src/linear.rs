@@ -57,10 +57,11 @@ impl Task for Multiply<'_> {
         for panel in self.panels.clone() {
             for (at, width) in tiles(self.count, L::TILE) {
                 match (width, self.input) {
-                    (8, Input::Bytes(x)) => self.quanta::<L, 8>(l, panel, at, x.eight(at)),
-                    (4, Input::Bytes(x)) => self.quanta::<L, 4>(l, panel, at, x.four(at)),
-                    (2, Input::Bytes(x)) => self.quanta::<L, 2>(l, panel, at, x.two(at)),
-                    (_, Input::Bytes(x)) => self.quanta::<L, 1>(l, panel, at, x.one(at)),
+                    (8, Input::Bytes(x)) if !L::UNPACKS => self.quanta::<L, 8>(l, panel, at, x.eight(at)),
+                    (4, Input::Bytes(x)) if !L::UNPACKS => self.quanta::<L, 4>(l, panel, at, x.four(at)),
+                    (2, Input::Bytes(x)) if !L::UNPACKS => self.quanta::<L, 2>(l, panel, at, x.two(at)),
+                    (1, Input::Bytes(x)) if !L::UNPACKS => self.quanta::<L, 1>(l, panel, at, x.one(at)),
+                    (_, Input::Bytes(_)) => unreachable!("only where lanes do not unpack, in tiles of at most eight"),
                     (4, Input::Wholes(x)) if L::UNPACKS => self.wholes::<L, 4>(l, panel, at, x.four(at), x),
                     (2, Input::Wholes(x)) if L::UNPACKS => self.wholes::<L, 2>(l, panel, at, x.two(at), x),
                     (1, Input::Wholes(x)) if L::UNPACKS => self.wholes::<L, 1>(l, panel, at, x.one(at), x),
@@ -91,10 +92,7 @@ impl Multiply<'_> {
     /// is answered before its loop.
     #[inline(always)]
     fn quanta<L: Lanes, const T: usize>(&self, l: L, panel: usize, at: usize, x: &[Bytes<T>]) {
-        let Data::Quanta { layout, lines, scales } = &self.packed.data else { unreachable!("quanta take bytes") };
-        let blocks = self.packed.width / COLUMNS;
-        let lines = &lines[panel * blocks * layout.bits..][..blocks * layout.bits];
-        let scales = &scales[panel * blocks * layout.scales()..][..blocks * layout.scales()];
+        let (layout, lines, scales) = self.packed.blocks(panel, 0, self.packed.width / COLUMNS);
         let sums = match (layout.bits, layout.minimum, layout.table) {
             (4, true, _) => kernel::<L, T, 4, 4, 1, true>(l, layout, lines, scales, x),
             (4, false, None) => kernel::<L, T, 4, 4, 1, false>(l, layout, lines, scales, x),
