@@ -11,16 +11,16 @@ use tutu_llm::{
 };
 
 use crate::{
-    acts::{Acts, ByteBlocks, Family, TileMut, WholeBlocks, WordBlocks, tiles},
     attention::{self, Attend, AttendAll, Found, Query},
     cache::Cache,
     lanes::Lanes,
-    linear::{Input, Multiply},
+    linear::Multiply,
     memory::{Arena, List, alone},
     options::{Options, Release},
     panel::{Packed, Takes},
     place::{Pick, Place, To},
     pool::Pool,
+    quantise::Quantised,
     rows::{Angles, Gate, Norm},
     shared::Shared,
 };
@@ -47,9 +47,7 @@ pub(crate) struct Engine<L> {
     buffers: Vec<List<f32>>,
     caches: Vec<Cache>,
     angles: Vec<Angles>,
-    bytes: Acts<ByteBlocks>,
-    wholes: Acts<WholeBlocks>,
-    words: Acts<WordBlocks>,
+    quantised: Quantised,
     tiles: Vec<Tile>,
     found: Vec<f32>,
     jobs: Vec<Job>,
@@ -80,9 +78,7 @@ impl<L: Lanes> Engine<L> {
             buffers: plan.buffers.iter().map(|_| alone(0)).collect(),
             caches: plan.caches.iter().map(|cache| Cache::new(cache, options.kv, options.pages)).collect(),
             angles: Vec::new(),
-            bytes: Acts::default(),
-            wholes: Acts::default(),
-            words: Acts::default(),
+            quantised: Quantised::default(),
             tiles: Vec::new(),
             found: Vec::new(),
             jobs: Vec::new(),
@@ -164,17 +160,9 @@ impl<L: Lanes> Engine<L> {
         self.packed[slot] = Some(packed);
     }
 
-    fn packed(&self, id: TensorId) -> &Packed {
-        self.packed[id.0 as usize].as_ref().expect("packed when the plan was prepared")
-    }
-
-    fn listed(&self, id: Option<TensorId>) -> Option<&[f32]> {
-        id.map(|id| self.lists[id.0 as usize].as_deref().expect("decoded when the plan was prepared"))
-    }
-
-    /// As `listed`, to be kept while the engine is changed.
+    /// A small list, to be kept while the engine is changed.
     fn held(&self, id: Option<TensorId>) -> Option<Arc<[f32]>> {
-        id.map(|id| self.lists[id.0 as usize].clone().expect("decoded when the plan was prepared"))
+        id.map(|id| Arc::clone(ready(&self.lists, id)))
     }
 
     fn reserve(&mut self, slot: Slot, rows: usize) {
@@ -332,42 +320,31 @@ impl<L: Lanes> Engine<L> {
     /// that is wanted.
     fn linears(&mut self, ops: &[Op], x: Slot, n: usize, best: Option<usize>) -> usize {
         self.reserve(x, n);
-        let each = if n < 8 { PANELS_EACH } else { self.panels_each(ops, x) };
         self.jobs.clear();
-        let (mut chunks, mut takes) = (0, [false; 3]);
         for op in ops {
             let Op::Linear { weight, bias, x: from, out, write } = op else { break };
             if *from != x {
                 break;
             }
-            let out = if best.is_some() { None } else { Some(self.share(*out, n)) };
-            let packed = self.packed(*weight);
-            takes[0] |= packed.takes::<L>() == Takes::Bytes;
-            takes[1] |= packed.takes::<L>() == Takes::Words;
-            takes[2] |= packed.takes::<L>() == Takes::Wholes;
-            let end = chunks + packed.panels().div_ceil(each);
-            self.jobs.push(Job { weight: *weight, bias: *bias, out, write: *write, first: chunks });
-            chunks = end;
+            let to = if best.is_some() { None } else { Some(self.share(*out, n)) };
+            self.jobs.push(Job { weight: *weight, bias: *bias, out: to, write: *write, first: 0 });
             // An output that is read by the next ends the group.
-            if matches!(op, Op::Linear { out, .. } if out.buffer == x.buffer) {
+            if out.buffer == x.buffer {
                 break;
             }
         }
-        let (lanes, source) = (self.lanes, self.share(x, n));
-        if takes[0] {
-            quantise(&mut self.pool, lanes, &mut self.bytes, n, x.width, &|i| source.row(i));
+        let source = self.share(x, n);
+        for takes in [Takes::Bytes, Takes::Wholes, Takes::Words] {
+            if self.jobs.iter().any(|job| ready(&self.packed, job.weight).takes::<L>() == takes) {
+                self.quantised.fill(takes, &mut self.pool, self.lanes, n, x.width, &|i| source.row(i));
+            }
         }
-        if takes[1] {
-            quantise(&mut self.pool, lanes, &mut self.words, n, x.width, &|i| source.row(i));
-        }
-        if takes[2] {
-            quantise(&mut self.pool, lanes, &mut self.wholes, n, x.width, &|i| source.row(i));
-        }
+        let (each, chunks) = self.share_out(n);
         if let Some(most) = best {
             self.picks.resize_with(n.max(self.picks.len()), Pick::default);
             self.picks[..n].iter_mut().for_each(|pick| pick.begin(most));
         }
-        let Self { pool, bytes, wholes, words, packed, lists, jobs, picks, buffers, plan, .. } = self;
+        let Self { lanes, pool, quantised, packed, lists, jobs, picks, buffers, plan, .. } = self;
         let picks = &picks[..];
         let (source, stride) = (&buffers[x.buffer][x.column..], plan.buffers[x.buffer]);
         // Large outputs (a vocabulary) have more chunks than needed; they are claimed several at a time.
@@ -375,20 +352,14 @@ impl<L: Lanes> Engine<L> {
         pool.run(chunks.div_ceil(bunch), &|i| {
             for chunk in i * bunch..((i + 1) * bunch).min(chunks) {
                 let job = jobs.iter().rev().find(|job| job.first <= chunk).expect("the first begins at 0");
-                let packed = packed[job.weight.0 as usize].as_ref().expect("packed when the plan was prepared");
-                let bias = job.bias.map(|id| &**lists[id.0 as usize].as_ref().expect("decoded with the plan"));
+                let packed = ready(packed, job.weight);
+                let bias = job.bias.map(|id| &**ready(lists, id));
                 let start = (chunk - job.first) * each;
-                let input = match packed.takes::<L>() {
-                    Takes::Bytes => Input::Bytes(bytes),
-                    Takes::Wholes => Input::Wholes(wholes),
-                    Takes::Words => Input::Words(words),
-                    Takes::Floats => Input::Floats { x: source, stride },
-                };
                 let to = job.out.map_or(To::Best(picks), |out| To::Buffer(out, job.write));
                 lanes.run(Multiply {
                     packed,
                     panels: start..(start + each).min(packed.panels()),
-                    input,
+                    input: quantised.input(packed.takes::<L>(), source, stride),
                     count: n,
                     place: Place { rows: packed.rows, panel: 0, bias, to },
                 });
@@ -397,14 +368,20 @@ impl<L: Lanes> Engine<L> {
         self.jobs.len()
     }
 
-    /// Panels that a thread claims at a time of products with many tokens: what it keeps unpacked has to be made ready for
-    /// each claim, and nobody should wait long for the last.
-    fn panels_each(&self, ops: &[Op], x: Slot) -> usize {
-        let same = ops.iter().map_while(|op| match op {
-            Op::Linear { weight, x: from, .. } if *from == x => Some(self.packed(*weight).panels()),
-            _ => None,
-        });
-        (same.sum::<usize>() / (8 * self.pool.threads())).clamp(1, 8)
+    /// Numbers the chunks of the jobs; answers how many panels a chunk has, and how many chunks there are.
+    ///
+    /// With many tokens what a thread keeps unpacked has to be made ready for each chunk that it claims, and nobody should
+    /// wait long for the last.
+    fn share_out(&mut self, n: usize) -> (usize, usize) {
+        let panels = |job: &Job| ready(&self.packed, job.weight).panels();
+        let all: usize = self.jobs.iter().map(panels).sum();
+        let each = if n < 8 { PANELS_EACH } else { (all / (8 * self.pool.threads())).clamp(1, 8) };
+        let mut chunks = 0;
+        for job in &mut self.jobs {
+            job.first = chunks;
+            chunks += panels(job).div_ceil(each);
+        }
+        (each, chunks)
     }
 
     fn attend(&mut self, attention: &Attention, slots: [Slot; 4], batch: &Batch<'_>, n: usize) {
@@ -561,30 +538,15 @@ impl<L: Lanes> Engine<L> {
         width: usize,
         rows: &[u32],
     ) -> Vec<f32> {
-        let (lanes, count) = (self.lanes, rows.len());
-        let mut pool = std::mem::replace(&mut self.pool, Pool::new(1));
-        let (mut bytes, mut words) = (std::mem::take(&mut self.bytes), std::mem::take(&mut self.words));
-        let mut wholes = std::mem::take(&mut self.wholes);
+        let count = rows.len();
         let gathered: Vec<f32> = rows.iter().flat_map(|row| &x[*row as usize * width..][..width]).copied().collect();
-        let row = |i: usize| &gathered[i * width..][..width];
-        let packed = self.packed(id);
-        let input = match packed.takes::<L>() {
-            Takes::Bytes => {
-                quantise(&mut pool, lanes, &mut bytes, count, width, &row);
-                Input::Bytes(&bytes)
-            }
-            Takes::Wholes => {
-                quantise(&mut pool, lanes, &mut wholes, count, width, &row);
-                Input::Wholes(&wholes)
-            }
-            Takes::Words => {
-                quantise(&mut pool, lanes, &mut words, count, width, &row);
-                Input::Words(&words)
-            }
-            Takes::Floats => Input::Floats { x: &gathered, stride: width },
-        };
+        let Self { lanes, pool, quantised, packed, lists, .. } = self;
+        let packed = ready(packed, id);
+        let takes = packed.takes::<L>();
+        quantised.fill(takes, pool, *lanes, count, width, &|i| &gathered[i * width..][..width]);
+        let input = quantised.input(takes, &gathered, width);
         let (panels, high) = (packed.panels(), packed.rows);
-        let bias = self.listed(bias).map(|list| &list[matrix * high..][..high]);
+        let bias = bias.map(|id| &ready(lists, id)[matrix * high..][..high]);
         let mut out = vec![0.0; count * high];
         let shared = Shared::new(&mut out, high, 0, high);
         let place = Place { rows: high, panel: matrix * panels, bias, to: To::Buffer(shared, Write::Set) };
@@ -597,8 +559,6 @@ impl<L: Lanes> Engine<L> {
                 place,
             });
         });
-        self.pool = pool;
-        (self.bytes, self.wholes, self.words) = (bytes, wholes, words);
         out
     }
 }
@@ -712,47 +672,6 @@ impl<L: Lanes> Engine<L> {
     }
 }
 
-/// Quantises the first `n` rows, on all threads where there are many.
-fn quantise<'x, L: Lanes, F: Family>(
-    pool: &mut Pool,
-    lanes: L,
-    acts: &mut Acts<F>,
-    n: usize,
-    width: usize,
-    row: &(dyn Fn(usize) -> &'x [f32] + Sync),
-) {
-    acts.reserve(n, width, L::TILE);
-    if n < 8 {
-        acts.tiles_mut(n).for_each(|(first, tile)| lanes.run(Fill { tile, first, row }));
-        return;
-    }
-    let count = tiles(n, L::TILE).count();
-    let left = std::sync::Mutex::new(acts.tiles_mut(n));
-    pool.run(count, &|_| {
-        let next = left.lock().expect("nobody panics while holding it").next();
-        let (first, tile) = next.expect("as many as were counted");
-        lanes.run(Fill { tile, first, row });
-    });
-}
-
-/// Quantises the rows of one tile.
-struct Fill<'t, 'r, 'x, F: Family> {
-    tile: TileMut<'t, F>,
-    first: usize,
-    row: &'r (dyn Fn(usize) -> &'x [f32] + Sync),
-}
-
-impl<F: Family> crate::lanes::Task for Fill<'_, '_, '_, F> {
-    type Out = ();
-
-    #[inline(always)]
-    fn go<L: Lanes>(mut self, l: L) {
-        for t in 0..self.tile.width() {
-            self.tile.fill(l, t, (self.row)(self.first + t));
-        }
-    }
-}
-
 /// Queries of one head of keys that are computed together: heads of the group of tokens `start .. end`, counted from
 /// the first head of the first token.
 #[derive(Clone, Copy)]
@@ -808,6 +727,11 @@ impl crate::lanes::Task for Join<'_> {
             }
         }
     }
+}
+
+/// What was made ready of a tensor.
+fn ready<T>(list: &[Option<T>], id: TensorId) -> &T {
+    list[id.0 as usize].as_ref().expect("made ready with the plan")
 }
 
 /// The matrices that a plan multiplies with, each once.

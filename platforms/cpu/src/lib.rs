@@ -32,6 +32,7 @@ mod options;
 mod panel;
 mod place;
 mod pool;
+mod quantise;
 mod rows;
 mod shared;
 mod unpacked;
