@@ -9,13 +9,10 @@ use std::time::Duration;
 
 use town::{Plan, Town};
 use tutu_node::{
-    kit::{Instant, Machine, NodeId, Rng},
-    work::{
-        schedule::{
-            choice::Candidate,
-            client::{self, Client, Effect, Input, Request},
-        },
-        task::Class,
+    kit::{Class, Instant, Machine, NodeId, Rng},
+    work::schedule::{
+        choice::Candidate,
+        client::{self, Client, Effect, Input, Request},
     },
 };
 

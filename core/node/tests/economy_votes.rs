@@ -14,9 +14,9 @@ use tutu_node::{
             parameter::ALL,
             vote::{Ballot, Choice, Opening, Promise, Right, Snapshot},
         },
-        tiers::{Class, Earnings, Market, Order, Policy, Quota, Size, Tier, Work, price},
+        tiers::{Earnings, Market, Order, Policy, Quota, Size, Tier, Work, price},
     },
-    kit::{Credits, Instant, Machine, NodeId, Ppm, Rng, Signature, Signer, UnixTime},
+    kit::{Class, Credits, Instant, Machine, NodeId, Ppm, Rng, Signature, Signer, UnixTime},
 };
 
 const START: u64 = 1_700_000_000;

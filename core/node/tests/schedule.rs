@@ -5,7 +5,7 @@ mod town;
 use std::time::Duration;
 
 use town::{Plan, Town};
-use tutu_node::work::task::Class;
+use tutu_node::kit::Class;
 
 fn plan(seed: u64) -> Plan {
     Plan::steady(seed, 100, Duration::from_secs(36_000), 1000)

@@ -12,7 +12,7 @@ use core::fmt;
 
 use crate::{
     economy::fault::{Fault, on},
-    kit::{Credits, Ppm, UnixTime},
+    kit::{Class, Credits, Ppm, UnixTime},
 };
 
 /// What is done.
@@ -54,19 +54,6 @@ impl Size {
             _ => Self::Giant,
         }
     }
-}
-
-/// How urgent: one scale, the same as the scheduler's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Class {
-    /// Somebody waits for each token.
-    Realtime,
-    /// Somebody waits.
-    Standard,
-    /// Within the hour.
-    Batch,
-    /// When nobody else wants it.
-    Spot,
 }
 
 /// What is asked for.

@@ -1,6 +1,7 @@
 //! What every machine shares.
 
 pub mod bloom;
+pub mod class;
 pub mod codec;
 pub mod digest;
 pub mod fault;
@@ -19,6 +20,7 @@ pub mod trace;
 pub mod units;
 pub mod wheel;
 
+pub use class::Class;
 pub use digest::Digest;
 pub use fault::Fault;
 pub use id::NodeId;

@@ -6,15 +6,12 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use tutu_node::{
-    kit::{Instant, Machine, NodeId, Rng, heap::Heap},
-    work::{
-        schedule::{
-            choice::Candidate,
-            client::{self, Client, Request, Why},
-            queue,
-            worker::{self, End, Worker},
-        },
-        task::Class,
+    kit::{Class, Instant, Machine, NodeId, Rng, heap::Heap},
+    work::schedule::{
+        choice::Candidate,
+        client::{self, Client, Request, Why},
+        queue,
+        worker::{self, End, Worker},
     },
 };
 

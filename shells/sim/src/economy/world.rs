@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use tutu_node::{
     economy::{
         ledger::Fold,
-        tiers::{self, Class, Market, Order, Size, Work},
+        tiers::{self, Market, Order, Size, Work},
     },
-    kit::{Instant, Machine, NodeId, Rng, Signer, UnixTime, rng::mix, wheel::Wheel},
+    kit::{Class, Instant, Machine, NodeId, Rng, Signer, UnixTime, rng::mix, wheel::Wheel},
     mesh::swim::{self, Facts},
     node::{
         Answer, Ask, Birth, Config, Effect, Input, Kept, Node,

@@ -42,7 +42,7 @@ use crate::{
         witness::{Certificate, Set},
     },
     kit::{
-        Credits, Digest, NodeId, Signature, UnixTime,
+        Class, Credits, Digest, NodeId, Signature, UnixTime,
         codec::{Error, Reader, put_bytes, put_number},
     },
     trust::{
@@ -439,15 +439,14 @@ pub(super) fn option<'a, T>(
 }
 
 fn order(from: &mut Reader<'_>) -> Result<Order, Error> {
-    use tiers::{Class, Size, Work};
+    use tiers::{Size, Work};
     let pick = |at: u8, count: usize| Some(usize::from(at)).filter(|at| *at < count).ok_or(Error::Odd);
     let works = [Work::Inference, Work::Embedding, Work::Agent, Work::FineTune];
     let sizes = [Size::Small, Size::Medium, Size::Large, Size::Huge, Size::Giant];
-    let classes = [Class::Realtime, Class::Standard, Class::Batch, Class::Spot];
     Ok(Order {
         work: works[pick(from.byte()?, works.len())?],
         size: sizes[pick(from.byte()?, sizes.len())?],
-        class: classes[pick(from.byte()?, classes.len())?],
+        class: Class::ALL[pick(from.byte()?, Class::ALL.len())?],
         tokens_in: from.number()?,
         tokens_out: from.number()?,
     })

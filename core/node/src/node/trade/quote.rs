@@ -14,25 +14,12 @@ use crate::{
     kit::{Credits, Instant, Machine, NodeId, Signer, UnixTime, Verifier},
     node::govern,
     trust::reputation::Standing,
-    work::{
-        schedule::{
-            choice::Candidate,
-            client::{self, Request},
-            worker::{self, Key},
-        },
-        task::Class,
+    work::schedule::{
+        choice::Candidate,
+        client::{self, Request},
+        worker::{self, Key},
     },
 };
-
-/// The scheduler's name for a class.
-const fn class(class: tiers::Class) -> Class {
-    match class {
-        tiers::Class::Realtime => Class::Realtime,
-        tiers::Class::Standard => Class::Standard,
-        tiers::Class::Batch => Class::Batch,
-        tiers::Class::Spot => Class::Spot,
-    }
-}
 
 impl<K: Signer + Verifier + Clone> Trade<K> {
     /// Somebody at this machine wants work done.
@@ -57,7 +44,7 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         self.client_hears(now, client::Input::Candidates { model: wish.model, list }, out);
         let request = Request {
             model: wish.model,
-            class: class(wish.order.class),
+            class: wish.order.class,
             cost: limit,
             limit,
             price_max: wish.price_max,
@@ -130,10 +117,10 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         };
         let order = Order { size, ..order };
         if !known {
-            let due = now + self.config.worker.waits[class(order.class).index()];
+            let due = now + self.config.worker.waits[order.class.index()];
             self.guests.insert(key, Guest { model, order, price: 0, stage: Stage::Asked, due });
         }
-        let class = class(order.class);
+        let class = order.class;
         self.worker_hears(now, worker::Input::Reserve { key, class, cost: limit, price_max }, out);
     }
 

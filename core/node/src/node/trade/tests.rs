@@ -15,10 +15,10 @@ use crate::{
             vote::{self as urn, Choice, Opening, Promise, Right, Snapshot},
         },
         ledger::{Act, Entry, Fraud, Signed, Terms, entry::Statement},
-        tiers::{Class, Work},
+        tiers::Work,
         witness::Certificate,
     },
-    kit::laws,
+    kit::{Class, laws},
     trust::{
         anomaly::Sign,
         identity::Identity,

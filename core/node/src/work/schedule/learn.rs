@@ -14,10 +14,7 @@
 use alloc::collections::BTreeMap;
 
 use super::choice::Candidate;
-use crate::{
-    kit::{Rng, log},
-    work::task::Class,
-};
+use crate::kit::{Class, Rng, log};
 
 /// What is known of the task when its worker is chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

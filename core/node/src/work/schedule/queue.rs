@@ -3,7 +3,7 @@
 use alloc::collections::VecDeque;
 use core::time::Duration;
 
-use crate::{kit::Instant, work::task::Class};
+use crate::kit::{Class, Instant};
 
 /// How places are shared.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -13,10 +13,7 @@ use alloc::{collections::BTreeMap, vec::Vec};
 use core::time::Duration;
 
 use super::queue::{self, Entry, Queue};
-use crate::{
-    kit::{Instant, Machine, NodeId},
-    work::task::Class,
-};
+use crate::kit::{Class, Instant, Machine, NodeId};
 
 /// How much a worker takes on.
 #[derive(Clone, Copy, Debug, PartialEq)]

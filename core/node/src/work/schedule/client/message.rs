@@ -5,8 +5,8 @@ use core::time::Duration;
 
 use super::super::{budget, choice::Candidate};
 use crate::{
-    kit::NodeId,
-    work::task::{Charge, Class},
+    kit::{Class, NodeId},
+    work::task::Charge,
 };
 
 /// How a client places tasks.

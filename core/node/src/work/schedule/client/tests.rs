@@ -6,10 +6,7 @@ use super::{
     super::{budget, choice::Candidate},
     *,
 };
-use crate::{
-    kit::{laws, trace},
-    work::task::Class,
-};
+use crate::kit::{Class, laws, trace};
 
 const CONFIG: Config = Config {
     task_max: Duration::from_secs(60),
