@@ -1,6 +1,6 @@
 //! Whether worlds notice when the protocol is wrong: a measure of the tests, not of the protocol.
 //!
-//! Each fault of [`Fault`] is switched on in turn, and stories are told until one of them shows it: by a violation, or by
+//! Each fault of [`Fault::MESH`] is switched on in turn, and stories are told until one of them shows it: by a violation, or by
 //! a number that is half as bad again as in the worst of five worlds or more of that story without a fault: chance explains less.
 
 use tutu_node::kit::{Fault, fault};
@@ -53,7 +53,7 @@ const HEALTHY: u64 = 4;
 pub fn hunt(every: u32, mut tell: impl FnMut(String)) -> bool {
     let mut usual = [const { None }; CASES.len()];
     let (mut hunted, mut survivors) = (0, 0);
-    for number in (1..=Fault::COUNT).step_by(every as usize) {
+    for (number, fault) in (1..).zip(Fault::MESH).step_by(every as usize) {
         hunted += 1;
         let mut killer = "SURVIVED".to_string();
         for (n, case) in CASES.iter().enumerate() {
@@ -63,16 +63,16 @@ pub fn hunt(every: u32, mut tell: impl FnMut(String)) -> bool {
                 return true;
             }
             let Some(usual) = &usual[n] else { continue };
-            fault::switch(number);
+            fault::switch(Some(*fault));
             let why = usual.exceeded_by(&outcome::run(plan(case, case.4)));
-            fault::switch(0);
+            fault::switch(None);
             if let Some(why) = why {
                 killer = format!("{} seed {}: {why}", case.0, case.4);
                 break;
             }
         }
         survivors += u32::from(killer == "SURVIVED");
-        tell(format!("{number:>3} {:<34} {killer}", name(number)));
+        tell(format!("{number:>3} {:<34} {killer}", format!("{fault:?}")));
     }
     tell(format!("{} of {hunted} killed", hunted - survivors));
     survivors * 20 > hunted
@@ -83,8 +83,8 @@ pub fn hunt(every: u32, mut tell: impl FnMut(String)) -> bool {
 /// # Errors
 /// When there is none of that name.
 pub fn switch(name: &str) -> Result<(), String> {
-    let at = Fault::ALL.iter().position(|fault| format!("{fault:?}") == name);
-    fault::switch(at.ok_or(format!("there is no fault {name:?}"))? as u32 + 1);
+    let fault = Fault::ALL.iter().find(|fault| format!("{fault:?}") == name);
+    fault::switch(Some(*fault.ok_or(format!("there is no fault {name:?}"))?));
     Ok(())
 }
 
@@ -177,7 +177,3 @@ const NUMBERS: [Number; 15] = [
     ("s to heal", 4.0, |outcome| outcome.healed.map_or(0.0, |seconds| seconds as f64)),
     ("ppm of samples are liars", 20_000.0, |outcome| outcome.attackers.map_or(0.0, |pair| pair.0.into())),
 ];
-
-fn name(number: u32) -> String {
-    Fault::ALL.get(number as usize - 1).map_or(String::new(), |fault| format!("{fault:?}"))
-}

@@ -1,6 +1,5 @@
 //! What it is worth.
 
-pub mod fault;
 pub mod governance;
 pub mod ledger;
 pub mod tiers;

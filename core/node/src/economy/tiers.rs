@@ -10,9 +10,9 @@
 use alloc::collections::{BTreeMap, VecDeque};
 use core::fmt;
 
-use crate::{
-    economy::fault::{Fault, on},
-    kit::{Class, Credits, Ppm, UnixTime},
+use crate::kit::{
+    Class, Credits, Ppm, UnixTime,
+    fault::{Fault, on},
 };
 
 /// What is done.

@@ -1,121 +1,147 @@
-//! Faults that can be switched on, one at a time, to see whether the simulator notices.
+//! Faults that can be switched on, one at a time, to see whether a test notices.
 //!
-//! They measure the tests, not the protocol: a fault that no simulated world shows is a rule that nothing guards. Only the
-//! feature `mutants` has them; without it [`on`] is `false` at compile time and nothing of this is in the program.
+//! They measure the tests, not the rooms: a fault that no test and no simulated world shows is a rule that nothing guards. Only
+//! the feature `mutants` has them; without it [`on`] is `false` at compile time and nothing of this is in the program.
+//!
+//! | faults | hunted by | with |
+//! |---|---|---|
+//! | [`Fault::MESH`] | `tutu-sim --mutants` | worlds of many nodes |
+//! | [`Fault::ECONOMY`] | `ci/mutants-economy` | the unit tests of this crate, which read `TUTU_FAULT` |
+//!
+//! Any of them is switched on in any world by `tutu-sim --fault NAME`.
 
-/// Everything that can be made wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-#[allow(missing_docs, reason = "the names say it")]
-pub enum Fault {
-    PacketSignatureUnchecked = 1,
-    RecordSignatureUnchecked,
-    AccusationSignatureUnchecked,
-    ReplayTakenForFresh,
-    SequenceStandsStill,
-    PacketsOverfilled,
-    IncarnationNotSaved,
-    IncarnationRepeatedAfterRestart,
-    FactsWithoutNewIncarnation,
-    AccusationsNotAnswered,
-    RefutedWithOldIncarnation,
-    RefutationOnlyTheAccuserHears,
-    FarewellWithoutFlag,
-    FarewellNotTold,
-    LeftTakenForAlive,
-    DeadRiseWithOldWords,
-    DeadForgottenAtOnce,
-    DeadNeverAsked,
-    DeadNotWarned,
-    DoubtsBelieved,
-    DoubtedNotAsked,
-    WolvesHeard,
-    NeverDeclared,
-    DeclaredAtOnce,
-    ConfirmersIgnored,
-    EveryWordCounts,
-    SuspicionsNotTold,
-    NobodyProbed,
-    SameOneProbed,
-    OneSilenceIsEnough,
-    LossNotMeasured,
-    HelpersNotAsked,
-    HelpersKeepProofs,
-    SleepNotForgiven,
-    HealthNeverMends,
-    GossipNeverSent,
-    ToldOnce,
-    TablesNeverCompared,
-    DigestsWithoutIncarnations,
-    WantsUnanswered,
-    SeedsNotAsked,
-    NewcomersNotIntroduced,
-    CrowdsCountInFull,
-    UnprovedSampled,
-    TimerNotMoved,
-    CellsNeverSplit,
-    DelegatesNotMet,
-    DelegatesNeverServe,
-    DeadDelegatesKept,
-    EverybodyIsDelegate,
+macro_rules! faults {
+    ($($(#[$about:meta])* $room:ident { $($name:ident)* })*) => {
+        /// Everything that can be made wrong.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u32)]
+        #[allow(missing_docs, reason = "the names say it")]
+        pub enum Fault {
+            $($($name,)*)*
+        }
+
+        impl Fault {
+            /// All of them.
+            pub const ALL: &[Self] = &[$($(Self::$name,)*)*];
+            $($(#[$about])* pub const $room: &[Self] = &[$(Self::$name,)*];)*
+        }
+    };
 }
 
-impl Fault {
-    /// All, in the order of their numbers.
-    pub const ALL: [Self; 50] = [
-        Self::PacketSignatureUnchecked,
-        Self::RecordSignatureUnchecked,
-        Self::AccusationSignatureUnchecked,
-        Self::ReplayTakenForFresh,
-        Self::SequenceStandsStill,
-        Self::PacketsOverfilled,
-        Self::IncarnationNotSaved,
-        Self::IncarnationRepeatedAfterRestart,
-        Self::FactsWithoutNewIncarnation,
-        Self::AccusationsNotAnswered,
-        Self::RefutedWithOldIncarnation,
-        Self::RefutationOnlyTheAccuserHears,
-        Self::FarewellWithoutFlag,
-        Self::FarewellNotTold,
-        Self::LeftTakenForAlive,
-        Self::DeadRiseWithOldWords,
-        Self::DeadForgottenAtOnce,
-        Self::DeadNeverAsked,
-        Self::DeadNotWarned,
-        Self::DoubtsBelieved,
-        Self::DoubtedNotAsked,
-        Self::WolvesHeard,
-        Self::NeverDeclared,
-        Self::DeclaredAtOnce,
-        Self::ConfirmersIgnored,
-        Self::EveryWordCounts,
-        Self::SuspicionsNotTold,
-        Self::NobodyProbed,
-        Self::SameOneProbed,
-        Self::OneSilenceIsEnough,
-        Self::LossNotMeasured,
-        Self::HelpersNotAsked,
-        Self::HelpersKeepProofs,
-        Self::SleepNotForgiven,
-        Self::HealthNeverMends,
-        Self::GossipNeverSent,
-        Self::ToldOnce,
-        Self::TablesNeverCompared,
-        Self::DigestsWithoutIncarnations,
-        Self::WantsUnanswered,
-        Self::SeedsNotAsked,
-        Self::NewcomersNotIntroduced,
-        Self::CrowdsCountInFull,
-        Self::UnprovedSampled,
-        Self::TimerNotMoved,
-        Self::CellsNeverSplit,
-        Self::DelegatesNotMet,
-        Self::DelegatesNeverServe,
-        Self::DeadDelegatesKept,
-        Self::EverybodyIsDelegate,
-    ];
-    /// How many there are; the number of the last.
-    pub const COUNT: u32 = Self::ALL.len() as u32;
+faults! {
+    /// Of who is there, and of the packets in which it is said.
+    MESH {
+        PacketSignatureUnchecked
+        RecordSignatureUnchecked
+        AccusationSignatureUnchecked
+        ReplayTakenForFresh
+        SequenceStandsStill
+        PacketsOverfilled
+        IncarnationNotSaved
+        IncarnationRepeatedAfterRestart
+        FactsWithoutNewIncarnation
+        AccusationsNotAnswered
+        RefutedWithOldIncarnation
+        RefutationOnlyTheAccuserHears
+        FarewellWithoutFlag
+        FarewellNotTold
+        LeftTakenForAlive
+        DeadRiseWithOldWords
+        DeadForgottenAtOnce
+        DeadNeverAsked
+        DeadNotWarned
+        DoubtsBelieved
+        DoubtedNotAsked
+        WolvesHeard
+        NeverDeclared
+        DeclaredAtOnce
+        ConfirmersIgnored
+        EveryWordCounts
+        SuspicionsNotTold
+        NobodyProbed
+        SameOneProbed
+        OneSilenceIsEnough
+        LossNotMeasured
+        HelpersNotAsked
+        HelpersKeepProofs
+        SleepNotForgiven
+        HealthNeverMends
+        GossipNeverSent
+        ToldOnce
+        TablesNeverCompared
+        DigestsWithoutIncarnations
+        WantsUnanswered
+        SeedsNotAsked
+        NewcomersNotIntroduced
+        CrowdsCountInFull
+        UnprovedSampled
+        TimerNotMoved
+        CellsNeverSplit
+        DelegatesNotMet
+        DelegatesNeverServe
+        DeadDelegatesKept
+        EverybodyIsDelegate
+    }
+    /// Of what work is worth, and of who does it.
+    ECONOMY {
+        LimitIgnored
+        HoldsSpentTwice
+        HoldSettledTwice
+        HoldKeptWhenClosed
+        MoreSettledThanHeld
+        ConflictTakenForRepetition
+        EntryNumberUnchecked
+        EntryLinkUnchecked
+        EntryLimitUnchecked
+        TurnUnchecked
+        ReceivedTwice
+        ReceivedUnproven
+        ReceivedOtherAmount
+        ReleasedUnproven
+        CapNotSetAside
+        StateUnchecked
+        RootUnchecked
+        CheckpointNeverDue
+        DustTaken
+        ConsentUnchecked
+        OwnerUnchecked
+        TickUnchecked
+        TicksWithoutEnd
+        ClosingLinkUnchecked
+        ForkWithoutSignatures
+        PathUnchecked
+        ProofUnchecked
+        ProofToldOnce
+        LimitWithoutTrust
+        VotedTwice
+        ForkNotFrozen
+        ClosedTwice
+        ClosedBeforeItsTime
+        PayeeOfClosingUnchecked
+        QuorumTooSmall
+        VotersCountedTwice
+        WitnessesChangedByAnybody
+        DrawnWithoutTrust
+        CapOfKeyIgnored
+        FailureCosts
+        ImmutableChanged
+        RangeIgnored
+        DepositIgnored
+        AuthorUnchecked
+        QuorumIgnored
+        MajorityIgnored
+        VotesCostLinearly
+        BudgetWithoutTrust
+        OldPromiseCounts
+        OpeningUnchecked
+        LatePromiseTaken
+        DoublePromiseCounts
+        DelegateVotesForVoters
+        HarmNotBlocked
+        BandsIgnored
+        OneMeasurementUndoes
+        NotUndone
+    }
 }
 
 /// Whether the code is to do `fault` now.
@@ -132,15 +158,51 @@ pub use switch::{on, switch};
 mod switch {
     use core::sync::atomic::{AtomicU32, Ordering};
 
-    static ACTIVE: AtomicU32 = AtomicU32::new(0);
+    use super::Fault;
+
+    /// The number of the fault, from 0, or one of the two below.
+    static ACTIVE: AtomicU32 = AtomicU32::new(UNASKED);
+    const NONE: u32 = u32::MAX;
+    /// Nobody has said which, if any.
+    const UNASKED: u32 = NONE - 1;
 
     /// Whether the code is to do `fault` now.
-    pub fn on(fault: super::Fault) -> bool {
-        ACTIVE.load(Ordering::Relaxed) == fault as u32
+    pub fn on(fault: Fault) -> bool {
+        let active = ACTIVE.load(Ordering::Relaxed);
+        if cfg!(test) && active == UNASKED {
+            switch(named());
+            return on(fault);
+        }
+        active == fault as u32
     }
 
-    /// Switches on the fault with this number, and all others off; 0 is none.
-    pub fn switch(number: u32) {
-        ACTIVE.store(number, Ordering::Relaxed);
+    /// Switches on this fault, and all others off.
+    pub fn switch(fault: Option<Fault>) {
+        ACTIVE.store(fault.map_or(NONE, |fault| fault as u32), Ordering::Relaxed);
+    }
+
+    /// Which one `TUTU_FAULT` names: the tests of this crate are told so.
+    #[cfg(test)]
+    fn named() -> Option<Fault> {
+        extern crate std;
+        let name = std::env::var("TUTU_FAULT").ok()?;
+        let fault = Fault::ALL.iter().find(|fault| std::format!("{fault:?}") == name);
+        Some(*fault.expect("TUTU_FAULT names one of them"))
+    }
+
+    #[cfg(not(test))]
+    const fn named() -> Option<Fault> {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_fault_is_on_unless_it_is_asked_for() {
+        let on: alloc::vec::Vec<&Fault> = Fault::ALL.iter().filter(|fault| on(**fault)).collect();
+        assert!(on.len() <= usize::from(cfg!(feature = "mutants")), "{on:?}");
     }
 }

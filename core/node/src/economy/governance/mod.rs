@@ -38,9 +38,9 @@ pub use self::{
     parameter::{Key, Parameters, Protection, Value},
     proposal::{End, Metric, Proposal},
 };
-use crate::{
-    economy::fault::{Fault, on},
-    kit::{Credits, Digest, Domain, Instant, Machine, NodeId, Signature, Signer, UnixTime, Verifier},
+use crate::kit::{
+    Credits, Digest, Domain, Instant, Machine, NodeId, Signature, Signer, UnixTime, Verifier,
+    fault::{Fault, on},
 };
 
 /// What a proposal costs until it ends: the predecessor's.

@@ -5,9 +5,9 @@
 
 use core::fmt;
 
-use crate::{
-    economy::fault::{Fault, on},
-    kit::{Credits, Ppm},
+use crate::kit::{
+    Credits, Ppm,
+    fault::{Fault, on},
 };
 
 /// A parameter.

@@ -19,12 +19,10 @@
 use alloc::{collections::BTreeMap, vec::Vec};
 
 use super::parameter::Protection;
-use crate::{
-    economy::fault::{Fault, on},
-    kit::{
-        Credits, Digest, Domain, NodeId, Ppm, Signature, Signer, Verifier,
-        hash::{Tag, hash},
-    },
+use crate::kit::{
+    Credits, Digest, Domain, NodeId, Ppm, Signature, Signer, Verifier,
+    fault::{Fault, on},
+    hash::{Tag, hash},
 };
 
 /// What one member may spend.

@@ -10,9 +10,9 @@ use alloc::{boxed::Box, collections::BTreeMap, vec::Vec};
 use core::time::Duration;
 
 use super::fraud::{Fraud, Guilty};
-use crate::{
-    economy::fault::{Fault, on},
-    kit::{Instant, Machine, NodeId, Rng, Verifier},
+use crate::kit::{
+    Instant, Machine, NodeId, Rng, Verifier,
+    fault::{Fault, on},
 };
 
 /// How loud.

@@ -15,9 +15,9 @@ use alloc::{
 };
 use core::fmt;
 
-use crate::{
-    economy::fault::{Fault, on},
-    kit::{Credits, NodeId},
+use crate::kit::{
+    Credits, NodeId,
+    fault::{Fault, on},
 };
 
 /// An account of one [`Book`].

@@ -20,13 +20,11 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    economy::fault::{Fault, on},
-    kit::{
-        Credits, Digest, Domain, NodeId, Signature, Signer, UnixTime, Verifier,
-        codec::{Error as CodecError, Reader, put_number},
-        hash::{Tag, hash},
-    },
+use crate::kit::{
+    Credits, Digest, Domain, NodeId, Signature, Signer, UnixTime, Verifier,
+    codec::{Error as CodecError, Reader, put_number},
+    fault::{Fault, on},
+    hash::{Tag, hash},
 };
 
 /// One line of a log.

@@ -19,12 +19,10 @@ use super::{
     entry::{Act, Entry, Terms},
     merkle,
 };
-use crate::{
-    economy::fault::{Fault, on},
-    kit::{
-        Credits, Digest, NodeId,
-        hash::{Tag, hash},
-    },
+use crate::kit::{
+    Credits, Digest, NodeId,
+    fault::{Fault, on},
+    hash::{Tag, hash},
 };
 
 /// Open holds of one account. More sessions than one node keeps up.

@@ -8,13 +8,11 @@ use core::fmt;
 
 use super::entry::{Entry, Signed, Slot};
 use crate::{
-    economy::{
-        fault::{Fault, on},
-        witness::{Certificate, Set},
-    },
+    economy::witness::{Certificate, Set},
     kit::{
         Domain, NodeId, Verifier,
         codec::{Error as CodecError, Reader, put_bytes, put_number},
+        fault::{Fault, on},
     },
 };
 

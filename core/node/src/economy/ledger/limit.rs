@@ -8,9 +8,9 @@
 use alloc::collections::BTreeMap;
 use core::fmt;
 
-use crate::{
-    economy::fault::{Fault, on},
-    kit::{Credits, NodeId},
+use crate::kit::{
+    Credits, NodeId,
+    fault::{Fault, on},
 };
 
 /// How much is lent.

@@ -13,9 +13,10 @@ use super::{
     entry::{Closing, Terms},
     fold::TICKS_MAX,
 };
-use crate::{
-    economy::fault::{Fault, on},
-    kit::{Credits, Digest, hash::link},
+use crate::kit::{
+    Credits, Digest,
+    fault::{Fault, on},
+    hash::link,
 };
 
 /// Every so many links one is kept; the others are computed again. 65,536 ticks keep 1,024 links, 32 KB.

@@ -5,16 +5,14 @@ use core::fmt;
 
 use super::set::Set;
 use crate::{
-    economy::{
-        fault::{Fault, on},
-        ledger::{
-            entry::{Act, Closing, Signed, Slot, Statement},
-            fold::Proven,
-        },
+    economy::ledger::{
+        entry::{Act, Closing, Signed, Slot, Statement},
+        fold::Proven,
     },
     kit::{
         Digest, Domain, NodeId, Signature, Verifier,
         codec::{Error as CodecError, Reader, put_number},
+        fault::{Fault, on},
     },
 };
 

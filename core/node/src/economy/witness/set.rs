@@ -7,13 +7,11 @@
 use alloc::vec::Vec;
 use core::cmp::Ordering;
 
-use crate::{
-    economy::fault::{Fault, on},
-    kit::{
-        Digest, NodeId,
-        hash::{Tag, hash},
-        log,
-    },
+use crate::kit::{
+    Digest, NodeId,
+    fault::{Fault, on},
+    hash::{Tag, hash},
+    log,
 };
 
 /// 3f+1 witnesses, in the order of their ids.

@@ -9,16 +9,16 @@ use core::fmt;
 
 use super::{certificate::Certificate, set::Set};
 use crate::{
-    economy::{
-        fault::{Fault, on},
-        ledger::{
-            entry::{Act, Closing, Error as EntryError, Signed, Statement},
-            fold::{Error as FoldError, Fold, Proven},
-            fraud::Fraud,
-            session,
-        },
+    economy::ledger::{
+        entry::{Act, Closing, Error as EntryError, Signed, Statement},
+        fold::{Error as FoldError, Fold, Proven},
+        fraud::Fraud,
+        session,
     },
-    kit::{Credits, Digest, Domain, NodeId, Signature, Signer, UnixTime, Verifier},
+    kit::{
+        Credits, Digest, Domain, NodeId, Signature, Signer, UnixTime, Verifier,
+        fault::{Fault, on},
+    },
 };
 
 /// Accounts that one witness watches: at 31 seats an account, as many as a cell has members, with room for uneven trust.
