@@ -168,37 +168,31 @@ mod switch {
 
     /// Whether the code is to do `fault` now.
     pub fn on(fault: Fault) -> bool {
-        let active = ACTIVE.load(Ordering::Relaxed);
-        if cfg!(test) && active == UNASKED {
-            switch(named());
-            return on(fault);
+        #[cfg(test)]
+        if ACTIVE.load(Ordering::Relaxed) == UNASKED {
+            switch(super::tests::named());
         }
-        active == fault as u32
+        ACTIVE.load(Ordering::Relaxed) == fault as u32
     }
 
     /// Switches on this fault, and all others off.
     pub fn switch(fault: Option<Fault>) {
         ACTIVE.store(fault.map_or(NONE, |fault| fault as u32), Ordering::Relaxed);
     }
-
-    /// Which one `TUTU_FAULT` names: the tests of this crate are told so.
-    #[cfg(test)]
-    fn named() -> Option<Fault> {
-        extern crate std;
-        let name = std::env::var("TUTU_FAULT").ok()?;
-        let fault = Fault::ALL.iter().find(|fault| std::format!("{fault:?}") == name);
-        Some(*fault.expect("TUTU_FAULT names one of them"))
-    }
-
-    #[cfg(not(test))]
-    const fn named() -> Option<Fault> {
-        None
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Which one `TUTU_FAULT` names: the tests of this crate are told so.
+    #[cfg(feature = "mutants")]
+    pub(super) fn named() -> Option<Fault> {
+        extern crate std;
+        let name = std::env::var("TUTU_FAULT").ok()?;
+        let fault = Fault::ALL.iter().find(|fault| std::format!("{fault:?}") == name);
+        Some(*fault.expect("TUTU_FAULT names one of them"))
+    }
 
     #[test]
     fn no_fault_is_on_unless_it_is_asked_for() {
