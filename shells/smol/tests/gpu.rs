@@ -7,15 +7,20 @@
 use std::{
     path::{Path, PathBuf},
     process::{Command, Output},
+    time::Duration,
 };
 
-use tutu::engine::{Engine, Flow, Options, Request, Sources, gpu};
+use tutu::{
+    daemon::{Pool, Wanted},
+    engine::{self, Engine, Flow, Options, Request, Sources, gpu},
+};
 use tutu_llm::{
     chat::Message,
     perplexity::{WINDOW, perplexity},
     sample,
     token::Special,
 };
+use tutu_node::work::pool::{Config, Keep, Room};
 
 const SMOLLM2: &str = "SmolLM2-135M-Instruct.Q4_1.gguf";
 const QWEN: &str = "qwen2.5-coder-0.5b.gguf";
@@ -101,6 +106,67 @@ fn agrees(file: &str, layers: usize, prompts: &[&str], count: usize) {
 #[test]
 fn the_text_is_that_of_the_processor() {
     agrees(SMOLLM2, usize::MAX, &[SKY], 16);
+}
+
+/// What a GPU's memory is set to makes it count as memory of its own, on a GPU in software too.
+#[test]
+fn a_gpus_own_memory_holds_as_many_layers_as_are_set() {
+    let Some(path) = model(SMOLLM2) else { return };
+    let sources = Sources { files: vec![path], ..Sources::default() };
+    let set = |bytes| Options { context: 512, threads: 2, gpu_memory: Some(bytes), ..Options::default() };
+    let whole = engine::estimate(&sources, set(1 << 40)).unwrap();
+    let all = whole.gpu.expect("there is room for all of it");
+    assert_eq!(all.layers, all.all);
+    assert!(all.bytes > whole.weights / 2 && whole.room(Some(all)).main.0 < whole.weights, "{whole:?}");
+
+    let limit = all.bytes / 2;
+    let half = engine::estimate(&sources, set(limit)).unwrap();
+    let some = half.gpu.expect("there is room for some");
+    assert!(some.bytes <= limit && 0 < some.layers && some.layers < all.layers, "{some:?}");
+    assert!(half.room(Some(some)).main > whole.room(Some(all)).main);
+
+    let engine = Engine::open(&sources, set(limit)).unwrap();
+    let gpu = engine.gpu().expect("some of it lies there");
+    assert_eq!((gpu.bytes(), gpu.layers()), (some.bytes, (some.layers, some.all)), "what was expected");
+}
+
+/// Main memory has no room for the model, a GPU has, for one at a time.
+#[test]
+fn models_make_room_for_each_other_on_a_gpu() {
+    let Some(path) = model(SMOLLM2) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let other = folder.path().join("other.gguf");
+    std::fs::hard_link(&path, &other).or_else(|_| std::fs::copy(&path, &other).map(drop)).unwrap();
+    let of = |path: &Path| Sources { files: vec![path.into()], ..Sources::default() };
+    let options = Options { context: 512, threads: 2, gpu_memory: Some(1 << 40), ..Options::default() };
+    let expected = engine::estimate(&of(&path), options).unwrap();
+    let (on_gpu, main) = (expected.gpu.unwrap(), expected.room(expected.gpu).main.0);
+    let config = Config {
+        memory: Room::main(2 * main),
+        models_max: 4,
+        running_max: 1,
+        waiting_max: 4,
+        keep: Keep::Forever,
+        patience: Duration::from_secs(1),
+    };
+    assert!(expected.bytes() > 2 * main, "in main memory it is too large");
+    let pool = Pool::start(config, Options { gpu_memory: Some(on_gpu.bytes * 3 / 2), ..options }, None);
+    let lease = |path: &Path| {
+        let wanted = Wanted {
+            sources: of(path),
+            extra: 0,
+            name: path.display().to_string(),
+            context: 512,
+            keep: None,
+            client: String::new(),
+        };
+        smol::block_on(pool.lease(wanted))
+    };
+    drop(lease(&path).expect("there is room for it on the GPU"));
+    drop(lease(&other).expect("the first one makes room"));
+    let here: Vec<_> = smol::block_on(pool.status()).into_iter().map(|one| one.sources.files).collect();
+    assert_eq!(here, [vec![other]]);
+    smol::block_on(pool.close(Duration::from_secs(10)));
 }
 
 #[test]

@@ -193,6 +193,13 @@ pub const KEYS: &[Key] = &[
         about: "layers of a model that a GPU computes; auto: as many as fit there; 0: none",
     },
     Key {
+        name: "inference.gpu_memory",
+        kind: Kind::Bytes,
+        default: "",
+        ollama: None,
+        about: "what models may take of a GPU's memory together; nine tenths of what is free there",
+    },
+    Key {
         name: "inference.keep_alive",
         kind: Kind::Time,
         default: "5m",

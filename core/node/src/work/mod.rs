@@ -3,5 +3,6 @@
 pub mod models;
 pub mod pool;
 pub mod pull;
+pub mod room;
 pub mod schedule;
 pub mod task;

@@ -13,19 +13,21 @@
 //!
 //! A model that is open for a longer context serves shorter ones too; for a longer one it is closed and opened again.
 //!
-//! Memory is what the shell measured once a model is open, and what it expects before.
+//! Memory is what the shell measured once a model is open, and what it expects before: the processor's, and that of GPUs,
+//! whose size is told when they are found. A model that is to lie on a GPU makes room there as it does in main memory.
 
 use alloc::{collections::BTreeMap, vec::Vec};
 use core::{fmt, time::Duration};
 
+pub use super::room::Room;
 pub use crate::kit::Keep;
 use crate::kit::{Bytes, Instant, Machine};
 
 /// How much there is of everything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// What all models may take together.
-    pub memory: Bytes,
+    /// What all models may take together. Of GPUs it is nothing until [`Input::Found`].
+    pub memory: Room,
     /// Models at once; at least 1.
     pub models_max: usize,
     /// Asks that one model serves at once; at least 1.
@@ -60,7 +62,7 @@ pub struct Want {
     /// Tokens of context that it must be open for.
     pub context: u32,
     /// What it is expected to take if it must be opened.
-    pub needs: Bytes,
+    pub needs: Room,
     /// How long it shall stay afterwards; `None` leaves that as it is.
     pub keep: Option<Keep>,
 }
@@ -73,9 +75,11 @@ pub enum Input {
     /// An ask is done, or was given up while it waited.
     Left(Ask),
     /// A model is open, and takes so much.
-    Opened(Model, Bytes),
+    Opened(Model, Room),
     /// A model that is open takes so much now.
-    Measured(Model, Bytes),
+    Measured(Model, Room),
+    /// GPUs were found, with so much memory of their own for models.
+    Found(Bytes),
     /// A model could not be opened.
     Failed(Model),
     /// A model is closed and its memory free.
@@ -143,7 +147,7 @@ pub struct Status {
     /// Whether it is open.
     pub open: bool,
     /// What it takes, or is expected to.
-    pub holds: Bytes,
+    pub holds: Room,
     /// Tokens of context that it is open for.
     pub context: u32,
     /// Asks that use it.
@@ -167,7 +171,7 @@ pub struct Pool {
 struct Resident {
     state: State,
     context: u32,
-    holds: Bytes,
+    holds: Room,
     /// When it was last used.
     used: Instant,
     keep: Keep,
@@ -224,8 +228,8 @@ impl Pool {
             Some(Why::Shut)
         } else if waiting >= self.config.waiting_max {
             Some(Why::Busy { waiting })
-        } else if want.needs > self.config.memory {
-            Some(Why::Large { needs: want.needs, memory: self.config.memory })
+        } else if want.needs.main > self.config.memory.main {
+            Some(Why::Large { needs: want.needs.main, memory: self.config.memory.main })
         } else {
             None
         };
@@ -240,7 +244,7 @@ impl Pool {
         let resident = self.models.entry(want.model).or_insert_with(|| Resident {
             state: State::Absent { since: now, pressing: false },
             context: 0,
-            holds: Bytes(0),
+            holds: Room::default(),
             used: now,
             keep,
             unload: false,
@@ -261,21 +265,26 @@ impl Pool {
         resident.waiting.retain(|(other, _)| *other != ask);
     }
 
-    fn opened(&mut self, now: Instant, model: Model, holds: Bytes) {
+    fn opened(&mut self, now: Instant, model: Model, holds: Room) {
         if let Some(resident) = self.models.get_mut(&model).filter(|resident| resident.state == State::Opening) {
             (resident.state, resident.holds, resident.used) = (State::Open, holds, now);
         }
     }
 
     /// What one has grown by others make room for, as far as nobody uses them.
-    fn measured(&mut self, model: Model, holds: Bytes, out: &mut Vec<Effect>) {
+    fn measured(&mut self, model: Model, holds: Room, out: &mut Vec<Effect>) {
         let Some(resident) = self.models.get_mut(&model).filter(|resident| resident.state == State::Open) else {
             return;
         };
         resident.holds = holds;
         let held = |it: &&Resident| !matches!(it.state, State::Absent { .. } | State::Closing);
         let fits = |pool: &Self| {
-            pool.models.values().filter(held).map(|it| it.holds.0).fold(0, u64::saturating_add) <= pool.config.memory.0
+            pool.models
+                .values()
+                .filter(held)
+                .map(|it| it.holds)
+                .fold(Room::default(), Room::plus)
+                .fits(pool.config.memory)
         };
         self.let_go(fits, Some(model), out);
     }
@@ -290,7 +299,7 @@ impl Pool {
     fn closed(&mut self, now: Instant, model: Model) {
         if let Some(resident) = self.models.get_mut(&model).filter(|resident| resident.state == State::Closing) {
             resident.state = State::Absent { since: now, pressing: false };
-            (resident.holds, resident.context) = (Bytes(0), 0);
+            (resident.holds, resident.context) = (Room::default(), 0);
         }
     }
 
@@ -346,7 +355,7 @@ impl Pool {
     fn open(&mut self, model: Model, out: &mut Vec<Effect>) {
         let resident = &self.models[&model];
         let context = resident.waiting.iter().map(|(_, want)| want.context).max().unwrap_or(0);
-        let needs = resident.waiting.iter().map(|(_, want)| want.needs).max().unwrap_or(Bytes(0));
+        let needs = resident.waiting.iter().map(|(_, want)| want.needs).fold(Room::default(), Room::at_least);
         if self.has_room(needs, |_| true) {
             let resident = self.models.get_mut(&model).expect("it was just looked at");
             (resident.state, resident.context, resident.holds) = (State::Opening, context, needs);
@@ -372,14 +381,14 @@ impl Pool {
     }
 
     /// Whether so much fits beside the models that `counts`.
-    fn has_room(&self, needs: Bytes, counts: impl Fn(&Resident) -> bool) -> bool {
+    fn has_room(&self, needs: Room, counts: impl Fn(&Resident) -> bool) -> bool {
         let held = |it: &&Resident| !matches!(it.state, State::Absent { .. }) && counts(it);
-        let (mut count, mut sum) = (0, needs.0);
+        let (mut count, mut sum) = (0, needs);
         for resident in self.models.values().filter(held) {
             count += 1;
-            sum = sum.saturating_add(resident.holds.0);
+            sum = sum.plus(resident.holds);
         }
-        count < self.config.models_max.max(1) && (sum <= self.config.memory.0 || count == 0)
+        count < self.config.models_max.max(1) && (sum.fits(self.config.memory) || count == 0)
     }
 
     /// The model in use that must make room: the one that was used least recently, while somebody presses.
@@ -442,6 +451,7 @@ impl Machine for Pool {
             Input::Left(ask) => self.leave(now, ask),
             Input::Opened(model, holds) => self.opened(now, model, holds),
             Input::Measured(model, holds) => self.measured(model, holds, out),
+            Input::Found(bytes) => self.config.memory.gpu = bytes,
             Input::Failed(model) => self.failed(model, out),
             Input::Closed(model) => self.closed(now, model),
             Input::Unload(model) => {
@@ -481,7 +491,7 @@ mod tests {
     use crate::kit::{Rng, laws, trace};
 
     const CONFIG: Config = Config {
-        memory: Bytes(10),
+        memory: Room::main(10),
         models_max: 3,
         running_max: 2,
         waiting_max: 4,
@@ -490,12 +500,13 @@ mod tests {
     };
 
     fn wanted(ask: u64, client: u64, model: u64, needs: u64) -> Input {
-        let want = Want { client: Client(client), model: Model(model), context: 8, needs: Bytes(needs), keep: None };
+        let want =
+            Want { client: Client(client), model: Model(model), context: 8, needs: Room::main(needs), keep: None };
         Input::Wanted(Ask(ask), want)
     }
 
     fn longer(ask: u64, model: u64, context: u32) -> Input {
-        let want = Want { client: Client(0), model: Model(model), context, needs: Bytes(4), keep: None };
+        let want = Want { client: Client(0), model: Model(model), context, needs: Room::main(4), keep: None };
         Input::Wanted(Ask(ask), want)
     }
 
@@ -504,7 +515,7 @@ mod tests {
     }
 
     fn opened(model: u64, holds: u64) -> Input {
-        Input::Opened(Model(model), Bytes(holds))
+        Input::Opened(Model(model), Room::main(holds))
     }
 
     fn closed(model: u64) -> Input {
@@ -572,15 +583,57 @@ mod tests {
             (1, wanted(2, 0, 2, 4)),
             (1, opened(2, 4)),
             (2, left(2)),
-            (3, Input::Measured(Model(1), Bytes(6))),
-            (4, Input::Measured(Model(1), Bytes(7))),
-            (5, Input::Measured(Model(3), Bytes(9))),
+            (3, Input::Measured(Model(1), Room::main(6))),
+            (4, Input::Measured(Model(1), Room::main(7))),
+            (5, Input::Measured(Model(3), Room::main(9))),
             (6, left(1)),
         ];
         assert_eq!(
             story(script),
             "0ms [Open(Model(1), 8)]\n0ms [Grant(Ask(1))]\n1ms [Open(Model(2), 8)]\n1ms [Grant(Ask(2))]\n\
              4ms [Close(Model(2))]\n106ms [Close(Model(1))]\n"
+        );
+    }
+
+    fn on_gpu(ask: u64, model: u64, gpu: u64) -> Input {
+        let needs = Room { main: Bytes(1), gpu: Bytes(gpu) };
+        let want = Want { client: Client(0), model: Model(model), context: 8, needs, keep: None };
+        Input::Wanted(Ask(ask), want)
+    }
+
+    fn opened_there(model: u64, gpu: u64) -> Input {
+        Input::Opened(Model(model), Room { main: Bytes(1), gpu: Bytes(gpu) })
+    }
+
+    #[test]
+    fn on_a_gpu_models_make_room_for_each_other_too() {
+        let script = [
+            (0, Input::Found(Bytes(20))),
+            (0, on_gpu(1, 1, 12)),
+            (1, opened_there(1, 12)),
+            (2, on_gpu(2, 2, 8)),
+            (3, opened_there(2, 8)),
+            (4, left(1)),
+            // Main memory has room, the GPU has none: who is idle goes.
+            (5, on_gpu(3, 3, 9)),
+            (6, closed(1)),
+            (7, opened_there(3, 9)),
+            // The GPU was lost: all of it is in main memory now, and fits.
+            (8, Input::Measured(Model(2), Room::main(9))),
+        ];
+        assert_eq!(
+            story(script),
+            "0ms [Open(Model(1), 8)]\n1ms [Grant(Ask(1))]\n2ms [Open(Model(2), 8)]\n3ms [Grant(Ask(2))]\n\
+             5ms [Close(Model(1))]\n6ms [Open(Model(3), 8)]\n7ms [Grant(Ask(3))]\n"
+        );
+    }
+
+    #[test]
+    fn a_model_larger_than_main_memory_opens_on_a_gpu() {
+        let script = [(0, Input::Found(Bytes(20))), (0, on_gpu(1, 1, 20)), (1, wanted(2, 0, 2, 20))];
+        assert_eq!(
+            story(script),
+            "0ms [Open(Model(1), 8)]\n1ms [Refuse(Ask(2), Large { needs: Bytes(20), memory: Bytes(10) })]\n"
         );
     }
 
@@ -680,7 +733,7 @@ mod tests {
                 for effect in out.drain(..) {
                     match effect {
                         Effect::Open(model, _) if rng.below(10) == 0 => todo.push(Input::Failed(model)),
-                        Effect::Open(model, _) => todo.push(Input::Opened(model, Bytes(4))),
+                        Effect::Open(model, _) => todo.push(Input::Opened(model, Room::main(4))),
                         Effect::Close(model) => todo.push(Input::Closed(model)),
                         Effect::Grant(ask) => {
                             answered += 1;
@@ -689,7 +742,7 @@ mod tests {
                         Effect::Refuse(..) => answered += 1,
                     }
                 }
-                assert!(pool.status().map(|status| status.holds.0).sum::<u64>() <= 10, "seed {seed}");
+                assert!(pool.status().map(|status| status.holds.main.0).sum::<u64>() <= 10, "seed {seed}");
             }
             assert_eq!(answered, asked, "seed {seed}");
         }
@@ -704,7 +757,7 @@ mod tests {
                 at += u64::from(rng.below(40));
                 let model = u64::from(rng.below(4));
                 let input = match rng.below(8) {
-                    7 => Input::Measured(Model(model), Bytes(u64::from(rng.below(12)))),
+                    7 => Input::Measured(Model(model), Room::main(u64::from(rng.below(12)))),
                     0 | 1 => {
                         ask += 1;
                         wanted(ask, u64::from(rng.below(2)), model, 4)

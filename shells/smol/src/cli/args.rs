@@ -114,6 +114,7 @@ pub fn options() -> Result<Options, Error> {
             _ => KvKind::F16,
         },
         gpu_layers: settings.count("inference.gpu_layers").map(|count| count as usize),
+        gpu_memory: settings.bytes("inference.gpu_memory").map(|bytes| bytes.0),
         ..Options::default()
     })
 }

@@ -22,8 +22,7 @@ use std::{
 use smol::channel;
 use tutu_node::{
     edge::config::Settings,
-    kit::Bytes,
-    work::pool::{Config, Keep},
+    work::pool::{Config, Keep, Room},
 };
 
 pub use converse::{Client, Conversation, Cut, Error, Hearing};
@@ -92,7 +91,7 @@ impl Daemon {
         let memory = settings.bytes("inference.max_memory").map_or(total / 5 * 4, |bytes| bytes.0);
         let parallel = count("inference.parallel").unwrap_or(1) as usize;
         let config = Config {
-            memory: Bytes(memory),
+            memory: Room::main(memory),
             models_max: count("inference.max_models").filter(|n| *n > 0).unwrap_or(u64::from(u32::MAX)) as usize,
             running_max: parallel,
             waiting_max: count("inference.max_queue").unwrap_or(1) as usize,

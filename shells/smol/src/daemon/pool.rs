@@ -17,7 +17,7 @@ use std::{
 use smol::channel;
 use tutu_node::{
     kit::Bytes,
-    work::pool::{self, Ask, Config, Input, Keep, Model, Why},
+    work::pool::{self, Ask, Config, Input, Keep, Model, Room, Why},
 };
 
 use crate::{
@@ -87,8 +87,8 @@ impl Lease {
 
     /// Tells the pool what the model takes now.
     pub(super) fn tell_size(&self) {
-        let now = self.handle.shared().estimate.bytes() + self.handle.shared().extra();
-        let _ = self.inbox.try_send(Message::Happened(Input::Measured(self.model, Bytes(now))));
+        let now = self.handle.shared().room();
+        let _ = self.inbox.try_send(Message::Happened(Input::Measured(self.model, now)));
     }
 
     /// How long it took to open, where it was opened for this ask.
@@ -99,6 +99,10 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
+        // Where a GPU was lost, main memory has it all now.
+        if self.handle.shared().has_left_gpu() {
+            self.tell_size();
+        }
         let _ = self.inbox.try_send(Message::Happened(Input::Left(self.ask)));
     }
 }
@@ -198,7 +202,10 @@ impl Pool {
         let (reply, answer) = channel::bounded(1);
         let mut waiting = Waiting { inbox: &self.inbox, ask: Some(ask) };
         let shut = |_| Refusal::Pool(Why::Shut);
-        let needs = Bytes(estimate.bytes().saturating_add(wanted.extra));
+        if estimate.gpu.is_some() {
+            let _ = self.inbox.try_send(Message::Happened(Input::Found(Bytes(estimate.gpu_all))));
+        }
+        let needs = estimate.room(estimate.gpu).plus(Room::main(wanted.extra));
         let want = Message::Want { ask, wanted, model, needs, reply };
         self.inbox.try_send(want).map_err(|_| Refusal::Pool(Why::Shut))?;
         let lease = answer.recv().await.map_err(shut)?;
@@ -237,7 +244,7 @@ impl Pool {
             return Ok(bytes);
         }
         let sources = Sources { files: files.to_vec(), ..Sources::default() };
-        let options = Options { context, texts: 1, kv_memory: None, ..self.options };
+        let options = Options { context, texts: 1, kv_memory: None, gpu_layers: Some(0), ..self.options };
         let estimate = smol::unblock(move || engine::estimate(&sources, options)).await;
         let bytes = estimate.map_err(|error| Refusal::Open(error.into()))?.bytes();
         self.known.lock().unwrap_or_else(PoisonError::into_inner).drafts.insert(key, bytes);

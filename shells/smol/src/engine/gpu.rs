@@ -10,7 +10,9 @@ use std::{
     thread::JoinHandle,
 };
 
-use tutu_gpu::{Device, Engine, Error as GpuError, Spared, Wanted, Why, adapters, choose, is_likely, record, split};
+use tutu_gpu::{
+    Class, Device, Engine, Error as GpuError, Spared, Wanted, Why, adapters, choose, is_likely, record, split,
+};
 use tutu_llm::{
     arch::Model,
     backend::{Backend, PAGE},
@@ -21,7 +23,7 @@ use tutu_os::Mapped;
 
 use super::{
     Error, Options,
-    open::{self, Size},
+    open::{self, OnGpu, Size},
 };
 use crate::log::{self, Level};
 
@@ -164,16 +166,32 @@ pub(super) fn backend(
     let processor: OnProcessor = Arc::new(move |plan, pages| {
         open::on_processor(Arc::clone(&weights), plan, &files_held, options, Size { tokens_max, pages })
     });
-    let lose_after = std::env::var("TUTU_GPU_LOSE_AFTER").ok().and_then(|steps| steps.parse().ok());
-    let release = Some(open::release(files));
-    let placing = Placing {
-        weights: &model.weights,
-        plan: &model.plan,
-        layers: options.gpu_layers,
-        context,
-        options: tutu_gpu::Options { tokens_max, pages, release, caps: None, lose_after },
-    };
+    let mut placing = Placing::new(&device, model, options, Size { tokens_max, pages }, context);
+    placing.options.lose_after = std::env::var("TUTU_GPU_LOSE_AFTER").ok().and_then(|steps| steps.parse().ok());
+    placing.options.release = Some(open::release(files));
     place(&device, placing, &processor)
+}
+
+/// What of a model would lie in memory that a GPU has of its own, and bytes that there are for all models; `None` where that
+/// is nothing. Waits for the device, where one is wanted that was not looked for yet; what is wrong with it is told when the
+/// model is opened.
+pub(super) fn expected(model: &Model, options: Options, size: Size, context: usize) -> Option<(OnGpu, u64)> {
+    let device = Search::begin(options.gpu_layers()).end().ok()??;
+    let for_all = own(&device, options.gpu_memory)?;
+    let mut placing = Placing::new(&device, model, options, size, context);
+    placing.room = Some(for_all);
+    let all = layers(placing.plan);
+    let most = placing.layers.unwrap_or(usize::MAX).min(all);
+    let layers = fitting(&device, &mut placing, most, all);
+    let bytes = bytes(&device, &placing, layers, all).filter(|_| layers > 0)?;
+    Some((OnGpu { bytes, layers, all }, for_all))
+}
+
+/// What models may take together of memory that a device has of its own, in bytes; `None` where it takes the
+/// processor's, unless a share is set.
+fn own(device: &Device, set: Option<u64>) -> Option<u64> {
+    let has_own = matches!(device.info().class, Class::Discrete | Class::Virtual);
+    set.or_else(|| device.info().memory.filter(|_| has_own).map(|all| all / 10 * 9))
 }
 
 /// What is put on the GPU.
@@ -183,7 +201,33 @@ struct Placing<'a> {
     /// Most layers that go there; `None` for as many as fit.
     layers: Option<usize>,
     context: usize,
+    /// Bytes that there are for it; `None` where nobody knows.
+    room: Option<u64>,
+    /// Whether that is memory that the device has of its own.
+    is_own: bool,
     options: tutu_gpu::Options,
+}
+
+impl<'a> Placing<'a> {
+    fn new(device: &Device, model: &'a Model, options: Options, size: Size, context: usize) -> Self {
+        // A tenth is left for what drivers and the screen need.
+        let free = device.memory_free().map(|free| free / 10 * 9);
+        Self {
+            weights: &model.weights,
+            plan: &model.plan,
+            layers: options.gpu_layers,
+            context,
+            room: [free, options.gpu_memory].into_iter().flatten().min(),
+            is_own: own(device, options.gpu_memory).is_some(),
+            options: tutu_gpu::Options {
+                tokens_max: size.tokens_max,
+                pages: size.pages,
+                release: None,
+                caps: None,
+                lose_after: None,
+            },
+        }
+    }
 }
 
 /// Makes a backend that runs a plan on the processor, with so many pages.
@@ -196,6 +240,7 @@ pub struct Gpu {
     layers: usize,
     all: usize,
     bytes: u64,
+    is_own: bool,
     left: Arc<AtomicBool>,
 }
 
@@ -215,6 +260,11 @@ impl Gpu {
         self.bytes
     }
 
+    /// Whether these are of memory that it has of its own, and not of the processor's.
+    pub fn is_own(&self) -> bool {
+        self.is_own
+    }
+
     /// Whether the processor computes all of it by now: the device was lost, or a request chose an adapter.
     pub fn is_left(&self) -> bool {
         self.left.load(Ordering::Relaxed)
@@ -232,7 +282,14 @@ fn place(device: &Arc<Device>, mut placing: Placing<'_>, processor: &OnProcessor
         match made {
             Ok((backend, bytes)) => {
                 let left = Arc::<AtomicBool>::default();
-                let gpu = Gpu { adapter: device.info().to_string(), layers: wanted, all, bytes, left };
+                let gpu = Gpu {
+                    adapter: device.info().to_string(),
+                    layers: wanted,
+                    all,
+                    bytes,
+                    is_own: placing.is_own,
+                    left,
+                };
                 let spare = spare(&placing, &gpu, device, processor);
                 return Ok(Some((Box::new(Spared::new(backend, spare)), gpu)));
             }
@@ -293,13 +350,16 @@ fn fitting(device: &Device, placing: &mut Placing<'_>, most: usize, all: usize) 
 }
 
 fn fits(device: &Device, placing: &Placing<'_>, count: usize, all: usize) -> bool {
+    let bytes = bytes(device, placing, count, all);
+    bytes.is_some_and(|bytes| placing.room.is_none_or(|room| bytes <= room))
+}
+
+/// What so many of the last layers take; `None` where they cannot be cut off.
+fn bytes(device: &Device, placing: &Placing<'_>, count: usize, all: usize) -> Option<u64> {
     let size = record::Size { tokens: placing.options.tokens_max, pages: placing.options.pages };
-    let first = if count == all { Some(0) } else { split::cut(placing.plan, count).map(|cut| cut.first) };
-    let Some(first) = first else { return false };
-    let program = record::record_from(placing.weights, placing.plan, first, size, device.caps());
-    let Ok(program) = program else { return false };
-    // A tenth is left for what drivers and the screen need.
-    device.memory_free().is_none_or(|free| tutu_gpu::bytes(&program, &placing.options) <= free / 10 * 9)
+    let first = if count == all { Some(0) } else { split::cut(placing.plan, count).map(|cut| cut.first) }?;
+    let program = record::record_from(placing.weights, placing.plan, first, size, device.caps()).ok()?;
+    Some(tutu_gpu::bytes(&program, &placing.options))
 }
 
 type Made = Result<(Box<dyn Backend + Send>, u64), GpuError>;

@@ -5,7 +5,10 @@ use std::{path::PathBuf, sync::Arc};
 use tutu_llm::{arch::Model, backend::Backend};
 use tutu_os::Mapped;
 
-use super::{Error, Options, open::Size};
+use super::{
+    Error, Options,
+    open::{OnGpu, Size},
+};
 
 /// Refuses, but for `auto` and `off`.
 ///
@@ -50,6 +53,11 @@ impl Gpu {
         match *self {}
     }
 
+    /// Whether its memory is its own.
+    pub fn is_own(&self) -> bool {
+        match *self {}
+    }
+
     /// Its name, driver and interface.
     pub fn adapter(&self) -> &str {
         match *self {}
@@ -82,4 +90,9 @@ pub(super) fn backend(
     _context: usize,
 ) -> Result<Option<Placed>, Error> {
     search.0.map(|()| None)
+}
+
+/// Nothing of a model lies on a GPU.
+pub(super) fn expected(_model: &Model, _options: Options, _size: Size, _context: usize) -> Option<(OnGpu, u64)> {
+    None
 }

@@ -18,6 +18,7 @@ use tutu_llm::{
     token::Tokenizer,
     weights::{Bytes, Weights},
 };
+use tutu_node::{kit, work::room::Room};
 use tutu_os::Mapped;
 
 use super::{Card, Draft, Engine, Error, adapters::Adapters, gpu, template::Template};
@@ -68,6 +69,8 @@ pub struct Options {
     pub isa: Option<tutu_cpu::Isa>,
     /// Most layers that a GPU computes; `None` for as many as fit there.
     pub gpu_layers: Option<usize>,
+    /// Most bytes of a GPU's memory; `None` for all that is free there, but a tenth.
+    pub gpu_memory: Option<u64>,
 }
 
 impl Default for Options {
@@ -83,7 +86,15 @@ impl Default for Options {
             kv: tutu_cpu::KvKind::F16,
             isa: None,
             gpu_layers: None,
+            gpu_memory: None,
         }
+    }
+}
+
+impl Options {
+    /// Most layers that a GPU computes: none of what is computed to compare with.
+    pub(super) fn gpu_layers(&self) -> Option<usize> {
+        if self.device == Device::Fast { self.gpu_layers } else { Some(0) }
     }
 }
 
@@ -94,7 +105,7 @@ impl Engine {
     /// A file that cannot be read or is no model that we run; an adapter that does not fit it.
     pub fn open(sources: &Sources, options: Options) -> Result<Self, Error> {
         let start = Instant::now();
-        let search = gpu::Search::begin(if options.device == Device::Fast { options.gpu_layers } else { Some(0) });
+        let search = gpu::Search::begin(options.gpu_layers());
         let files = sources.files.iter().map(|path| map(path)).collect::<Result<Vec<_>, _>>()?;
         let bytes: Vec<Bytes> = files.iter().map(|file| Arc::clone(file) as Bytes).collect();
         let path = sources.files.first().cloned().unwrap_or_default();
@@ -114,14 +125,11 @@ impl Engine {
         let context = context(options, &model);
         let estimate = Estimate::of(&model, &files, context, options);
         let pages = estimate.pages;
-        // An encoder sees a text in one step or not at all.
-        let batch = if model.plan.caches.is_empty() { context } else { options.batch };
-        let tokens_max = batch.clamp(1, context);
+        let size = Size::of(&model, context, pages, options);
         let width = model.plan.output.width;
         let facts = model.facts.clone();
         let cached = !model.plan.caches.is_empty();
         let same = Model { facts: facts.clone(), weights: Arc::clone(&model.weights), plan: Arc::clone(&model.plan) };
-        let size = Size { tokens_max, pages };
         let (backend, gpu) = match gpu::backend(search, &model, &files, options, size, context)? {
             Some((backend, gpu)) => (backend, Some(gpu)),
             None => (backend(model, &files, options, size)?, None),
@@ -172,7 +180,25 @@ pub struct Estimate {
     pub pages: usize,
     /// Positions of one conversation.
     pub context: usize,
+    /// What of it is expected to lie in memory that a GPU has of its own.
+    pub gpu: Option<OnGpu>,
+    /// Bytes that all models together may take there.
+    pub gpu_all: u64,
 }
+
+/// What of a model lies in memory that a GPU has of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OnGpu {
+    /// Bytes.
+    pub bytes: u64,
+    /// Layers that lie there.
+    pub layers: usize,
+    /// Layers of the model.
+    pub all: usize,
+}
+
+/// Room to compute in, in bytes.
+const SCRATCH: u64 = 32 << 20;
 
 impl Estimate {
     fn of(model: &Model, files: &[Arc<Mapped>], context: usize, options: Options) -> Self {
@@ -185,7 +211,7 @@ impl Estimate {
         let all = one * options.texts.max(1);
         let room = options.kv_memory.map_or(all, |bytes| usize::try_from(bytes / page.max(1)).unwrap_or(usize::MAX));
         let weights = files.iter().map(|file| AsRef::<[u8]>::as_ref(&**file).len() as u64).sum();
-        Self { weights, page, pages: all.min(room.max(one)), context }
+        Self { weights, page, pages: all.min(room.max(one)), context, gpu: None, gpu_all: 0 }
     }
 
     /// All of it, with some room to compute in.
@@ -193,9 +219,16 @@ impl Estimate {
         self.bytes_of(self.pages)
     }
 
+    /// What it takes of each memory, where so much of it lies on a GPU.
+    pub fn room(&self, on_gpu: Option<OnGpu>) -> Room {
+        let Some(OnGpu { bytes, layers, all }) = on_gpu else { return Room::main(self.bytes()) };
+        // Weights, keys and values of the layers that are left.
+        let left = (self.bytes() - SCRATCH) / all.max(1) as u64 * all.saturating_sub(layers) as u64;
+        Room { main: kit::Bytes(left + SCRATCH), gpu: kit::Bytes(bytes) }
+    }
+
     /// The same when so many pages have been written to: those that never were take no memory yet.
     pub fn bytes_of(&self, pages: usize) -> u64 {
-        const SCRATCH: u64 = 32 << 20;
         self.weights + self.page * pages as u64 + SCRATCH
     }
 }
@@ -210,7 +243,12 @@ pub fn estimate(sources: &Sources, options: Options) -> Result<Estimate, Error> 
     let path = sources.files.first().cloned().unwrap_or_default();
     let model = Model::load(&bytes, options.context).map_err(|source| Error::Model { path, source })?;
     let context = context(options, &model);
-    Ok(Estimate::of(&model, &files, context, options))
+    let estimate = Estimate::of(&model, &files, context, options);
+    let size = Size::of(&model, context, estimate.pages, options);
+    match gpu::expected(&model, options, size, context) {
+        Some((on_gpu, all)) => Ok(Estimate { gpu: Some(on_gpu), gpu_all: all, ..estimate }),
+        None => Ok(estimate),
+    }
 }
 
 /// Positions of one conversation.
@@ -228,6 +266,14 @@ pub(super) struct Size {
     pub tokens_max: usize,
     /// Pages of keys and values.
     pub pages: usize,
+}
+
+impl Size {
+    fn of(model: &Model, context: usize, pages: usize, options: Options) -> Self {
+        // An encoder sees a text in one step or not at all.
+        let batch = if model.plan.caches.is_empty() { context } else { options.batch };
+        Self { tokens_max: batch.clamp(1, context), pages }
+    }
 }
 
 /// Who computes a model without a GPU.

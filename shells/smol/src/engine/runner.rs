@@ -18,9 +18,10 @@ use std::{
 
 use smol::channel;
 use tutu_llm::batch::Id;
+use tutu_node::work::room::Room;
 use tutu_os::Mapped;
 
-use super::{Card, Engine, Error, Estimate, Event, Flow, gpu::Gpu};
+use super::{Card, Engine, Error, Estimate, Event, Flow, gpu::Gpu, open::OnGpu};
 use crate::{
     measure::{Measures, OfModel, Watch},
     talk::{Heard, Prepared},
@@ -47,7 +48,7 @@ pub struct Shared {
     /// How long opening took.
     pub load: Duration,
     /// What it may take in memory.
-    pub estimate: Estimate,
+    estimate: Estimate,
     /// The GPU that computes some of its layers, or all; `None` where the processor does.
     gpu: Option<Gpu>,
     /// What it is doing.
@@ -70,6 +71,18 @@ impl Shared {
     /// The GPU that computes some of its layers, or all; `None` where the processor does, also since that was lost.
     pub fn gpu(&self) -> Option<&Gpu> {
         self.gpu.as_ref().filter(|gpu| !gpu.is_left())
+    }
+
+    /// Whether a GPU had a part in it and has none any more.
+    pub fn has_left_gpu(&self) -> bool {
+        self.gpu.as_ref().is_some_and(Gpu::is_left)
+    }
+
+    /// What the pool counts of each memory.
+    pub fn room(&self) -> Room {
+        let own = self.gpu().filter(|gpu| gpu.is_own());
+        let on_gpu = own.map(|gpu| OnGpu { bytes: gpu.bytes(), layers: gpu.layers().0, all: gpu.layers().1 });
+        self.estimate.room(on_gpu).plus(Room::main(self.extra()))
     }
 
     /// What it takes in memory, in bytes: weights, and keys and values as far as they are there.

@@ -102,7 +102,7 @@ fn model(resident: &Resident) -> Value {
     let mut value = json!({
         "name": resident.name,
         "open": status.open,
-        "memory_bytes": status.holds.0,
+        "memory_bytes": status.holds.main.0,
         "context_length": status.context,
         "running": status.running,
         "waiting": status.waiting,
@@ -153,7 +153,7 @@ fn write(
     }
     head(f, "tutu_model_memory_bytes", "gauge", "What a model takes in memory.")?;
     for one in residents {
-        let bytes = one.handle.as_ref().map_or(one.status.holds.0, |handle| handle.shared().measured());
+        let bytes = one.handle.as_ref().map_or(one.status.holds.main.0, |handle| handle.shared().measured());
         writeln!(f, "tutu_model_memory_bytes{{model=\"{}\"}} {bytes}", label(&one.name))?;
     }
     head(f, "tutu_kv_pages", "gauge", "Pages of keys and values: in use, and all.")?;

@@ -11,8 +11,8 @@ use std::{
 
 use smol::{Timer, channel, future};
 use tutu_node::{
-    kit::{Bytes, Instant, Machine},
-    work::pool::{self, Ask, Client, Config, Effect, Input, Model, Want, Why},
+    kit::{Instant, Machine},
+    work::pool::{self, Ask, Client, Config, Effect, Input, Model, Room, Want, Why},
 };
 
 use super::{Lease, Refusal, Resident, Wanted};
@@ -26,7 +26,7 @@ type Reply = channel::Sender<Result<Lease, Refusal>>;
 
 /// What the thread is told.
 pub(super) enum Message {
-    Want { ask: Ask, wanted: Wanted, model: Model, needs: Bytes, reply: Reply },
+    Want { ask: Ask, wanted: Wanted, model: Model, needs: Room, reply: Reply },
     Happened(Input),
     Opened(Model, Result<Box<Runner>, engine::Error>),
     Unload(Sources, channel::Sender<bool>),
@@ -129,7 +129,7 @@ impl Driver {
             }
             Message::Opened(model, Ok(runner)) => {
                 let shared = runner.handle().shared();
-                let memory = Bytes(shared.estimate.bytes());
+                let room = shared.room();
                 let mut fields =
                     vec![("memory_bytes", shared.measured().into()), ("ms", (shared.load.as_millis() as u64).into())];
                 if let Some(gpu) = shared.gpu() {
@@ -140,7 +140,7 @@ impl Driver {
                 self.log(Level::Info, "a model was opened", model, &fields);
                 self.open.insert(model, runner);
                 self.fresh.insert(model);
-                Input::Opened(model, memory)
+                Input::Opened(model, room)
             }
             Message::Opened(model, Err(error)) => {
                 self.log(Level::Error, "a model could not be opened", model, &[("error", error.to_string().into())]);
@@ -217,7 +217,10 @@ impl Driver {
     fn open(&mut self, model: Model, context: usize) {
         self.failures.remove(&model);
         let sources = Sources { template: None, ..self.wanted[&model].sources.clone() };
-        let (inbox, options) = (self.inbox.clone(), Options { context, ..self.options });
+        // Of a GPU's own memory it takes no more than was kept for it.
+        let kept = self.machine.status().find(|status| status.model == model).map(|status| status.holds.gpu.0);
+        let gpu_memory = kept.filter(|bytes| *bytes > 0).or(self.options.gpu_memory);
+        let (inbox, options) = (self.inbox.clone(), Options { context, gpu_memory, ..self.options });
         let (measures, name) = (Arc::clone(&self.measures), self.wanted[&model].name.clone());
         let disk = self.disk.clone();
         let work = move || {

@@ -92,7 +92,7 @@ fn running(named: &Named, resident: &Resident) -> Value {
     const FAR: Duration = Duration::from_secs(100 * 365 * 86_400);
     let shared = resident.handle.as_ref().map(|handle| handle.shared());
     let gpu = shared.and_then(|shared| shared.gpu());
-    let size = shared.map_or(resident.status.holds.0, |shared| shared.measured());
+    let size = shared.map_or(resident.status.holds.main.0, |shared| shared.measured());
     // Of what lies on a GPU the processor holds nothing; Ollama's sizes are of both together.
     let on_gpu = gpu.map_or(0, |gpu| gpu.bytes());
     json!({
