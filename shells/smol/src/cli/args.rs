@@ -82,20 +82,16 @@ pub const GPU: (&str, &str) =
 pub const GPU_LAYERS: (&str, &str) =
     ("--gpu-layers N", "layers that the GPU computes: auto for as many as fit there, 0 for none (auto)");
 
-/// Takes one of [`GPU`] and [`GPU_LAYERS`].
-pub fn gpu_flag(arg: &str, parser: &mut Parser, options: &mut Options) -> Result<(), Error> {
-    if arg == "gpu" {
-        let name = parser.optional_value().map_or(Ok("on".into()), |value| value.string())?;
-        return Ok(crate::engine::gpu::want(&name)?);
-    }
-    options.gpu_layers = layers(&parser.value()?.string()?)?;
-    Ok(())
+/// Takes [`GPU`].
+pub fn gpu(parser: &mut Parser) -> Result<(), Error> {
+    let name = parser.optional_value().map_or(Ok("on".into()), |value| value.string())?;
+    Ok(crate::engine::gpu::want(&name)?)
 }
 
-/// How many layers a GPU computes, as a flag has it.
-fn layers(text: &str) -> Result<Option<usize>, Error> {
+/// Takes [`GPU_LAYERS`]: `None` for as many as fit.
+pub fn gpu_layers(parser: &mut Parser) -> Result<Option<usize>, Error> {
     let key = tutu_node::edge::config::find("inference.gpu_layers").map_err(Error::usage)?;
-    match key.read(text, Origin::Flag).map_err(Error::usage)? {
+    match key.read(&parser.value()?.string()?, Origin::Flag).map_err(Error::usage)? {
         Value::Count(count) => Ok(Some(count as usize)),
         _ => Ok(None),
     }

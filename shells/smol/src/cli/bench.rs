@@ -29,10 +29,8 @@ pub fn run(mut parser: Parser) -> Result<(), Error> {
             Arg::Long("gen") | Arg::Short('n') => wanted.generate = args::value(&mut parser)?,
             Arg::Long("streams") => wanted.streams = args::value(&mut parser)?,
             Arg::Long("json") => wanted.json = true,
-            Arg::Long(flag @ ("gpu" | "gpu-layers")) => {
-                let flag = flag.to_owned();
-                args::gpu_flag(&flag, &mut parser, &mut options)?;
-            }
+            Arg::Long("gpu") => args::gpu(&mut parser)?,
+            Arg::Long("gpu-layers") => options.gpu_layers = args::gpu_layers(&mut parser)?,
             Arg::Value(name) if model.is_none() => model = Some(name.string()?),
             other => return Err(other.unexpected().into()),
         }

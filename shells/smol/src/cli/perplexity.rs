@@ -17,10 +17,8 @@ pub fn run(mut parser: Parser) -> Result<(), Error> {
             Arg::Long("exact") => options.device = Device::Reference,
             Arg::Long("max-tokens") => most = args::value(&mut parser)?,
             Arg::Long("threads") | Arg::Short('t') => options.threads = args::value(&mut parser)?,
-            Arg::Long(flag @ ("gpu" | "gpu-layers")) => {
-                let flag = flag.to_owned();
-                args::gpu_flag(&flag, &mut parser, &mut options)?;
-            }
+            Arg::Long("gpu") => args::gpu(&mut parser)?,
+            Arg::Long("gpu-layers") => options.gpu_layers = args::gpu_layers(&mut parser)?,
             Arg::Value(name) if names.len() < 2 => names.push(name.string()?),
             other => return Err(other.unexpected().into()),
         }

@@ -142,11 +142,11 @@ pub fn run(mut parser: Parser) -> Result<(), Error> {
             Arg::Long("system") => system = Some(parser.value()?.string()?),
             Arg::Long("host") => host = Some(parser.value()?.string()?),
             Arg::Long("threads") => (options.threads, is_plain) = (args::value(&mut parser)?, false),
-            Arg::Long(flag @ ("gpu" | "gpu-layers")) => {
-                let flag = flag.to_owned();
-                args::gpu_flag(&flag, &mut parser, &mut options)?;
+            Arg::Long("gpu") => {
+                args::gpu(&mut parser)?;
                 is_plain = false;
             }
+            Arg::Long("gpu-layers") => (options.gpu_layers, is_plain) = (args::gpu_layers(&mut parser)?, false),
             Arg::Long("draft") => draft = Some(parser.value()?.string()?),
             Arg::Long("keepalive") => settings.keep_alive = Some(parser.value()?.string()?),
             Arg::Long("format") => settings.form = format::form(&parser.value()?.string()?)?,

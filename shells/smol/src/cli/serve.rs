@@ -299,10 +299,8 @@ fn asked(parser: &mut Parser, home: &Path) -> Result<Asked, Error> {
             Arg::Long("folders") => asked.folders = Some(parser.value()?.string()?),
             Arg::Long("need-keys") => asked.needs_keys = Some(true),
             Arg::Long("anyone-may-use-it") => asked.needs_keys = Some(false),
-            Arg::Long(flag @ ("gpu" | "gpu-layers")) => {
-                let flag = flag.to_owned();
-                args::gpu_flag(&flag, parser, &mut asked.options)?;
-            }
+            Arg::Long("gpu") => args::gpu(parser)?,
+            Arg::Long("gpu-layers") => asked.options.gpu_layers = args::gpu_layers(parser)?,
             Arg::Long("background") => asked.background = true,
             Arg::Long("replace") => asked.replaces = true,
             Arg::Long("log-requests") => asked.logs = true,

@@ -60,6 +60,13 @@ impl State {
         let variable = || std::env::var("TUTU_GPU").map_or(Wanted::Auto, |text| Wanted::parse(&text));
         self.wanted.clone().unwrap_or_else(variable)
     }
+
+    /// The same; `None` where there is nothing to look for.
+    fn sought(&self) -> Option<Wanted> {
+        let wanted = self.wanted();
+        let idle = wanted == Wanted::Off || wanted == Wanted::Auto && !is_likely();
+        (!idle).then_some(wanted)
+    }
 }
 
 /// The device that models run on; `None` where there is none, or none is wanted.
@@ -70,11 +77,9 @@ fn device() -> Result<Option<Arc<Device>>, Error> {
     {
         return Ok(found.clone());
     }
-    let wanted = state.wanted();
-    let found = match wanted {
-        Wanted::Off => None,
-        Wanted::Auto if !is_likely() => None,
-        _ => open(&wanted)?,
+    let found = match state.sought() {
+        Some(wanted) => open(&wanted)?,
+        None => None,
     };
     state.found = Some(found.clone());
     Ok(found)
@@ -111,8 +116,7 @@ fn not_there(wanted: &Wanted, names: &[String]) -> String {
 /// # Errors
 /// As [`Search::begin`] would meet them: one is wanted that is not there.
 pub fn list() -> Result<Vec<String>, Error> {
-    let wanted = STATE.lock().unwrap_or_else(PoisonError::into_inner).wanted();
-    if wanted == Wanted::Off || wanted == Wanted::Auto && !is_likely() {
+    if STATE.lock().unwrap_or_else(PoisonError::into_inner).sought().is_none() {
         return Ok(Vec::new());
     }
     let used = device()?.map(|device| device.info().to_string());
@@ -127,11 +131,8 @@ pub struct Search(Option<JoinHandle<Result<Option<Arc<Device>>, Error>>>);
 impl Search {
     /// Begins, where a model may have `layers` layers there (`None`: as many as fit).
     pub fn begin(layers: Option<usize>) -> Self {
-        let idle = {
-            let state = STATE.lock().unwrap_or_else(PoisonError::into_inner);
-            let wanted = state.wanted();
-            layers == Some(0) || wanted == Wanted::Off || wanted == Wanted::Auto && !is_likely()
-        };
+        let state = STATE.lock().unwrap_or_else(PoisonError::into_inner);
+        let idle = layers == Some(0) || state.sought().is_none();
         Self((!idle).then(|| std::thread::spawn(device)))
     }
 
