@@ -1,6 +1,7 @@
 //! Writes the tiny models of the tests to files, and prints the tokens that they read: `tiny DIR`.
 
 #[path = "../tests/tiny/mod.rs"]
+#[allow(dead_code, reason = "shared with tests")]
 mod tiny;
 
 fn main() -> std::io::Result<()> {

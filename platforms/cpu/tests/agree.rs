@@ -11,12 +11,11 @@ use tutu_cpu::{Engine, Isa, KvKind, Options};
 use tutu_llm::{
     arch::Model,
     backend::{Backend, Batch, PAGE, Token},
-    gguf::{Meta, Writer},
     lora,
     plan::{Op, Plan, Slot, Write},
     quant::{Kind, quantise},
     reference::{self, Reference},
-    weights::{self, Weights},
+    weights::Weights,
 };
 
 /// The cache holds halves here and floats in the interpreter: 2^-11 each, over some layers.
@@ -32,18 +31,6 @@ fn isas() -> Vec<Isa> {
     Isa::ALL.into_iter().filter(has).collect()
 }
 
-fn run(backend: &mut dyn Backend, ids: &[u32], at_a_time: usize) -> Vec<f32> {
-    let table: Vec<u32> = (0..ids.len().div_ceil(PAGE) as u32).rev().collect();
-    let (mut all, mut out) = (Vec::new(), Vec::new());
-    for (part, chunk) in ids.chunks(at_a_time).enumerate() {
-        let token = |(i, &id)| Token { id, position: (part * at_a_time + i) as u32, sequence: 0, output: true };
-        let tokens: Vec<Token> = chunk.iter().enumerate().map(token).collect();
-        backend.step(&Batch::new(&tokens, &[&table]), &mut out).unwrap();
-        all.extend_from_slice(&out);
-    }
-    all
-}
-
 fn worst(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
     a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
@@ -56,12 +43,12 @@ fn every_architecture_is_computed_as_the_interpreter_computes_it() {
         let model = Model::load(&[Arc::new(tiny::model(name))], 512).unwrap();
         let pages = ids.len().div_ceil(PAGE);
         let options = reference::Options { tokens_max: 64, pages };
-        let truth = run(&mut Reference::new(model.weights.clone(), model.plan.clone(), options), &ids, 64);
+        let truth = tiny::run(&mut Reference::new(model.weights.clone(), model.plan.clone(), options), &ids, 64);
         let size = truth.iter().fold(0.0f32, |a, x| a.max(x.abs()));
         for isa in isas() {
             let options = Options { tokens_max: 64, pages, isa: Some(isa), threads: 2, ..Options::default() };
             let mut engine = Engine::new(model.weights.clone(), model.plan.clone(), options).unwrap();
-            let off = worst(&run(&mut engine, &ids, 64), &truth);
+            let off = worst(&tiny::run(&mut engine, &ids, 64), &truth);
             assert!(off < TOLERANCE * size, "{name} on {}: off by {off} of {size}", isa.name());
         }
     }
@@ -109,7 +96,7 @@ fn the_bits_do_not_depend_on_how_the_work_is_cut() {
             let result = |threads, at_a_time| {
                 let options = Options { tokens_max: 64, pages: 2, isa: Some(isa), threads, ..Options::default() };
                 let mut engine = Engine::new(model.weights.clone(), model.plan.clone(), options).unwrap();
-                run(&mut engine, &ids, at_a_time).iter().map(|x| x.to_bits()).collect::<Vec<_>>()
+                tiny::run(&mut engine, &ids, at_a_time).iter().map(|x| x.to_bits()).collect::<Vec<_>>()
             };
             let whole = result(1, 64);
             for (threads, at_a_time) in [(1, 1), (2, 64), (3, 5), (2, 9)] {
@@ -132,7 +119,7 @@ fn a_cache_in_eight_bits_is_nearly_as_good() {
         for isa in isas() {
             let result = |kv| {
                 let options = Options { tokens_max: 64, pages: 2, isa: Some(isa), kv, ..Options::default() };
-                run(&mut Engine::new(model.weights.clone(), model.plan.clone(), options).unwrap(), &ids, 64)
+                tiny::run(&mut Engine::new(model.weights.clone(), model.plan.clone(), options).unwrap(), &ids, 64)
             };
             let (halves, bytes) = (result(KvKind::F16), result(KvKind::Q8_0));
             let size = halves.iter().fold(0.0f32, |a, x| a.max(x.abs()));
@@ -196,17 +183,17 @@ fn every_format_is_multiplied_as_the_interpreter_multiplies_it() {
         // Rows that fill no panel, and a width of an odd number of blocks.
         let (weights, plan) = product(kind, if kind.block_len() == 256 { 768 } else { 96 }, 45);
         let options = reference::Options { tokens_max: 150, pages: 5 };
-        let truth = run(&mut Reference::new(weights.clone(), plan.clone(), options), &ids, 150);
+        let truth = tiny::run(&mut Reference::new(weights.clone(), plan.clone(), options), &ids, 150);
         let size = (truth.iter().map(|x| x * x).sum::<f32>() / truth.len() as f32).sqrt();
         for isa in isas() {
             let options = Options { tokens_max: 150, pages: 5, isa: Some(isa), threads: 2, ..Options::default() };
             let mut engine = Engine::new(weights.clone(), plan.clone(), options).unwrap();
-            let found = run(&mut engine, &ids, 150);
+            let found = tiny::run(&mut engine, &ids, 150);
             // Eight bits for activations: each off by at most 1/254 of the largest of its sixteen; what
             // remains of 96 or more such errors of both signs stays below 2 % of a typical output.
             let off = worst(&found, &truth) / size;
             assert!(off < 0.02, "{kind} on {}: off by {off}", isa.name());
-            assert_eq!(found, run(&mut engine, &ids, 1), "{kind} on {}", isa.name());
+            assert_eq!(found, tiny::run(&mut engine, &ids, 1), "{kind} on {}", isa.name());
         }
     }
 }
@@ -254,52 +241,26 @@ fn the_best_tokens_are_those_with_the_highest_logits() {
     }
 }
 
-/// A small adapter for two weights of the tiny llama.
-fn adapter(seed: u32) -> weights::Bytes {
-    const RANK: usize = 4;
-    let targets = [("blk.0.attn_q.weight", 64, 64), ("blk.0.attn_v.weight", 64, 32), ("blk.1.ffn_down.weight", 96, 64)];
-    let mut writer = Writer::new();
-    writer
-        .set("general.type", Meta::Str("adapter".into()))
-        .set("adapter.type", Meta::Str("lora".into()))
-        .set("general.architecture", Meta::Str("llama".into()));
-    let mut sizes = Vec::new();
-    for (name, width, rows) in targets {
-        writer.tensor(&format!("{name}.lora_a"), Kind::F32, &[width, RANK]);
-        writer.tensor(&format!("{name}.lora_b"), Kind::F32, &[RANK, rows]);
-        sizes.extend([width * RANK, RANK * rows]);
-    }
-    let (mut state, mut sizes) = (seed, sizes.into_iter());
-    let mut number = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        ((state >> 8) as f32 / 8_388_608.0 - 1.0) * 0.3
-    };
-    Arc::new(writer.file(|_| {
-        let count = sizes.next().expect("as many as were named");
-        (0..count).flat_map(|_| number().to_le_bytes()).collect()
-    }))
-}
-
 #[test]
 fn sequences_of_one_step_take_adapters_of_their_own() {
     let ids = tiny::tokens();
     let base = Model::load(&[Arc::new(tiny::model("llama"))], 512).unwrap();
-    let (one, two) = (adapter(5), adapter(77));
+    let (one, two) = (tiny::adapter(5), tiny::adapter(77));
     let pages = ids.len().div_ceil(PAGE);
     for isa in isas() {
         let options = Options { tokens_max: 256, pages: 3 * pages, isa: Some(isa), threads: 2, ..Options::default() };
         let alone = |model: &Model| {
             let mut engine = Engine::new(model.weights.clone(), model.plan.clone(), options.clone()).unwrap();
-            run(&mut engine, &ids, 64)
+            tiny::run(&mut engine, &ids, 64)
         };
         let plain = alone(&base);
         let with = [&one, &two].map(|file| alone(&lora::apply(&base, file, 1.0).unwrap()));
         assert_ne!(plain, with[0]);
         let mut engine = Engine::new(base.weights.clone(), base.plan.clone(), options.clone()).unwrap();
-        assert_eq!(run(&mut engine, &ids, 64), plain);
+        assert_eq!(tiny::run(&mut engine, &ids, 64), plain);
         let attached = lora::attach(&base, &[Some(one.clone()), None, Some(two.clone())]).unwrap();
         engine.replan(attached.weights, attached.plan).unwrap();
-        assert_eq!(run(&mut engine, &ids, 64), plain, "{isa:?}");
+        assert_eq!(tiny::run(&mut engine, &ids, 64), plain, "{isa:?}");
         let tables: Vec<Vec<u32>> = (0..3).map(|n| (n * pages as u32..(n + 1) * pages as u32).collect()).collect();
         let tables: Vec<&[u32]> = tables.iter().map(Vec::as_slice).collect();
         let tokens: Vec<Token> = (0..3)

@@ -1,9 +1,13 @@
 //! Tiny models with weights from a seeded generator, one for each architecture and each of its turns.
 //! `cargo run -p tutu-llm --example tiny -- DIR` writes them to files, for llama.cpp to read (`ci/golden`).
 
+use std::sync::Arc;
+
 use tutu_llm::{
+    backend::{Backend, Batch, PAGE, Token},
     gguf::{Meta, Writer},
     quant::{Kind, quantise},
+    weights::Bytes,
 };
 
 /// All of them.
@@ -29,6 +33,45 @@ pub const NAMES: [&str; 16] = [
 /// Tokens that every model reads: more than any window below.
 pub fn tokens() -> Vec<u32> {
     (0..40u32).map(|i| (i * i * 7 + i * 13 + 5) % VOCABULARY as u32).collect()
+}
+
+/// What a backend answers to a text that it is given `at_a_time` tokens a step, after every one of them.
+pub fn run(backend: &mut dyn Backend, ids: &[u32], at_a_time: usize) -> Vec<f32> {
+    let table: Vec<u32> = (0..ids.len().div_ceil(PAGE) as u32).rev().collect();
+    let (mut all, mut out) = (Vec::new(), Vec::new());
+    for (part, chunk) in ids.chunks(at_a_time).enumerate() {
+        let token = |(i, &id)| Token { id, position: (part * at_a_time + i) as u32, sequence: 0, output: true };
+        let tokens: Vec<Token> = chunk.iter().enumerate().map(token).collect();
+        backend.step(&Batch::new(&tokens, &[&table]), &mut out).unwrap();
+        all.extend_from_slice(&out);
+    }
+    all
+}
+
+/// A small adapter for three weights of the tiny llama.
+pub fn adapter(seed: u32) -> Bytes {
+    const RANK: usize = 4;
+    let targets = [("blk.0.attn_q.weight", 64, 64), ("blk.0.attn_v.weight", 64, 32), ("blk.1.ffn_down.weight", 96, 64)];
+    let mut writer = Writer::new();
+    writer
+        .set("general.type", Meta::Str("adapter".into()))
+        .set("adapter.type", Meta::Str("lora".into()))
+        .set("general.architecture", Meta::Str("llama".into()));
+    let mut sizes = Vec::new();
+    for (name, width, rows) in targets {
+        writer.tensor(&format!("{name}.lora_a"), Kind::F32, &[width, RANK]);
+        writer.tensor(&format!("{name}.lora_b"), Kind::F32, &[RANK, rows]);
+        sizes.extend([width * RANK, RANK * rows]);
+    }
+    let (mut state, mut sizes) = (seed, sizes.into_iter());
+    let mut number = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        ((state >> 8) as f32 / 8_388_608.0 - 1.0) * 0.3
+    };
+    Arc::new(writer.file(|_| {
+        let count = sizes.next().expect("as many as were named");
+        (0..count).flat_map(|_| number().to_le_bytes()).collect()
+    }))
 }
 
 pub const VOCABULARY: usize = 96;
