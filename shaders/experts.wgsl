@@ -14,36 +14,21 @@ const SPAN: u32 = 2u;
 const SPAN: u32 = 1u;
 //#end
 const SUMS: u32 = SPAN * ROWS;
-//#if SUBGROUPS
-var<workgroup> parts: array<f32, LANES * SUMS / 4u>;
-//#else
-var<workgroup> parts: array<f32, LANES * SUMS>;
-//#end
 
 // Row `r` of the sums, among the rows of an expert.
 fn row_of(first: u32, r: u32) -> u32 { return (r / ROWS) * p.each + min(first + r % ROWS, p.each - 1u); }
 
-@compute @workgroup_size(LANES)
-fn main(
-    @builtin(workgroup_id) id: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-//#if SUBGROUPS
-    @builtin(subgroup_invocation_id) place: u32,
-    @builtin(subgroup_id) subgroup: u32,
-    @builtin(num_subgroups) subgroups: u32,
-//#end
-) {
-    let first = (id.y * groups.x + id.x) * ROWS;
+fn work(at: Place) {
+    let first = (at.id.y * at.groups.x + at.id.x) * ROWS;
     if (first >= p.each) { return; }
     var sums: array<f32, SUMS>;
 //#if DOWN
-    let token = id.z;
+    let token = at.id.z;
     for (var slot = 0u; slot < p.used; slot++) {
         let begin = p.x_at + (token * p.used + slot) * p.x_stride;
 //#else
-    let token = id.z / p.used;
-    let slot = id.z % p.used;
+    let token = at.id.z / p.used;
+    let slot = at.id.z % p.used;
     {
         let begin = p.x_at + token * p.x_stride;
 //#end
@@ -52,7 +37,7 @@ fn main(
         let share = acts[choice + 1u];
         if (expert >= p.expert_first && expert < p.expert_end) {
             let base = (expert - p.expert_first) * SPAN * p.each;
-            for (var octet = lane; octet < p.octets; octet += LANES) {
+            for (var octet = at.lane; octet < p.octets; octet += LANES) {
                 let x = octet_of(begin, octet);
                 let all = sum_of(x);
                 for (var r = 0u; r < SUMS; r++) {
@@ -67,7 +52,7 @@ fn main(
 //#end
                 }
             }
-            if (lane == 0u && p.bias_at != NONE) {
+            if (at.lane == 0u && p.bias_at != NONE) {
                 for (var r = 0u; r < SUMS; r++) {
                     let bias = lists[p.bias_at + expert * SPAN * p.each + row_of(first, r)];
 //#if DOWN
@@ -79,35 +64,23 @@ fn main(
             }
         }
     }
-//#if SUBGROUPS
-    for (var i = 0u; i < SUMS; i++) {
-        let sum = subgroupAdd(sums[i]);
-        if (place == 0u) { parts[subgroup * SUMS + i] = sum; }
-    }
-    workgroupBarrier();
-    let count_parts = subgroups;
-//#else
-    for (var i = 0u; i < SUMS; i++) { parts[lane * SUMS + i] = sums[i]; }
-    workgroupBarrier();
-    let count_parts = LANES;
-//#end
-    for (var i = lane; i < ROWS; i += LANES) {
+    lay_out(at, &sums);
+    for (var i = at.lane; i < ROWS; i += LANES) {
         let row = first + i;
         if (row < p.each) {
-            var sum = 0.0;
-            for (var j = 0u; j < count_parts; j++) { sum += parts[j * SUMS + i]; }
+            let sum = sum_of_parts(at, i);
 //#if DOWN
             acts[p.out_at + token * p.out_stride + row] += sum;
 //#else
             // Experts of other parts are somebody else's.
             let expert = u32(acts[p.choice_at + token * p.choice_stride + 2u * slot]);
             if (expert >= p.expert_first && expert < p.expert_end) {
+                let out = p.out_at + at.id.z * p.out_stride + row;
 //#if PAIRED
-                var up = 0.0;
-                for (var j = 0u; j < count_parts; j++) { up += parts[j * SUMS + ROWS + i]; }
-                sum = gated(sum, up, p.factor, bitcast<f32>(p.row));
+                acts[out] = gated(sum, sum_of_parts(at, ROWS + i), p.factor, bitcast<f32>(p.row));
+//#else
+                acts[out] = sum;
 //#end
-                acts[p.out_at + id.z * p.out_stride + row] = sum;
             }
 //#end
         }

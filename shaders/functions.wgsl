@@ -24,7 +24,7 @@ fn phi(x: f32) -> f32 {
 }
 
 // F of x; `y` matters to SWIGLU_CLAMPED alone.
-fn function(x: f32, y: f32, a: f32, b: f32) -> f32 {
+fn apply(x: f32, y: f32, a: f32, b: f32) -> f32 {
     switch F {
         case SILU: { return x * sigmoid(x); }
         case GELU: { return x * phi(x); }
@@ -41,7 +41,7 @@ fn function(x: f32, y: f32, a: f32, b: f32) -> f32 {
 
 // F of the gate, times what it lets through.
 fn gated(gate: f32, up: f32, a: f32, b: f32) -> f32 {
-    let value = function(gate, up, a, b);
+    let value = apply(gate, up, a, b);
     if (F == SWIGLU_CLAMPED) { return value; }
     return value * up;
 }

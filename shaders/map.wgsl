@@ -25,6 +25,6 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let y = acts[p.y_at + id.y * p.y_stride + id.x];
     acts[out] = gated(x, y, p.a, p.b);
 //#else
-    if (F == ADD) { acts[out] += p.a * x; } else { acts[out] = function(x, 0.0, p.a, p.b); }
+    if (F == ADD) { acts[out] += p.a * x; } else { acts[out] = apply(x, 0.0, p.a, p.b); }
 //#end
 }

@@ -7,29 +7,14 @@
 // Oracle: reference::linear::multiply.
 
 const SUMS: u32 = ROWS * TOKENS;
-//#if SUBGROUPS
-var<workgroup> parts: array<f32, LANES * SUMS / 4u>;
-//#else
-var<workgroup> parts: array<f32, LANES * SUMS>;
-//#end
 
-@compute @workgroup_size(LANES)
-fn main(
-    @builtin(workgroup_id) id: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-//#if SUBGROUPS
-    @builtin(subgroup_invocation_id) place: u32,
-    @builtin(subgroup_id) subgroup: u32,
-    @builtin(num_subgroups) subgroups: u32,
-//#end
-) {
-    let first = (id.y * groups.x + id.x) * ROWS;
+fn work(at: Place) {
+    let first = (at.id.y * at.groups.x + at.id.x) * ROWS;
     if (first >= p.rows) { return; }
-    let token = id.z * TOKENS;
+    let token = at.id.z * TOKENS;
     let count = batch[p.counted];
     var sums: array<f32, SUMS>;
-    for (var octet = lane; octet < p.octets; octet += LANES) {
+    for (var octet = at.lane; octet < p.octets; octet += LANES) {
         var x: array<Eight, TOKENS>;
         var all: array<f32, TOKENS>;
         for (var t = 0u; t < TOKENS; t++) {
@@ -47,25 +32,10 @@ fn main(
             }
         }
     }
-//#if SUBGROUPS
-    for (var i = 0u; i < SUMS; i++) {
-        let sum = subgroupAdd(sums[i]);
-        if (place == 0u) { parts[subgroup * SUMS + i] = sum; }
-    }
-    workgroupBarrier();
-    let count_parts = subgroups;
-//#else
-    for (var i = 0u; i < SUMS; i++) { parts[lane * SUMS + i] = sums[i]; }
-    workgroupBarrier();
-    let count_parts = LANES;
-//#end
-    for (var i = lane; i < SUMS; i += LANES) {
+    lay_out(at, &sums);
+    for (var i = at.lane; i < SUMS; i += LANES) {
         let row = first + i / TOKENS;
         let t = token + i % TOKENS;
-        if (row < p.rows && t < count) {
-            var sum = 0.0;
-            for (var j = 0u; j < count_parts; j++) { sum += parts[j * SUMS + i]; }
-            put(t, row, sum);
-        }
+        if (row < p.rows && t < count) { put(t, row, sum_of_parts(at, i)); }
     }
 }

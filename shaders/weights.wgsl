@@ -39,3 +39,50 @@ fn high_nibbles(word: u32) -> vec4<u32> { return unpack4xU8((word >> 4u) & 0x0f0
 // Four elements of one bit, four of two.
 fn ones(bits: u32) -> vec4<u32> { return (vec4<u32>(bits) >> vec4<u32>(0u, 1u, 2u, 3u)) & vec4<u32>(1u); }
 fn twos(bits: u32) -> vec4<u32> { return (vec4<u32>(bits) >> vec4<u32>(0u, 2u, 4u, 6u)) & vec4<u32>(3u); }
+
+// Four elements of a table of sixteen signed bytes, the first in the lowest.
+fn known(table: vec4<u32>, q: vec4<u32>) -> vec4<f32> {
+    let low = select(vec4<u32>(table.x), vec4<u32>(table.y), (q & vec4<u32>(4u)) != vec4<u32>(0u));
+    let high = select(vec4<u32>(table.z), vec4<u32>(table.w), (q & vec4<u32>(4u)) != vec4<u32>(0u));
+    let word = select(low, high, (q & vec4<u32>(8u)) != vec4<u32>(0u));
+    let byte = (word >> ((q & vec4<u32>(3u)) << vec4<u32>(3u))) << vec4<u32>(24u);
+    return vec4<f32>(vec4<i32>(byte) >> vec4<u32>(24u));
+}
+const IQ4: vec4<u32> = vec4<u32>(0xbfad9881u, 0xf6eaddcfu, 0x26190d01u, 0x71594535u);
+// E2M1, doubled.
+const MXFP4: vec4<u32> = vec4<u32>(0x03020100u, 0x0c080604u, 0xfdfeff00u, 0xf4f8fafcu);
+
+// Quanta as floats: small and without a sign, so that the conversion of signed numbers does, which processors have.
+fn floats(q: vec4<u32>) -> vec4<f32> { return vec4<f32>(vec4<i32>(q)); }
+
+// An octet of four-bit quanta in a word: by a table; as they are; with fifth bits.
+fn by_table(table: vec4<u32>, word: u32) -> Eight {
+    return Eight(known(table, low_nibbles(word)), known(table, high_nibbles(word)));
+}
+fn four_bits(word: u32) -> Eight { return Eight(floats(low_nibbles(word)), floats(high_nibbles(word))); }
+fn five_bits(word: u32, h: u32) -> Eight {
+    return Eight(
+        floats(low_nibbles(word) | (ones(h) << vec4<u32>(4u))),
+        floats(high_nibbles(word) | (ones(h >> 4u) << vec4<u32>(4u))),
+    );
+}
+
+// `group` where scales are a half a block of 32; two halves, scale and minimum.
+fn half_of_block(row: u32, octet: u32) -> vec2<f32> {
+    return vec2<f32>(half_at(p.s_at, row * (p.octets >> 2u) + (octet >> 2u)), 0.0);
+}
+fn halves_of_block(row: u32, octet: u32) -> vec2<f32> { return halves(w[p.s_at + row * (p.octets >> 2u) + (octet >> 2u)]); }
+
+// `group` where they are four words a block of 256: halves d and m, and eight scales and minima of six bits, packed as
+// in files of Q4_K: `d scale` and `-m minimum`.
+fn six_bits_of_block(row: u32, octet: u32) -> vec2<f32> {
+    let at = p.s_at + 4u * (row * (p.octets >> 5u) + (octet >> 5u));
+    return six_bits(vec4<u32>(w[at], w[at + 1u], w[at + 2u], w[at + 3u]), (octet & 31u) >> 2u);
+}
+fn six_bits(words: vec4<u32>, s: u32) -> vec2<f32> {
+    let three = words.yzw >> vec3<u32>(8u * (s & 3u));
+    let low = three.xy & vec2<u32>(63u);
+    let high = vec2<u32>(three.z & 15u, (three.z >> 4u) & 15u) | (((three.xy >> vec2<u32>(6u)) & vec2<u32>(3u)) << vec2<u32>(4u));
+    let dm = halves(words.x) * vec2<f32>(select(high, low, s < 4u));
+    return vec2<f32>(dm.x, -dm.y);
+}

@@ -1,17 +1,4 @@
 // IQ4_NL: quanta a word an octet, then a half a block of 32: `d known[q]`.
 const MINIMA: bool = false;
-fn group(row: u32, octet: u32) -> vec2<f32> {
-    return vec2<f32>(half_at(p.s_at, row * (p.octets >> 2u) + (octet >> 2u)), 0.0);
-}
-// The sixteen values of IQ4, as signed bytes.
-fn known(q: vec4<u32>) -> vec4<f32> {
-    let low = select(vec4<u32>(0xbfad9881u), vec4<u32>(0xf6eaddcfu), (q & vec4<u32>(4u)) != vec4<u32>(0u));
-    let high = select(vec4<u32>(0x26190d01u), vec4<u32>(0x71594535u), (q & vec4<u32>(4u)) != vec4<u32>(0u));
-    let word = select(low, high, (q & vec4<u32>(8u)) != vec4<u32>(0u));
-    let byte = (word >> ((q & vec4<u32>(3u)) << vec4<u32>(3u))) << vec4<u32>(24u);
-    return vec4<f32>(vec4<i32>(byte) >> vec4<u32>(24u));
-}
-fn eight(row: u32, octet: u32) -> Eight {
-    let q = w[row * p.octets + octet];
-    return Eight(known(low_nibbles(q)), known(high_nibbles(q)));
-}
+fn group(row: u32, octet: u32) -> vec2<f32> { return half_of_block(row, octet); }
+fn eight(row: u32, octet: u32) -> Eight { return by_table(IQ4, w[row * p.octets + octet]); }

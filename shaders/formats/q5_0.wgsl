@@ -1,14 +1,7 @@
 // Q5_0: low four bits a word an octet, then fifth bits a byte an octet, then a half a block of 32: `d (q - 16)`.
 const MINIMA: bool = false;
-fn group(row: u32, octet: u32) -> vec2<f32> {
-    return vec2<f32>(half_at(p.s_at, row * (p.octets >> 2u) + (octet >> 2u)), 0.0);
-}
+fn group(row: u32, octet: u32) -> vec2<f32> { return half_of_block(row, octet); }
 fn eight(row: u32, octet: u32) -> Eight {
-    let at = row * p.octets + octet;
-    let q = w[at];
-    let h = byte_at(p.h_at, at);
-    return Eight(
-        vec4<f32>(low_nibbles(q) | (ones(h) << vec4<u32>(4u))) - 16.0,
-        vec4<f32>(high_nibbles(q) | (ones(h >> 4u) << vec4<u32>(4u))) - 16.0,
-    );
+    let q = five_bits(w[row * p.octets + octet], byte_at(p.h_at, row * p.octets + octet));
+    return Eight(q.a - 16.0, q.b - 16.0);
 }

@@ -1,17 +1,19 @@
 // Q6_K: low four bits a word an octet, then high two bits sixteen bits an octet, then sixteen signed scales a block of
 // 256, then a half a block: `d scale (q - 32)`.
 const MINIMA: bool = false;
+fn signed_byte(byte: u32) -> f32 { return f32(i32(byte << 24u) >> 24u); }
+fn six_bits_each(q: u32, h: u32) -> Eight {
+    return Eight(
+        floats(low_nibbles(q) | (twos(h) << vec4<u32>(4u))) - 32.0,
+        floats(high_nibbles(q) | (twos(h >> 8u) << vec4<u32>(4u))) - 32.0,
+    );
+}
 fn group(row: u32, octet: u32) -> vec2<f32> {
     let block = row * (p.octets >> 5u) + (octet >> 5u);
     let byte = byte_at(p.s_at + 4u * block, (octet & 31u) >> 1u);
-    return vec2<f32>(half_at(p.d_at, block) * f32(i32(byte << 24u) >> 24u), 0.0);
+    return vec2<f32>(half_at(p.d_at, block) * signed_byte(byte), 0.0);
 }
 fn eight(row: u32, octet: u32) -> Eight {
     let at = row * p.octets + octet;
-    let q = w[at];
-    let h = short_at(p.h_at, at);
-    return Eight(
-        vec4<f32>(low_nibbles(q) | (twos(h) << vec4<u32>(4u))) - 32.0,
-        vec4<f32>(high_nibbles(q) | (twos(h >> 8u) << vec4<u32>(4u))) - 32.0,
-    );
+    return six_bits_each(w[at], short_at(p.h_at, at));
 }

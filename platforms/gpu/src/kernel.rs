@@ -55,6 +55,7 @@ const FUNCTIONS: &str = include_str!("../../../shaders/functions.wgsl");
 const COMMON: &str = include_str!("../../../shaders/common.wgsl");
 const WEIGHTS: &str = include_str!("../../../shaders/weights.wgsl");
 const PRODUCT: &str = include_str!("../../../shaders/product.wgsl");
+const SUMS: &str = include_str!("../../../shaders/sums.wgsl");
 
 impl Kernel {
     /// A short name with its variant, for reports.
@@ -162,7 +163,8 @@ impl Kernel {
         };
         let shared = kind.map_or([""; 3], |kind| [PRODUCT, WEIGHTS, format_text(kind)]);
         let functions = if matches!(self, Self::Map { .. } | Self::Experts { .. }) { FUNCTIONS } else { "" };
-        let text = [constants.as_str(), COMMON, functions, shared[0], shared[1], shared[2], own].join("\n");
+        let sums = if matches!(self, Self::Matvec { .. } | Self::Experts { .. }) { SUMS } else { "" };
+        let text = [constants.as_str(), COMMON, functions, shared[0], shared[1], shared[2], sums, own].join("\n");
         choose_lines(&text, &set)
     }
 
