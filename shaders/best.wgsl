@@ -17,8 +17,23 @@ const KEPT: u32 = 8u;
 var<workgroup> best_value: array<f32, 64>;
 var<workgroup> best_index: array<u32, 64>;
 
+struct Pair { value: f32, index: u32 }
+// The better of two; an index of NONE is none.
+fn better(a: Pair, b: Pair) -> Pair {
+    let first = a.index != NONE && (b.index == NONE || a.value > b.value || (a.value == b.value && a.index < b.index));
+    return Pair(select(b.value, a.value, first), select(b.index, a.index, first));
+}
+
 @compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+fn main(
+    @builtin(workgroup_id) id: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+//#if SUBGROUPS
+    @builtin(subgroup_invocation_id) place: u32,
+    @builtin(subgroup_id) subgroup: u32,
+    @builtin(num_subgroups) subgroups: u32,
+//#end
+) {
     let x = p.x_at + id.y * p.x_stride;
     let out = p.out_at + id.y * p.out_stride + id.x * KEPT * 2u;
     // What this invocation offers: the best of its own that comes after the one that it gave last.
@@ -38,21 +53,24 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(local_invocation_index) l
                 if (after && (index == NONE || next > value)) { value = next; index = i; }
             }
         }
+//#if SUBGROUPS
+        let highest = subgroupMax(value);
+        let lowest = subgroupMin(select(NONE, index, value == highest));
+        if (place == 0u) {
+            best_value[subgroup] = highest;
+            best_index[subgroup] = lowest;
+        }
+        let count = subgroups;
+//#else
         best_value[lane] = value;
         best_index[lane] = index;
+        let count = 64u;
+//#end
         workgroupBarrier();
-        var top = LEAST;
-        var top_index = NONE;
-        for (var j = 0u; j < 64u; j++) {
-            let next = best_value[j];
-            let i = best_index[j];
-            if (i != NONE && (top_index == NONE || next > top || (next == top && i < top_index))) {
-                top = next;
-                top_index = i;
-            }
-        }
+        var top = Pair(LEAST, NONE);
+        for (var j = 0u; j < count; j++) { top = better(top, Pair(best_value[j], best_index[j])); }
         workgroupBarrier();
-        search = top_index == index && index != NONE;
+        search = top.index == index && index != NONE;
         if (search) {
             given = value;
             given_index = index;
@@ -60,8 +78,8 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(local_invocation_index) l
         }
         if (lane == 0u) {
             // An index fits a float; none is -1.
-            acts[out + 2u * round] = select(f32(top_index), -1.0, top_index == NONE);
-            acts[out + 2u * round + 1u] = top;
+            acts[out + 2u * round] = select(f32(top.index), -1.0, top.index == NONE);
+            acts[out + 2u * round + 1u] = top.value;
         }
     }
 }

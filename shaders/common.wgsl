@@ -6,15 +6,21 @@
 // then outputs (token numbers), angles (cosine and sine of each pair, as bits), tables (pages).
 //
 // `acts` holds every buffer of the plan, one after the other; `acts4` is the same memory, to be read four at a time.
-// No kernel reads through one what it writes through the other.
+// No kernel reads through one what it writes through the other. So is `w4` the memory of `w`.
 
 @group(0) @binding(1) var<storage, read> batch: array<u32>;
 @group(0) @binding(2) var<storage, read_write> acts: array<f32>;
 @group(0) @binding(3) var<storage, read_write> acts4: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read> lists: array<f32>;
 @group(0) @binding(5) var<storage, read> w: array<u32>;
+//#if RUNS
+@group(0) @binding(6) var<storage, read_write> keys: array<vec4<u32>>;
+@group(0) @binding(7) var<storage, read_write> values: array<vec4<u32>>;
+//#else
 @group(0) @binding(6) var<storage, read_write> keys: array<u32>;
 @group(0) @binding(7) var<storage, read_write> values: array<u32>;
+//#end
+@group(0) @binding(8) var<storage, read> w4: array<vec4<u32>>;
 
 // Says that a list is not there.
 const NONE: u32 = 0xffffffffu;

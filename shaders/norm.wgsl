@@ -27,34 +27,35 @@ struct Params {
 }
 @group(0) @binding(0) var<uniform> p: Params;
 
-var<workgroup> parts: array<f32, LANES>;
+const SUMS: u32 = 1u;
 
 // The sum over the workgroup.
-fn total(lane: u32, part: f32) -> f32 {
+fn total(at: Place, part: f32) -> f32 {
+    var sums = array<f32, 1>(part);
+    lay_out(at, &sums);
+    let sum = sum_of_parts(at, 0u);
+    // The parts are written again.
     workgroupBarrier();
-    parts[lane] = part;
-    workgroupBarrier();
-    var sum = 0.0;
-    for (var i = 0u; i < LANES; i++) { sum += parts[i]; }
     return sum;
 }
 
-@compute @workgroup_size(LANES)
-fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+fn work(at: Place) {
+    let id = at.id;
+    let lane = at.lane;
     let x = p.x_at + id.y * p.x_stride + id.x * p.group;
     let out = p.out_at + id.y * p.out_stride + id.x * p.group;
     var mean = 0.0;
 //#if LAYER
     var sum = 0.0;
     for (var i = lane; i < p.group; i += LANES) { sum += acts[x + i]; }
-    mean = total(lane, sum) / f32(p.group);
+    mean = total(at, sum) / f32(p.group);
 //#end
     var square = 0.0;
     for (var i = lane; i < p.group; i += LANES) {
         let value = acts[x + i] - mean;
         square += value * value;
     }
-    let scale = inverseSqrt(total(lane, square) / f32(p.group) + p.epsilon);
+    let scale = inverseSqrt(total(at, square) / f32(p.group) + p.epsilon);
     let weight = select(p.weight_at, p.second_weight_at, id.x >= p.split);
     var written = 0.0;
     for (var i = lane; i < p.group; i += LANES) {
@@ -66,7 +67,7 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(local_invocation_index) l
         written += value * value;
     }
     if (p.next == 1u) {
-        let again = inverseSqrt(total(lane, written) / f32(p.group) + p.next_epsilon);
+        let again = inverseSqrt(total(at, written) / f32(p.group) + p.next_epsilon);
         for (var i = lane; i < p.group; i += LANES) {
             var value = acts[out + i] * again;
             if (p.next_weight_at != NONE) { value *= lists[p.next_weight_at + i]; }

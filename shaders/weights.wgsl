@@ -2,6 +2,8 @@
 //
 // Rows are read eight elements at a time (an octet). A format gives `group(row, octet)`, scale and minimum, and
 // `eight(row, octet)`, the quanta; an element is `scale * quantum + minimum`. What lies where is said in each format.
+// BLOCKS: rows are read 32 elements at a time, in as few loads as can be: `quanta(block)` as they lie there and `scales`
+// of SPAN blocks; of these `part(quanta, i)` is octet `i` of the four, `scale(scales, i)` that of sixteen elements `i`.
 
 struct Eight { a: vec4<f32>, b: vec4<f32> }
 

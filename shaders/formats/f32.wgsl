@@ -8,3 +8,15 @@ fn eight(row: u32, octet: u32) -> Eight {
         vec4<f32>(bitcast<f32>(w[at + 4u]), bitcast<f32>(w[at + 5u]), bitcast<f32>(w[at + 6u]), bitcast<f32>(w[at + 7u])),
     );
 }
+//#if BLOCKS
+alias Quanta = u32;
+fn quanta(block: u32) -> Quanta { return block; }
+fn part(q: Quanta, i: u32) -> Eight {
+    let at = 8u * q + 2u * i;
+    return Eight(bitcast<vec4<f32>>(w4[at]), bitcast<vec4<f32>>(w4[at + 1u]));
+}
+alias Scales = u32;
+const SPAN: u32 = 1u;
+fn scales(span: u32) -> Scales { return 0u; }
+fn scale(s: Scales, i: u32) -> vec2<f32> { return vec2<f32>(1.0, 0.0); }
+//#end

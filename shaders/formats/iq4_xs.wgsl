@@ -10,3 +10,12 @@ fn group(row: u32, octet: u32) -> vec2<f32> {
     return vec2<f32>(six_bit_scale(vec2<u32>(w[at], w[at + 1u]), (octet & 31u) >> 2u), 0.0);
 }
 fn eight(row: u32, octet: u32) -> Eight { return by_table(IQ4, w[row * p.octets + octet]); }
+//#if BLOCKS
+alias Quanta = vec4<u32>;
+fn quanta(block: u32) -> Quanta { return w4[block]; }
+fn part(q: Quanta, i: u32) -> Eight { return by_table(IQ4, q[i]); }
+alias Scales = vec2<u32>;
+const SPAN: u32 = 8u;
+fn scales(span: u32) -> Scales { return vec2<u32>(w[p.s_at + 2u * span], w[p.s_at + 2u * span + 1u]); }
+fn scale(s: Scales, i: u32) -> vec2<f32> { return vec2<f32>(six_bit_scale(s, i >> 1u), 0.0); }
+//#end

@@ -6,3 +6,12 @@ fn group(row: u32, octet: u32) -> vec2<f32> {
     return vec2<f32>(power(byte_at(p.s_at, row * (p.octets >> 2u) + (octet >> 2u))), 0.0);
 }
 fn eight(row: u32, octet: u32) -> Eight { return by_table(MXFP4, w[row * p.octets + octet]); }
+//#if BLOCKS
+alias Quanta = vec4<u32>;
+fn quanta(block: u32) -> Quanta { return w4[block]; }
+fn part(q: Quanta, i: u32) -> Eight { return by_table(MXFP4, q[i]); }
+alias Scales = f32;
+const SPAN: u32 = 1u;
+fn scales(span: u32) -> Scales { return power(byte_at(p.s_at, span)); }
+fn scale(s: Scales, i: u32) -> vec2<f32> { return vec2<f32>(s, 0.0); }
+//#end

@@ -12,3 +12,15 @@ fn group(row: u32, octet: u32) -> vec2<f32> {
 fn eight(row: u32, octet: u32) -> Eight {
     return two_bits(short_at(0u, row * p.octets + octet));
 }
+//#if BLOCKS
+alias Quanta = vec2<u32>;
+fn quanta(block: u32) -> Quanta { return vec2<u32>(w[2u * block], w[2u * block + 1u]); }
+fn part(q: Quanta, i: u32) -> Eight { return two_bits(q[i >> 1u] >> (16u * (i & 1u))); }
+struct Scales { dm: u32, sixteen: vec4<u32> }
+const SPAN: u32 = 8u;
+fn scales(span: u32) -> Scales {
+    let at = p.s_at + 5u * span;
+    return Scales(w[at], vec4<u32>(w[at + 1u], w[at + 2u], w[at + 3u], w[at + 4u]));
+}
+fn scale(s: Scales, i: u32) -> vec2<f32> { return scale_and_minimum(s.dm, s.sixteen[i >> 2u] >> (8u * (i & 3u))); }
+//#end

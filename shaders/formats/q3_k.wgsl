@@ -20,3 +20,15 @@ fn eight(row: u32, octet: u32) -> Eight {
     let at = row * p.octets + octet;
     return three_bits(short_at(0u, at), byte_at(p.h_at, at));
 }
+//#if BLOCKS
+alias Quanta = vec3<u32>;
+fn quanta(block: u32) -> Quanta { return vec3<u32>(w[2u * block], w[2u * block + 1u], w[p.h_at + block]); }
+fn part(q: Quanta, i: u32) -> Eight { return three_bits(q[i >> 1u] >> (16u * (i & 1u)), q.z >> (8u * i)); }
+struct Scales { d: f32, six: vec3<u32> }
+const SPAN: u32 = 8u;
+fn scales(span: u32) -> Scales {
+    let at = p.s_at + 3u * span;
+    return Scales(half_at(p.d_at, span), vec3<u32>(w[at], w[at + 1u], w[at + 2u]));
+}
+fn scale(s: Scales, i: u32) -> vec2<f32> { return vec2<f32>(s.d * six_bit_scale(s.six, i), 0.0); }
+//#end

@@ -2,3 +2,12 @@
 const MINIMA: bool = true;
 fn group(row: u32, octet: u32) -> vec2<f32> { return halves_of_block(row, octet); }
 fn eight(row: u32, octet: u32) -> Eight { return four_bits(w[row * p.octets + octet]); }
+//#if BLOCKS
+alias Quanta = vec4<u32>;
+fn quanta(block: u32) -> Quanta { return w4[block]; }
+fn part(q: Quanta, i: u32) -> Eight { return four_bits(q[i]); }
+alias Scales = vec2<f32>;
+const SPAN: u32 = 1u;
+fn scales(span: u32) -> Scales { return halves(w[p.s_at + span]); }
+fn scale(s: Scales, i: u32) -> vec2<f32> { return s; }
+//#end

@@ -5,3 +5,15 @@ fn eight(row: u32, octet: u32) -> Eight {
     let q = five_bits(w[row * p.octets + octet], byte_at(p.h_at, row * p.octets + octet));
     return Eight(q.a - 16.0, q.b - 16.0);
 }
+//#if BLOCKS
+struct Quanta { low: vec4<u32>, high: u32 }
+fn quanta(block: u32) -> Quanta { return Quanta(w4[block], w[p.h_at + block]); }
+fn part(q: Quanta, i: u32) -> Eight {
+    let e = five_bits(q.low[i], q.high >> (8u * i));
+    return Eight(e.a - 16.0, e.b - 16.0);
+}
+alias Scales = f32;
+const SPAN: u32 = 1u;
+fn scales(span: u32) -> Scales { return half_at(p.s_at, span); }
+fn scale(s: Scales, i: u32) -> vec2<f32> { return vec2<f32>(s, 0.0); }
+//#end

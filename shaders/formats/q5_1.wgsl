@@ -2,3 +2,12 @@
 const MINIMA: bool = true;
 fn group(row: u32, octet: u32) -> vec2<f32> { return halves_of_block(row, octet); }
 fn eight(row: u32, octet: u32) -> Eight { return five_bits(w[row * p.octets + octet], byte_at(p.h_at, row * p.octets + octet)); }
+//#if BLOCKS
+struct Quanta { low: vec4<u32>, high: u32 }
+fn quanta(block: u32) -> Quanta { return Quanta(w4[block], w[p.h_at + block]); }
+fn part(q: Quanta, i: u32) -> Eight { return five_bits(q.low[i], q.high >> (8u * i)); }
+alias Scales = vec2<f32>;
+const SPAN: u32 = 1u;
+fn scales(span: u32) -> Scales { return halves(w[p.s_at + span]); }
+fn scale(s: Scales, i: u32) -> vec2<f32> { return s; }
+//#end

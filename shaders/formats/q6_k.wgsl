@@ -17,3 +17,16 @@ fn eight(row: u32, octet: u32) -> Eight {
     let at = row * p.octets + octet;
     return six_bits_each(w[at], short_at(p.h_at, at));
 }
+//#if BLOCKS
+struct Quanta { low: vec4<u32>, high: vec2<u32> }
+fn quanta(block: u32) -> Quanta {
+    return Quanta(w4[block], vec2<u32>(w[p.h_at + 2u * block], w[p.h_at + 2u * block + 1u]));
+}
+fn part(q: Quanta, i: u32) -> Eight { return six_bits_each(q.low[i], q.high[i >> 1u] >> (16u * (i & 1u))); }
+struct Scales { d: f32, sixteen: vec4<u32> }
+const SPAN: u32 = 8u;
+fn scales(span: u32) -> Scales { return Scales(half_at(p.d_at, span), w4[(p.s_at >> 2u) + span]); }
+fn scale(s: Scales, i: u32) -> vec2<f32> {
+    return vec2<f32>(s.d * signed_byte(s.sixteen[i >> 2u] >> (8u * (i & 3u))), 0.0);
+}
+//#end

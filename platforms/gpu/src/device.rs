@@ -124,10 +124,13 @@ impl Device {
             bind_group_layouts: &[Some(&layout)],
             immediate_size: 0,
         });
+        let about = adapter.inner.get_info();
+        let sizes = [about.subgroup_min_size, about.subgroup_max_size];
         let caps = Caps {
             binding: usize::try_from(limits.max_storage_buffer_binding_size.min(limits.max_buffer_size))
                 .unwrap_or(usize::MAX),
             subgroups: features.contains(wgpu::Features::SUBGROUP),
+            subgroup: Some(sizes[0]).filter(|_| sizes[0] == sizes[1]),
             software: adapter.info.class == Class::Software,
         };
         Ok(Arc::new(Self {
@@ -215,7 +218,7 @@ impl Device {
 }
 
 /// Storage buffers of a kernel.
-const STORAGE: u32 = 7;
+const STORAGE: u32 = 8;
 
 /// All kernels see the same: parameters, then what `shaders/common.wgsl` names.
 fn bind_group_layout(device: &wgpu::Device) -> wgpu::BindGroupLayout {
@@ -226,7 +229,7 @@ fn bind_group_layout(device: &wgpu::Device) -> wgpu::BindGroupLayout {
         count: None,
     };
     let storage = |read_only| wgpu::BufferBindingType::Storage { read_only };
-    let written = [false, true, true, false, false, true, true];
+    let written = [false, true, true, false, false, true, true, false];
     let mut entries = vec![entry(0, wgpu::BufferBindingType::Uniform)];
     entries.extend(written.iter().enumerate().map(|(i, written)| entry(i as u32 + 1, storage(!written))));
     device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: None, entries: &entries })

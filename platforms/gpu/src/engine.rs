@@ -179,7 +179,7 @@ impl Engine {
         let prepared = program.dispatches.iter().enumerate().map(|(i, dispatch)| {
             let part = dispatch.part.map_or(&nothing, |part| &parts[part]);
             let [keys, values] = dispatch.cache.map_or([&unused, &unused], |cache| caches[cache].each_ref());
-            let seen = [&batch, &acts, &acts, &lists, part, keys, values];
+            let seen = [&batch, &acts, &acts, &lists, part, keys, values, part];
             let mut entries = vec![wgpu::BindGroupEntry {
                 binding: 0,
                 resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {

@@ -12,6 +12,8 @@ pub enum Kernel {
     Matvec { kind: Kind, tokens: u32, aligned: bool, subgroups: bool },
     /// `rows.wgsl`.
     Rows { kind: Kind, tokens: u32, aligned: bool },
+    /// `blocks.wgsl`; `wide` where subgroups have eight invocations and not four.
+    Blocks { kind: Kind, tokens: u32, wide: bool },
     /// `matmul.wgsl`.
     Matmul { kind: Kind, aligned: bool },
     /// `embed.wgsl`.
@@ -21,7 +23,7 @@ pub enum Kernel {
     /// `choose.wgsl`.
     Choose,
     /// `norm.wgsl`.
-    Norm { layer: bool, lanes: u32 },
+    Norm { layer: bool, lanes: u32, subgroups: bool },
     /// `map.wgsl`; `paired` where a second operand is multiplied.
     Map { function: u32, paired: bool },
     /// `select.wgsl`.
@@ -32,16 +34,24 @@ pub enum Kernel {
     Store,
     /// `attend.wgsl`.
     Attend { key: u32, value: u32, heads: u32 },
+    /// `attend_subgroup.wgsl`; `wide` where subgroups have eight invocations and not four.
+    AttendSubgroup { key: u32, value: u32, heads: u32, wide: bool },
     /// `combine.wgsl`.
     Combine,
     /// `attend_all.wgsl`.
     AttendAll { key: u32, value: u32 },
     /// `best.wgsl`.
-    Best,
+    Best { subgroups: bool },
 }
 
 /// Rows that a workgroup of `matvec.wgsl` and `experts.wgsl` computes.
 pub const ROWS: u32 = 4;
+/// Invocations of a workgroup of `blocks.wgsl`, and rows that each computes.
+pub const BLOCKS_LANES: u32 = 8;
+/// See [`BLOCKS_LANES`].
+pub const BLOCKS_ROWS: u32 = 4;
+/// Elements of a block that `blocks.wgsl` reads at once.
+pub const BLOCK: usize = 32;
 /// Invocations of a workgroup, where a kernel does not say otherwise.
 pub const LANES: u32 = 64;
 /// Workgroups of `best.wgsl` for a row, and elements that each keeps.
@@ -67,6 +77,7 @@ impl Kernel {
                 format!("matvec_{kind}_x{tokens}{}{}", aligned(a), subgroups(s))
             }
             Self::Rows { kind, tokens, aligned: a } => format!("rows_{kind}_x{tokens}{}", aligned(a)),
+            Self::Blocks { kind, tokens, wide } => format!("blocks_{kind}_x{tokens}_{}", if wide { 8 } else { 4 }),
             Self::Matmul { kind, aligned: a } => format!("matmul_{kind}{}", aligned(a)),
             Self::Embed { kind } => format!("embed_{kind}"),
             Self::Experts { kind, down, function, aligned: a, subgroups: s } => {
@@ -78,15 +89,20 @@ impl Kernel {
                 format!("experts_{stage}_{kind}{}{}", aligned(a), subgroups(s))
             }
             Self::Choose => "choose".into(),
-            Self::Norm { layer, lanes } => format!("norm_{}_{lanes}", if layer { "layer" } else { "rms" }),
+            Self::Norm { layer, lanes, subgroups: s } => {
+                format!("norm_{}_{lanes}{}", if layer { "layer" } else { "rms" }, subgroups(s))
+            }
             Self::Map { function, paired } => format!("map_{function}{}", if paired { "_paired" } else { "" }),
             Self::Select => "select".into(),
             Self::Rope => "rope".into(),
             Self::Store => "store".into(),
             Self::Attend { key, value, heads } => format!("attend_{key}_{value}_x{heads}"),
+            Self::AttendSubgroup { key, value, heads, wide } => {
+                format!("attend_{key}_{value}_x{heads}_subgroup_{}", if wide { 8 } else { 4 })
+            }
             Self::Combine => "combine".into(),
             Self::AttendAll { key, value } => format!("attend_all_{key}_{value}"),
-            Self::Best => "best".into(),
+            Self::Best { subgroups: s } => format!("best{}", subgroups(s)),
         }
     }
 
@@ -117,6 +133,15 @@ impl Kernel {
                 on("ALIGNED", aligned);
                 (include_str!("../../../shaders/rows.wgsl"), Some(kind))
             }
+            Self::Blocks { kind, tokens, wide } => {
+                constant("LANES", BLOCKS_LANES);
+                constant("ROWS", BLOCKS_ROWS);
+                constant("TOKENS", tokens);
+                on("ALIGNED", true);
+                on("BLOCKS", true);
+                on("WIDE", wide);
+                (include_str!("../../../shaders/blocks.wgsl"), Some(kind))
+            }
             Self::Matmul { kind, aligned } => {
                 on("ALIGNED", aligned);
                 (include_str!("../../../shaders/matmul.wgsl"), Some(kind))
@@ -133,8 +158,9 @@ impl Kernel {
                 (include_str!("../../../shaders/experts.wgsl"), Some(kind))
             }
             Self::Choose => (include_str!("../../../shaders/choose.wgsl"), None),
-            Self::Norm { layer, lanes } => {
+            Self::Norm { layer, lanes, subgroups } => {
                 constant("LANES", lanes);
+                on("SUBGROUPS", subgroups);
                 on("LAYER", layer);
                 (include_str!("../../../shaders/norm.wgsl"), None)
             }
@@ -153,38 +179,58 @@ impl Kernel {
                 constant("HEADS", heads);
                 (include_str!("../../../shaders/attend.wgsl"), None)
             }
+            Self::AttendSubgroup { key, value, heads, wide } => {
+                constant("LANES", if wide { 8 } else { 4 });
+                constant("KEY", key);
+                constant("VALUE", value);
+                constant("HEADS", heads);
+                on("RUNS", true);
+                on("WIDE", wide);
+                (include_str!("../../../shaders/attend_subgroup.wgsl"), None)
+            }
             Self::Combine => (include_str!("../../../shaders/combine.wgsl"), None),
             Self::AttendAll { key, value } => {
                 constant("KEY", key);
                 constant("VALUE", value);
                 (include_str!("../../../shaders/attend_all.wgsl"), None)
             }
-            Self::Best => (include_str!("../../../shaders/best.wgsl"), None),
+            Self::Best { subgroups } => {
+                on("SUBGROUPS", subgroups);
+                (include_str!("../../../shaders/best.wgsl"), None)
+            }
         };
         let shared = kind.map_or([""; 3], |kind| [PRODUCT, WEIGHTS, format_text(kind)]);
         let functions = if matches!(self, Self::Map { .. } | Self::Experts { .. }) { FUNCTIONS } else { "" };
-        let sums = if matches!(self, Self::Matvec { .. } | Self::Experts { .. }) { SUMS } else { "" };
+        let sums =
+            if matches!(self, Self::Matvec { .. } | Self::Experts { .. } | Self::Norm { .. }) { SUMS } else { "" };
         let text = [constants.as_str(), COMMON, functions, shared[0], shared[1], shared[2], sums, own].join("\n");
         choose_lines(&text, &set)
     }
 
     /// Every kernel with every variant that a plan may ask for; head sizes and counts are those of known models.
     pub fn all() -> Vec<Self> {
-        let mut all = vec![Self::Best, Self::Choose, Self::Select, Self::Rope, Self::Store, Self::Combine];
-        for layer in [false, true] {
-            all.extend([64, 256].map(|lanes| Self::Norm { layer, lanes }));
+        let mut all = vec![Self::Choose, Self::Select, Self::Rope, Self::Store, Self::Combine];
+        for subgroups in [false, true] {
+            all.push(Self::Best { subgroups });
+            for layer in [false, true] {
+                all.extend([4, 8, 64, 256].map(|lanes| Self::Norm { layer, lanes, subgroups }));
+            }
         }
         for function in 0..8 {
             all.extend([false, true].map(|paired| Self::Map { function, paired }));
         }
         for (key, value, heads) in [(64, 64, 1), (64, 64, 3), (80, 80, 1), (96, 96, 1), (128, 128, 8), (256, 256, 4)] {
             all.push(Self::Attend { key, value, heads });
+            all.extend([false, true].map(|wide| Self::AttendSubgroup { key, value, heads, wide }));
         }
         for width in [32, 64, 80, 128] {
             all.push(Self::AttendAll { key: width, value: width });
         }
         for kind in Kind::ALL {
             all.push(Self::Embed { kind });
+            for tokens in [1, 2, 4, 8] {
+                all.extend([false, true].map(|wide| Self::Blocks { kind, tokens, wide }));
+            }
             for aligned in [false, true] {
                 all.push(Self::Matmul { kind, aligned });
                 for tokens in [1, 2, 4, 8] {

@@ -11,7 +11,7 @@ use tutu_llm::{
 };
 
 use crate::{
-    kernel::{Kernel, LANES, ROWS, TILE},
+    kernel::{BLOCKS_LANES, BLOCKS_ROWS, Kernel, LANES, ROWS, TILE},
     pack,
 };
 
@@ -222,6 +222,7 @@ impl Dispatch {
                 let [high, wide] = match self.kernel(rows) {
                     Kernel::Matvec { tokens, .. } => [ROWS, tokens],
                     Kernel::Rows { tokens, .. } => [LANES, tokens],
+                    Kernel::Blocks { tokens, .. } => [BLOCKS_LANES * BLOCKS_ROWS, tokens],
                     _ => TILE,
                 };
                 let [x, y] = fold(height.div_ceil(high));

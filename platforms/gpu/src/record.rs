@@ -18,7 +18,7 @@ use tutu_llm::{
 };
 
 use crate::{
-    kernel::{BEST_GROUPS, BEST_KEPT, Kernel, LANES},
+    kernel::{BEST_GROUPS, BEST_KEPT, BLOCK, Kernel, LANES},
     pack::OCTET,
     program::{Dispatch, Grid, Moves, NONE, PARAMS, Params, Part, Program, Region},
 };
@@ -30,6 +30,8 @@ pub struct Caps {
     pub binding: usize,
     /// Whether a subgroup can be summed up.
     pub subgroups: bool,
+    /// Invocations of a subgroup, where that is always the same.
+    pub subgroup: Option<u32>,
     /// Whether it is a processor that plays a GPU: barriers are dear there.
     pub software: bool,
 }
@@ -215,7 +217,7 @@ impl<'a> Recorder<'a> {
         let out = self.scratch(self.program.outputs_max, BEST_GROUPS * BEST_KEPT * 2);
         let params = [x.params(), out.params(), [x.width as u32, 0]].concat();
         let moves = Moves { read: x.width, written: out.width };
-        self.push(Kernel::Best, &params, Grid::Best(BEST_GROUPS as u32), moves);
+        self.push(Kernel::Best { subgroups: self.caps.subgroups }, &params, Grid::Best(BEST_GROUPS as u32), moves);
         self.program.best = Some(out);
     }
 
@@ -428,7 +430,13 @@ impl<'a> Recorder<'a> {
         let (weight, bias) = (self.list(&[*weight]), self.list(&[*bias]));
         let (split, other) = second.map_or((NONE, NONE), |(split, weight)| (split as u32, self.list(&[weight])));
         let (x, out) = (self.region(*x), self.region(to));
-        let lanes = if *group >= 512 { 256 } else { 64 };
+        let lanes = match self.software_subgroup() {
+            // A workgroup that is one subgroup waits for nobody.
+            Some(true) => 8,
+            Some(false) => 4,
+            None if *group >= 512 => 256,
+            None => 64,
+        };
         let mut tail = vec![
             *group as u32,
             weight,
@@ -444,7 +452,8 @@ impl<'a> Recorder<'a> {
             tail.extend([1, into.at as u32, into.stride as u32, self.list(&[weight]), epsilon.to_bits()]);
         }
         let params = [&x.params()[..], &out.params()[..], &tail[..]].concat();
-        let kernel = Kernel::Norm { layer: *kind == NormKind::Layer, lanes };
+        let subgroups = self.caps.subgroups;
+        let kernel = Kernel::Norm { layer: *kind == NormKind::Layer, lanes, subgroups };
         let more = if next.is_some() { width } else { 0 };
         let read = width + 2 * group + if add.is_some() { width } else { 0 } + more;
         self.push(kernel, &params, Grid::Each((width / group) as u32), Moves { read, written: width + more });
@@ -496,26 +505,52 @@ impl<'a> Recorder<'a> {
             Write::Set => None,
             Write::Add(factor) => Some(factor),
         };
+        self.multiply(pieces, bias, from, out, add)?;
+        Ok(used)
+    }
+
+    /// A product with the matrix that the pieces make: `out = W x + bias`, or `out += add (W x + bias)`.
+    fn multiply(
+        &mut self,
+        pieces: Vec<(TensorId, Range<usize>)>,
+        bias: u32,
+        from: Region,
+        out: Region,
+        add: Option<f32>,
+    ) -> Result<(), Error> {
+        let kind = self.weights.tensor(pieces[0].0).kind;
         for cut in self.matrix(pieces, 1)? {
             let rows = self.program.parts[cut.part].rows();
             let to = Region { at: out.at + cut.first, ..out };
             let bias = if bias == NONE { NONE } else { bias + cut.first as u32 };
             let params = self.product(cut, from, to, bias, add);
             let read = from.width + if add.is_some() { rows } else { 0 } + if bias == NONE { 0 } else { rows };
-            let kernels = self.product_kernels(kind, from.aligned());
+            let kernels = self.product_kernels(kind, from);
             let grid = Grid::Product(rows as u32);
             let dispatch = self.push(Kernel::Select, &params, grid, Moves { read, written: rows });
             dispatch.part = Some(cut.part);
             dispatch.kernels = kernels;
         }
-        Ok(used)
+        Ok(())
+    }
+
+    /// Of a processor that plays a GPU, whether its subgroups have eight invocations and not four; `None` where neither.
+    fn software_subgroup(&self) -> Option<bool> {
+        let known = self.caps.subgroup.filter(|_| self.caps.software && self.caps.subgroups)?;
+        [4, 8].contains(&known).then_some(known == 8)
     }
 
     /// Which kernel multiplies how many tokens.
-    fn product_kernels(&self, kind: Kind, aligned: bool) -> Vec<(u32, Kernel)> {
-        let subgroups = self.caps.subgroups;
+    fn product_kernels(&self, kind: Kind, x: Region) -> Vec<(u32, Kernel)> {
+        let (aligned, subgroups) = (x.aligned(), self.caps.subgroups);
         if self.caps.software {
-            return [1, 2, 4, 8].map(|tokens| (tokens, Kernel::Rows { kind, tokens, aligned })).to_vec();
+            let wide = self.software_subgroup().filter(|_| aligned && x.width.is_multiple_of(BLOCK));
+            return [1, 2, 4, 8]
+                .map(|tokens| match wide {
+                    Some(wide) => (tokens, Kernel::Blocks { kind, tokens, wide }),
+                    None => (tokens, Kernel::Rows { kind, tokens, aligned }),
+                })
+                .to_vec();
         }
         let mut kernels =
             [1, 2, 4, 8].map(|tokens| (tokens, Kernel::Matvec { kind, tokens, aligned, subgroups })).to_vec();
@@ -609,7 +644,12 @@ impl<'a> Recorder<'a> {
         ];
         let params = [&q.params()[..], &out.params()[..], &tail[..]].concat();
         let groups = attention.kv_heads * tiles;
-        let kernel = Kernel::Attend { key, value, heads: heads as u32 };
+        let runs = q.aligned() && attention.key.is_multiple_of(OCTET) && attention.value.is_multiple_of(OCTET);
+        let heads = heads as u32;
+        let kernel = match self.software_subgroup().filter(|_| runs) {
+            Some(wide) => Kernel::AttendSubgroup { key, value, heads, wide },
+            None => Kernel::Attend { key, value, heads },
+        };
         let moves = Moves { read: q.width, written: out.width };
         self.push(kernel, &params, Grid::Segments(groups as u32), moves).cache = Some(cache);
         let least = self.program.attention_groups;
@@ -670,7 +710,7 @@ impl<'a> Recorder<'a> {
             let to = Region { at: scores.at + cut.first, ..scores };
             let bias = if bias == NONE { NONE } else { bias + cut.first as u32 };
             let params = self.product(cut, x, to, bias, None);
-            let kernels = self.product_kernels(kind, x.aligned());
+            let kernels = self.product_kernels(kind, x);
             let moves = Moves { read: x.width, written: rows };
             let dispatch = self.push(Kernel::Select, &params, Grid::Product(rows as u32), moves);
             (dispatch.part, dispatch.kernels) = (Some(cut.part), kernels);

@@ -13,7 +13,7 @@ use tutu_gpu::{
 use tutu_llm::{arch::Model, plan::Op};
 
 /// A GPU as most are.
-const CAPS: Caps = Caps { binding: 1 << 30, subgroups: true, software: false };
+const CAPS: Caps = Caps { binding: 1 << 30, subgroups: true, subgroup: None, software: false };
 
 fn counted(model: &Model, position: usize) -> (Counted, usize) {
     let size = Size { tokens: 128, pages: 128 };
