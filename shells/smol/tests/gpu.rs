@@ -191,18 +191,20 @@ fn long_texts_and_another_family_too() {
 #[test]
 #[ignore = "minutes on a GPU in software; `ci/gpu --all` runs it"]
 fn perplexity_is_that_of_the_processor() {
-    let Some(path) = model(SMOLLM2) else { return };
-    let of = |layers| {
-        let mut engine = open(&path, layers);
-        let mut ids = Vec::new();
-        engine.tokenizer().encode(include_str!("data/prose.txt"), Special::Text, &mut ids);
-        ids.truncate(WINDOW);
-        let (first, vocabulary) = (engine.tokenizer().leading(), engine.facts().vocabulary);
-        perplexity(engine.backend(), &ids, first, vocabulary).unwrap()
-    };
-    let (processor, gpu) = (of(0), of(usize::MAX));
-    println!("perplexity: {processor} on the processor, {gpu} on the GPU");
-    assert!((gpu / processor - 1.0).abs() < 0.005, "{gpu} is not {processor}");
+    for file in [SMOLLM2, QWEN] {
+        let Some(path) = model(file) else { return };
+        let of = |layers| {
+            let mut engine = open(&path, layers);
+            let mut ids = Vec::new();
+            engine.tokenizer().encode(include_str!("data/prose.txt"), Special::Text, &mut ids);
+            ids.truncate(WINDOW);
+            let (first, vocabulary) = (engine.tokenizer().leading(), engine.facts().vocabulary);
+            perplexity(engine.backend(), &ids, first, vocabulary).unwrap()
+        };
+        let (processor, gpu) = (of(0), of(usize::MAX));
+        println!("perplexity of {file}: {processor} on the processor, {gpu} on the GPU");
+        assert!((gpu / processor - 1.0).abs() < 0.005, "{file}: {gpu} is not {processor}");
+    }
 }
 
 /// A prompt after which no two tokens are nearly as good as each other, so that the text is the same whoever computes it: where two
