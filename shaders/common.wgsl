@@ -2,8 +2,9 @@
 //
 // `batch` is written anew for each step, as whole numbers:
 //   0 tokens | 1 outputs | 2 segments of attention | 3 positions of a segment | 4 where the list of outputs begins
-//   5.. where the angles of each rope begin | 16.. four numbers a token: id, position, where its table begins, sequence
-// then outputs (token numbers), angles (cosine and sine of each pair, as bits), tables (pages).
+//   5.. where the angles of each rope begin | 15 where shares of adapters begin | 16.. four numbers a token: id, position, where its table begins, sequence
+// then outputs (token numbers), angles (cosine and sine of each pair, as bits), shares (of each adapter, a number as bits
+// for each token), tables (pages).
 //
 // `acts` holds every buffer of the plan, one after the other; `acts4` is the same memory, to be read four at a time.
 // No kernel reads through one what it writes through the other. So is `w4` the memory of `w`.

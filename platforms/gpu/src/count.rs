@@ -4,6 +4,8 @@
 //! them, since what neighbours in a dispatch read again comes from its caches. The floor is what nobody can do without:
 //! each weight that the step needs once, the keys and values of all positions once, the new ones written once, the result.
 
+use tutu_llm::backend::{Batch, Token};
+
 use crate::{
     kernel::{BEST_GROUPS, BEST_KEPT, Kernel},
     program::{Dispatch, Grid, Part, Program},
@@ -40,11 +42,11 @@ impl Counted {
 /// Counts a step of one token at `position`, whose result is wanted.
 pub fn one_token(program: &Program, position: usize) -> Counted {
     let mut all = Counted { submissions: 1, ..Counted::default() };
-    let step =
-        crate::step::Step::new(program, &[token(position)], &[&vec![0; position / 32 + 1]], !program.caches.is_empty());
+    let table = vec![0; position / 32 + 1];
+    let step = crate::step::Step::new(program, &Batch::new(&[token(position)], &[&table]), !program.caches.is_empty());
     let mut seen = vec![false; program.parts.len()];
     for dispatch in &program.dispatches {
-        if dispatch.groups(1, step.segments).contains(&0) {
+        if !step.wants(dispatch) || dispatch.groups(1, step.segments).contains(&0) {
             continue;
         }
         all.dispatches += 1;
@@ -76,8 +78,8 @@ pub fn dispatch_bytes(program: &Program, dispatch: &Dispatch, position: usize) -
     weight_bytes(program, dispatch) + cache_bytes(program, dispatch, position) + moved
 }
 
-fn token(position: usize) -> tutu_llm::backend::Token {
-    tutu_llm::backend::Token { id: 0, position: position as u32, sequence: 0, output: true }
+fn token(position: usize) -> Token {
+    Token { id: 0, position: position as u32, sequence: 0, output: true }
 }
 
 /// Bytes of its part that a dispatch reads for one token.

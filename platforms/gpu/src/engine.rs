@@ -1,13 +1,13 @@
 //! A recorded plan on a device: buffers that stay, one submission a step.
 
 use core::fmt;
-use std::sync::Arc;
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use tutu_llm::{
     backend::{Backend, Batch, Fault, PAGE, Timing},
-    plan::Plan,
+    plan::{Op, Plan},
     sample::{self, Candidate},
-    weights::Weights,
+    weights::{TensorId, Weights},
 };
 
 use crate::{
@@ -79,11 +79,34 @@ pub struct Engine {
     batch: wgpu::Buffer,
     acts: wgpu::Buffer,
     staging: wgpu::Buffer,
+    kept: Kept,
+    /// The first operation of the plan that runs here.
+    first: usize,
     /// Words of pages that `batch` has room for.
     tables_max: usize,
     /// Where the first half of the plan goes over, where that runs elsewhere.
     over: Option<Region>,
     steps: u64,
+}
+
+/// What a plan that differs only in its adapters goes on with.
+#[derive(Clone, Default)]
+struct Kept {
+    /// Keys and values, for each cache.
+    caches: Vec<[wgpu::Buffer; 2]>,
+    /// Weights, by where they lie in memory: what lies at the same place is the same, under whatever number.
+    parts: BTreeMap<Place, wgpu::Buffer>,
+}
+
+/// First byte and length of each piece of a part.
+type Place = Vec<(usize, usize)>;
+
+fn place(weights: &Weights, part: &Part) -> Place {
+    let piece = |(id, rows): &(TensorId, Range<usize>)| {
+        let row = weights.tensor(*id).row_bytes();
+        (weights.data(*id).as_ptr() as usize + rows.start * row, rows.len() * row)
+    };
+    part.pieces.iter().map(piece).collect()
 }
 
 impl Engine {
@@ -94,7 +117,7 @@ impl Engine {
     pub fn new(device: Arc<Device>, weights: Arc<Weights>, plan: Arc<Plan>, options: Options) -> Result<Self, Error> {
         let size = Size { tokens: options.tokens_max, pages: options.pages };
         let program = record(&weights, &plan, size, options.caps.unwrap_or(device.caps()))?;
-        Self::with(device, weights, plan, options, program)
+        Self::with(device, weights, plan, options, program, Kept::default())
     }
 
     /// Prepares the second half of a plan.
@@ -108,13 +131,50 @@ impl Engine {
         options: Options,
         cut: &Cut,
     ) -> Result<Self, Error> {
+        Self::second_half(device, weights, plan, options, cut, Kept::default())
+    }
+
+    fn second_half(
+        device: Arc<Device>,
+        weights: Arc<Weights>,
+        plan: Arc<Plan>,
+        options: Options,
+        cut: &Cut,
+        kept: Kept,
+    ) -> Result<Self, Error> {
         let size = Size { tokens: options.tokens_max, pages: options.pages };
         let caps = options.caps.unwrap_or(device.caps());
         let program = record_from(&weights, &plan, cut.first, size, caps)?;
         let over = Region { width: cut.over.width, ..program.buffers[cut.over.buffer] };
-        let mut engine = Self::with(device, weights, plan, options, program)?;
-        engine.over = Some(over);
-        Ok(engine)
+        let engine = Self::with(device, weights, plan, options, program, kept)?;
+        Ok(Self { over: Some(over), first: cut.first, ..engine })
+    }
+
+    /// Goes on with another plan of the same model, which differs only in its adapters; with its second half, where `cut`
+    /// says where that begins.
+    ///
+    /// # Errors
+    /// [`Fault::Batch`], where it is another model's, or does not fit the device. What ran before still does.
+    pub(crate) fn go_on(&mut self, weights: Arc<Weights>, plan: Arc<Plan>, cut: Option<&Cut>) -> Result<(), Fault> {
+        if plan.caches != self.plan.caches || plan.output != self.plan.output {
+            return Err(Fault::Batch);
+        }
+        let (device, options, kept) = (Arc::clone(&self.device), self.options.clone(), self.kept.clone());
+        let size = Size { tokens: options.tokens_max, pages: options.pages };
+        let made = match cut {
+            Some(cut) => Self::second_half(device, weights, plan, options, cut, kept),
+            None => record(&weights, &plan, size, options.caps.unwrap_or(device.caps()))
+                .map_err(Error::Plan)
+                .and_then(|program| Self::with(device, weights, plan, options, program, kept)),
+        };
+        *self = Self { steps: self.steps, ..made.map_err(|_| Fault::Batch)? };
+        Ok(())
+    }
+
+    /// Layers that it computes.
+    pub(crate) fn layers(&self) -> usize {
+        let here = |op: &&Op| matches!(op, Op::Attention { attention, .. } if attention.cache.is_some());
+        self.plan.ops[self.first..].iter().filter(here).count()
     }
 
     fn with(
@@ -123,11 +183,12 @@ impl Engine {
         plan: Arc<Plan>,
         options: Options,
         program: Program,
+        kept: Kept,
     ) -> Result<Self, Error> {
         let bytes = bytes(&program, &options);
         let memory = device.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let faults = device.device.push_error_scope(wgpu::ErrorFilter::Validation);
-        let made = Self::make(&device, weights, plan, options, program);
+        let made = Self::make(&device, weights, plan, options, program, kept);
         let fault = ready(faults.pop());
         if ready(memory.pop()).is_some() {
             return Err(Error::Memory(bytes));
@@ -141,7 +202,14 @@ impl Engine {
         }
     }
 
-    fn make(device: &Arc<Device>, weights: Arc<Weights>, plan: Arc<Plan>, options: Options, program: Program) -> Self {
+    fn make(
+        device: &Arc<Device>,
+        weights: Arc<Weights>,
+        plan: Arc<Plan>,
+        options: Options,
+        program: Program,
+        mut kept: Kept,
+    ) -> Self {
         let storage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
         let buffer = |bytes: usize, usage| {
             let size = (bytes.max(16) as u64).next_multiple_of(16);
@@ -161,9 +229,22 @@ impl Engine {
         let nothing = buffer(16, storage);
         let unused = buffer(16, storage);
         let cache = |words: usize| buffer(4 * words * options.pages * PAGE, storage);
-        let caches: Vec<[wgpu::Buffer; 2]> = program.caches.iter().map(|words| words.map(cache)).collect();
-        let parts: Vec<wgpu::Buffer> =
-            program.parts.iter().map(|part| upload(device, &weights, part, &options)).collect();
+        if kept.caches.is_empty() {
+            kept.caches = program.caches.iter().map(|words| words.map(cache)).collect();
+        }
+        let caches = &kept.caches;
+        let mut before = std::mem::take(&mut kept.parts);
+        let parts: Vec<wgpu::Buffer> = program
+            .parts
+            .iter()
+            .map(|part| {
+                let place = place(&weights, part);
+                let buffer = before.remove(&place).or_else(|| kept.parts.get(&place).cloned());
+                let buffer = buffer.unwrap_or_else(|| upload(device, &weights, part, &options));
+                kept.parts.insert(place, buffer.clone());
+                buffer
+            })
+            .collect();
 
         let stride = device.params_stride;
         let params = buffer(
@@ -209,6 +290,8 @@ impl Engine {
             batch,
             acts,
             staging,
+            kept,
+            first: 0,
             tables_max,
             over: None,
             steps: 0,
@@ -249,7 +332,8 @@ impl Engine {
             if let (Some(over), Some(slot)) = (over, self.over) {
                 self.carry(&over[part.start * slot.width..part.end * slot.width], slot);
             }
-            self.submit(&Step::new(&self.program, &batch.tokens[part], batch.tables, cached), &mut wanted)?;
+            let part = Batch { tokens: &batch.tokens[part], ..*batch };
+            self.submit(&Step::new(&self.program, &part, cached), &mut wanted)?;
         }
         Ok(())
     }
@@ -333,7 +417,8 @@ impl Engine {
         {
             let rows = if dispatch.selected { step.outputs } else { step.tokens };
             let [x, y, z] = dispatch.groups(rows, step.segments);
-            if ![x, y, z].contains(&0) && (best || !matches!(dispatch.grid, Grid::Best(_))) {
+            let is_wanted = step.wants(dispatch) && ![x, y, z].contains(&0);
+            if is_wanted && (best || !matches!(dispatch.grid, Grid::Best(_))) {
                 let kernel = kernels.iter().find(|(most, _)| rows <= *most).or(kernels.last());
                 pass.set_pipeline(&kernel.expect("every dispatch has a kernel").1);
                 pass.set_bind_group(0, group, &[]);
@@ -434,6 +519,10 @@ impl Backend for Engine {
         out.clear();
         self.check(batch)?;
         self.run(batch, None, Wanted::States(out))
+    }
+
+    fn replan(&mut self, weights: Arc<Weights>, plan: Arc<Plan>) -> Result<(), Fault> {
+        self.go_on(weights, plan, None)
     }
 
     fn profile(&mut self, batch: &Batch<'_>) -> Result<Option<Vec<Timing>>, Fault> {

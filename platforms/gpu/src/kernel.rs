@@ -28,6 +28,8 @@ pub enum Kernel {
     Map { function: u32, paired: bool },
     /// `select.wgsl`.
     Select,
+    /// `share.wgsl`.
+    Share,
     /// `rope.wgsl`.
     Rope,
     /// `store.wgsl`.
@@ -94,6 +96,7 @@ impl Kernel {
             }
             Self::Map { function, paired } => format!("map_{function}{}", if paired { "_paired" } else { "" }),
             Self::Select => "select".into(),
+            Self::Share => "share".into(),
             Self::Rope => "rope".into(),
             Self::Store => "store".into(),
             Self::Attend { key, value, heads } => format!("attend_{key}_{value}_x{heads}"),
@@ -170,6 +173,7 @@ impl Kernel {
                 (include_str!("../../../shaders/map.wgsl"), None)
             }
             Self::Select => (include_str!("../../../shaders/select.wgsl"), None),
+            Self::Share => (include_str!("../../../shaders/share.wgsl"), None),
             Self::Rope => (include_str!("../../../shaders/rope.wgsl"), None),
             Self::Store => (include_str!("../../../shaders/store.wgsl"), None),
             Self::Attend { key, value, heads } => {
@@ -209,7 +213,7 @@ impl Kernel {
 
     /// Every kernel with every variant that a plan may ask for; head sizes and counts are those of known models.
     pub fn all() -> Vec<Self> {
-        let mut all = vec![Self::Choose, Self::Select, Self::Rope, Self::Store, Self::Combine];
+        let mut all = vec![Self::Choose, Self::Select, Self::Share, Self::Rope, Self::Store, Self::Combine];
         for subgroups in [false, true] {
             all.push(Self::Best { subgroups });
             for layer in [false, true] {

@@ -32,7 +32,7 @@ impl Engine {
         };
         let resolved = buffer(wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC);
         let staging = buffer(wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST);
-        let step = Step::new(self.program(), batch.tokens, batch.tables, !self.program().caches.is_empty());
+        let step = Step::new(self.program(), batch, !self.program().caches.is_empty());
         self.tell(&step);
         let mut encoder = device.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         self.encode(&mut encoder, &step, stamps as usize - 1, true, Some(&set));
@@ -50,7 +50,7 @@ impl Engine {
         let period = f64::from(device.queue.get_timestamp_period());
         let mut kernels: BTreeMap<String, Timing> = BTreeMap::new();
         for (i, dispatch) in self.program().dispatches.iter().enumerate() {
-            if matches!(dispatch.grid, Grid::Join(_)) && step.segments == 1 {
+            if !step.wants(dispatch) || matches!(dispatch.grid, Grid::Join(_)) && step.segments == 1 {
                 continue;
             }
             let kernel = dispatch.kernel(1).name();

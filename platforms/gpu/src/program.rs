@@ -41,6 +41,8 @@ pub struct Program {
     pub states: (usize, Region),
     /// Where the largest elements of each row of the result go, where that is wanted.
     pub best: Option<Region>,
+    /// Adapters whose shares come with each step.
+    pub adapters: usize,
     /// Where each buffer of the plan lies.
     pub buffers: Vec<Region>,
     /// Whether the result has a row for each output; else it has one for each token.
@@ -79,6 +81,8 @@ pub struct Dispatch {
     pub grid: Grid,
     /// Whether it is done once for each output; else for each token.
     pub selected: bool,
+    /// The adapter that it is for: without anybody who takes a share of it, nothing is done.
+    pub adapter: Option<usize>,
     /// Elements of activations, and of lists, that it reads and writes for one row; for counting.
     pub moves: Moves,
 }

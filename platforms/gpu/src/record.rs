@@ -76,7 +76,7 @@ impl fmt::Display for Error {
 impl core::error::Error for Error {}
 
 /// Ropes whose angles a step can carry.
-const ROPES_MAX: usize = 11;
+const ROPES_MAX: usize = 10;
 /// Tokens times segments of attention that there is scratch for.
 const SEGMENTS_MAX: usize = 128;
 
@@ -120,6 +120,8 @@ struct Recorder<'a> {
     /// By its pieces and whether it must be cut between experts.
     matrices: BTreeMap<Vec<(TensorId, usize, usize)>, Vec<Cut>>,
     selected: bool,
+    /// The adapter whose operations are recorded.
+    adapter: Option<usize>,
     segments: Option<usize>,
 }
 
@@ -185,6 +187,7 @@ impl<'a> Recorder<'a> {
             lists: BTreeMap::new(),
             matrices: BTreeMap::new(),
             selected: false,
+            adapter: None,
             segments: None,
         })
     }
@@ -242,6 +245,7 @@ impl<'a> Recorder<'a> {
             cache: None,
             grid,
             selected: self.selected,
+            adapter: self.adapter,
             moves,
         });
         self.program.dispatches.last_mut().expect("just pushed")
@@ -350,7 +354,18 @@ impl<'a> Recorder<'a> {
             }
             Op::Norm { .. } => return Ok(self.norm(at)),
             Op::Linear { .. } => return self.linear(at),
-            Op::Adapt { .. } => return Err(Error::Shape("adapters that requests choose are for the processor")),
+            Op::Adapt { adapter, a, b, x, inner, out, scale } => {
+                self.adapter = Some(*adapter);
+                self.program.adapters = self.program.adapters.max(adapter + 1);
+                let (x, inner, out) = (self.region(*x), self.region(*inner), self.region(*out));
+                self.multiply(vec![self.all(*a)], NONE, x, inner, None)?;
+                let tail = [inner.width as u32, *adapter as u32, u32::from(self.selected)];
+                let params = [&inner.params()[..], &tail[..]].concat();
+                let grid = Grid::Each(inner.width.div_ceil(LANES as usize) as u32);
+                self.push(Kernel::Share, &params, grid, Moves { read: inner.width, written: inner.width });
+                self.multiply(vec![self.all(*b)], NONE, inner, out, Some(*scale))?;
+                self.adapter = None;
+            }
             Op::Rope { rope, x } => return self.rope(at, rope, *x),
             Op::Attention { attention, q, k, v, out } => self.attention(attention, None, [*q, *k, *v, *out])?,
             Op::Activate { function, x } => self.map(code(*function), operands(*function), None, *x, *x),

@@ -1,4 +1,4 @@
-//! What happens when a GPU is gone, or is given a plan that it has no kernels for: somebody else takes over.
+//! What happens when a GPU is gone, or is given a plan that it does not take: somebody else takes over.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use tutu_llm::{
 pub enum Why {
     /// The device is gone.
     Lost,
-    /// The plan changed while it ran: adapters that requests choose have no kernels.
+    /// The plan changed while it ran, and the device does not take the new one.
     Replanned,
 }
 
@@ -25,6 +25,8 @@ pub type Make = Box<dyn Fn(Why) -> Option<Box<dyn Backend + Send>> + Send>;
 pub struct Spared {
     now: Box<dyn Backend + Send>,
     spare: Option<Make>,
+    /// What was planned last, for whoever takes over.
+    planned: Option<(Arc<Weights>, Arc<Plan>)>,
     /// Another has taken over and nobody was told yet that its cache is empty.
     is_news: bool,
 }
@@ -32,12 +34,15 @@ pub struct Spared {
 impl Spared {
     /// Runs on `now`, and where that is lost on what `spare` makes.
     pub fn new(now: Box<dyn Backend + Send>, spare: Make) -> Self {
-        Self { now, spare: Some(spare), is_news: false }
+        Self { now, spare: Some(spare), planned: None, is_news: false }
     }
 
     /// What takes over, if there is something of the same size.
     fn next(&self, why: Why) -> Option<Box<dyn Backend + Send>> {
-        let next = self.spare.as_ref().and_then(|make| make(why))?;
+        let mut next = self.spare.as_ref().and_then(|make| make(why))?;
+        if let Some((weights, plan)) = &self.planned {
+            next.replan(Arc::clone(weights), Arc::clone(plan)).ok()?;
+        }
         ((next.pages(), next.tokens_max()) == (self.now.pages(), self.now.tokens_max())).then_some(next)
     }
 
@@ -80,12 +85,15 @@ impl Backend for Spared {
     }
 
     fn replan(&mut self, weights: Arc<Weights>, plan: Arc<Plan>) -> Result<(), Fault> {
+        let done = self.now.replan(Arc::clone(&weights), Arc::clone(&plan));
         if self.spare.is_none() {
-            return self.now.replan(weights, plan);
+            return done;
         }
-        let mut next = self.next(Why::Replanned).ok_or(Fault::Lost)?;
-        next.replan(weights, plan)?;
-        (self.now, self.spare, self.is_news) = (next, None, true);
+        self.planned = Some((weights, plan));
+        if done.is_err() {
+            let next = self.next(Why::Replanned).ok_or(Fault::Lost)?;
+            (self.now, self.spare, self.is_news) = (next, None, true);
+        }
         Ok(())
     }
 
@@ -100,6 +108,7 @@ mod tests {
 
     use super::*;
 
+    /// Answers a number; a new plan adds one to it, but for what is never planned anew.
     struct Answers(Result<(), Fault>, f32);
 
     impl Backend for Answers {
@@ -117,6 +126,9 @@ mod tests {
             self.step(batch, out)
         }
         fn replan(&mut self, _weights: Arc<Weights>, _plan: Arc<Plan>) -> Result<(), Fault> {
+            if self.1 < 0.0 {
+                return Err(Fault::Batch);
+            }
             self.1 += 1.0;
             Ok(())
         }
@@ -137,17 +149,18 @@ mod tests {
         assert_eq!(twice.step(&batch, &mut out), Err(Fault::Lost));
     }
 
+    fn plan() -> (Arc<Weights>, Arc<Plan>) {
+        let output = Slot { buffer: 0, column: 0, width: 0 };
+        let none = Plan { buffers: vec![], ops: vec![], caches: vec![], output };
+        (Arc::new(Weights::new()), Arc::new(none))
+    }
+
     #[test]
-    fn a_plan_with_adapters_is_for_the_other_whose_cache_is_empty() {
+    fn a_plan_that_is_not_taken_is_for_the_other_whose_cache_is_empty() {
         let make: Make = Box::new(|why| (why == Why::Replanned).then(|| Box::new(Answers(Ok(()), 7.0)) as _));
-        let mut spared = Spared::new(Box::new(Answers(Ok(()), 0.0)), make);
-        let plan = || {
-            let none =
-                Plan { buffers: vec![], ops: vec![], caches: vec![], output: Slot { buffer: 0, column: 0, width: 0 } };
-            (Arc::new(Weights::new()), Arc::new(none))
-        };
+        let mut spared = Spared::new(Box::new(Answers(Ok(()), -1.0)), make);
         let (batch, mut out) = (Batch::new(&[], &[]), Vec::new());
-        assert_eq!((spared.step(&batch, &mut out), out.as_slice()), (Ok(()), &[0.0][..]));
+        assert_eq!((spared.step(&batch, &mut out), out.as_slice()), (Ok(()), &[-1.0][..]));
         let (weights, changed) = plan();
         assert_eq!(spared.replan(weights, changed), Ok(()));
         assert_eq!(spared.step(&batch, &mut out), Err(Fault::Moved));
@@ -156,6 +169,17 @@ mod tests {
         let (weights, changed) = plan();
         assert_eq!(spared.replan(weights, changed), Ok(()));
         assert_eq!((spared.step(&batch, &mut out), out.as_slice()), (Ok(()), &[9.0][..]));
+    }
+
+    #[test]
+    fn a_plan_that_is_taken_moves_nobody_and_is_that_of_whoever_takes_over() {
+        let make: Make = Box::new(|why| (why == Why::Lost).then(|| Box::new(Answers(Ok(()), 7.0)) as _));
+        let mut spared = Spared::new(Box::new(Answers(Err(Fault::Lost), 0.0)), make);
+        let (weights, changed) = plan();
+        assert_eq!(spared.replan(weights, changed), Ok(()));
+        let (batch, mut out) = (Batch::new(&[], &[]), Vec::new());
+        assert_eq!(spared.step(&batch, &mut out), Err(Fault::Moved));
+        assert_eq!((spared.step(&batch, &mut out), out.as_slice()), (Ok(()), &[8.0][..]));
     }
 
     #[test]

@@ -1,9 +1,12 @@
 //! A plan in two halves: the first layers elsewhere, the rest on the GPU.
 
+use std::sync::Arc;
+
 use tutu_llm::{
     backend::{Backend, Batch, Fault, Token},
     plan::{Op, Plan, Slot},
     sample::Candidate,
+    weights::Weights,
 };
 
 use crate::{
@@ -89,6 +92,13 @@ impl Split {
 }
 
 impl Backend for Split {
+    /// Where one half refuses, neither may be used any more.
+    fn replan(&mut self, weights: Arc<Weights>, plan: Arc<Plan>) -> Result<(), Fault> {
+        let cut = cut(&plan, self.tail.layers()).ok_or(Fault::Batch)?;
+        self.tail.go_on(Arc::clone(&weights), plan, Some(&cut))?;
+        self.head.replan(weights, Arc::new(cut.head))
+    }
+
     fn tokens_max(&self) -> usize {
         self.tail.tokens_max()
     }

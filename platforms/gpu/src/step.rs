@@ -10,7 +10,7 @@ use tutu_llm::{
     reference,
 };
 
-use crate::program::Program;
+use crate::program::{Dispatch, Program};
 
 /// One submission.
 pub struct Step {
@@ -22,6 +22,8 @@ pub struct Step {
     pub outputs: u32,
     /// Parts into which the positions are cut in attention.
     pub segments: u32,
+    /// Of each adapter of the program, whether somebody takes a share of it.
+    pub adapters: Vec<bool>,
 }
 
 /// Words before the tokens.
@@ -35,11 +37,12 @@ impl Step {
     /// Words of a step of so many tokens, without the tables.
     pub fn words(program: &Program, tokens: usize) -> usize {
         let angles: usize = program.ropes.iter().map(|(rope, _)| rope.dims).sum();
-        HEADER + tokens * (5 + angles)
+        HEADER + tokens * (5 + angles + program.adapters)
     }
 
-    /// A step of some tokens.
-    pub fn new(program: &Program, tokens: &[Token], tables: &[&[u32]], cached: bool) -> Self {
+    /// A step of a batch that fits.
+    pub fn new(program: &Program, batch: &Batch<'_>, cached: bool) -> Self {
+        let Batch { tokens, tables, .. } = *batch;
         let mut words = vec![0; HEADER];
         words.extend(tokens.iter().flat_map(|token| [token.id, token.position, 0, token.sequence]));
         words[4] = words.len() as u32;
@@ -51,6 +54,14 @@ impl Step {
                 let angles = reference::angles(rope, factors.as_deref(), token.position);
                 words.extend(angles.flat_map(|(cos, sin)| [cos.to_bits(), sin.to_bits()]));
             }
+        }
+        words[15] = words.len() as u32;
+        let (mut adapters, mut shares) = (Vec::with_capacity(program.adapters), Vec::new());
+        for adapter in 0..program.adapters {
+            batch.shares_of(adapter, tokens.len(), &mut shares);
+            adapters.push(!shares.is_empty());
+            shares.resize(tokens.len(), 0.0);
+            words.extend(shares.iter().map(|share| share.to_bits()));
         }
         if cached {
             for (sequence, pages) in needed(tokens) {
@@ -70,7 +81,12 @@ impl Step {
         words[1] = outputs;
         words[2] = segments;
         words[3] = length;
-        Self { words, tokens: tokens.len() as u32, outputs, segments }
+        Self { words, tokens: tokens.len() as u32, outputs, segments, adapters }
+    }
+
+    /// Whether there is something to do for a dispatch.
+    pub fn wants(&self, dispatch: &Dispatch) -> bool {
+        dispatch.adapter.is_none_or(|adapter| self.adapters[adapter])
     }
 }
 
@@ -139,17 +155,28 @@ mod tests {
     fn a_step_lists_its_outputs_and_the_pages_that_are_looked_at() {
         let program = Program { segments_max: 128, attention_groups: 1, ..Program::default() };
         let tokens = [token(1, 31, false), token(1, 32, true)];
-        let step = Step::new(&program, &tokens, &[&[9], &[7, 8, 9]], true);
+        let step = Step::new(&program, &Batch::new(&tokens, &[&[9], &[7, 8, 9]]), true);
         assert_eq!(step.words[..5], [2, 1, 1, 64, 24]);
         assert_eq!(step.words[16..], [1, 31, 25, 1, 1, 32, 25, 1, 1, 7, 8]);
     }
 
     #[test]
+    fn a_step_carries_what_each_token_takes_of_an_adapter() {
+        let program = Program { segments_max: 128, attention_groups: 1, adapters: 2, ..Program::default() };
+        let tokens = [token(0, 0, true), token(1, 0, true)];
+        let batch = Batch { tokens: &tokens, tables: &[&[0], &[1]], shares: &[&[0.0, 0.5], &[]] };
+        let step = Step::new(&program, &batch, true);
+        let at = step.words[15] as usize;
+        assert_eq!(step.words[at..at + 4], [0, 0, 0.5f32.to_bits(), 0]);
+        assert_eq!(step.adapters, [false, true]);
+    }
+
+    #[test]
     fn long_texts_of_few_tokens_are_cut() {
         let program = Program { segments_max: 128, attention_groups: 4, ..Program::default() };
-        let one = Step::new(&program, &[token(0, 999, true)], &[&[0; 32]], true);
+        let one = Step::new(&program, &Batch::new(&[token(0, 999, true)], &[&[0; 32]]), true);
         assert_eq!((one.segments, one.words[3]), (4, 256));
         let many: Vec<Token> = (0..100).map(|i| token(0, 900 + i, false)).collect();
-        assert_eq!(Step::new(&program, &many, &[&[0; 32]], true).segments, 1);
+        assert_eq!(Step::new(&program, &Batch::new(&many, &[&[0; 32]]), true).segments, 1);
     }
 }

@@ -11,6 +11,7 @@ use tutu_gpu::{Device, Engine, Options, record::Caps};
 use tutu_llm::{
     arch::Model,
     backend::{Backend, Batch, PAGE, Token},
+    lora,
     plan::{Attention, Cache, Experts, Function, Gating, NormKind, Op, Pairs, Plan, Rope, Row, Slot, Write, Yarn},
     quant::{Kind, quantise},
     reference::{self, Reference},
@@ -400,9 +401,8 @@ impl Case {
         });
         let moved = moved_by_halves(&attention, sinks.as_deref(), &rows, all.width);
         let weights = Arc::into_inner(weights).expect("the interpreter is gone");
-        Self { weights, ..self }.hold(what, output, &|truth| {
-            moved.iter().map(|moved| *moved as f32 + EXACT * size(truth)).collect()
-        });
+        Self { weights, ..self }
+            .hold(what, output, &|truth| moved.iter().map(|moved| *moved as f32 + EXACT * size(truth)).collect());
     }
 }
 
@@ -610,4 +610,47 @@ fn a_batch_that_does_not_fit_is_refused() {
     assert!(refused(&[token(1, 32)], &[0]));
     assert!(refused(&[token(1, 0)], &[2]));
     assert!(!refused(&[token(1, 0)], &[1]));
+}
+
+#[test]
+fn sequences_of_one_step_take_adapters_of_their_own() {
+    let Some(device) = gpu::device() else { return };
+    let ids = tiny::tokens();
+    let base = Model::load(&[Arc::new(tiny::model("llama"))], 512).unwrap();
+    let (one, two) = (tiny::adapter(5), tiny::adapter(77));
+    let pages = ids.len().div_ceil(PAGE);
+    let token = |sequence: u32, i: usize| Token { id: ids[i], position: i as u32, sequence, output: i % 3 == 1 };
+    let tables: Vec<Vec<u32>> = (0..3).map(|n| (n * pages as u32..(n + 1) * pages as u32).collect()).collect();
+    let tables: Vec<&[u32]> = tables.iter().map(Vec::as_slice).collect();
+    let mut engine = engine(&device, &base.weights, &base.plan, 3 * pages);
+    // The first half without adapters; the rest with them, in the same cache; then without one of them.
+    let both = lora::attach(&base, &[Some(one), None, Some(two.clone())]).unwrap();
+    let last = lora::attach(&base, &[None, Some(two)]).unwrap();
+    let options = reference::Options { tokens_max: 64, pages: 3 * pages };
+    let mut truth = Reference::new(base.weights.clone(), base.plan.clone(), options);
+    let stages = [
+        (None, 0..15, [&[][..], &[], &[]]),
+        (Some(&both), 15..30, [&[1.0][..], &[], &[0.25, 0.0, 1.0]]),
+        (Some(&last), 30..40, [&[0.0, 1.0], &[], &[]]),
+    ];
+    for (model, range, shares) in stages {
+        if let Some(model) = model {
+            truth.replan(model.weights.clone(), model.plan.clone()).unwrap();
+            engine.replan(model.weights.clone(), model.plan.clone()).unwrap();
+        }
+        let tokens: Vec<Token> = (0..3).flat_map(|sequence| range.clone().map(move |i| token(sequence, i))).collect();
+        let batch = Batch { tokens: &tokens, tables: &tables, shares: &shares };
+        let (mut a, mut b) = (Vec::new(), Vec::new());
+        truth.step(&batch, &mut a).unwrap();
+        engine.step(&batch, &mut b).unwrap();
+        let off = off(&b, &a);
+        assert!(off < MODEL, "{range:?}: off by {off}");
+        let plain = Batch { shares: &[], ..batch };
+        let mut without = Vec::new();
+        engine.step(&plain, &mut without).unwrap();
+        assert_eq!(without == b, shares.iter().all(|shares| shares.is_empty()), "{range:?}: shares matter");
+        // What was written without shares is written again.
+        engine.step(&batch, &mut without).unwrap();
+        assert_eq!(without, b);
+    }
 }

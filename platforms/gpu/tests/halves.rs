@@ -12,6 +12,7 @@ use tutu_llm::{
     arch::Model,
     backend::{Backend, Batch, Fault, PAGE, Token},
     batch::{self, Batcher, Choice, Choose, Id, Scores},
+    lora,
     reference::{self, Reference},
     sample,
 };
@@ -174,4 +175,32 @@ fn own_device() -> Option<Arc<Device>> {
     let wanted = Wanted::parse(&std::env::var("TUTU_GPU").unwrap_or_else(|_| "lavapipe".into()));
     let adapter = choose(adapters(), &wanted).ok().flatten()?;
     Some(Device::open(&adapter, None).unwrap())
+}
+
+#[test]
+fn halves_go_on_with_adapters() {
+    let Some(device) = gpu::device() else { return };
+    let ids = tiny::tokens();
+    let model = Model::load(&[Arc::new(tiny::model("llama"))], 512).unwrap();
+    let attached = lora::attach(&model, &[Some(tiny::adapter(5))]).unwrap();
+    let cut = split::cut(&model.plan, 1).unwrap();
+    let options = reference::Options { tokens_max: 64, pages: 8 };
+    let head = Box::new(Reference::new(model.weights.clone(), Arc::new(cut.head.clone()), options));
+    let tail = Engine::tail(device, model.weights.clone(), model.plan.clone(), OPTIONS, &cut).unwrap();
+    let (mut split, mut whole) = (split::Split::new(head, tail), reference(&model));
+    let (mut truth, mut found) = (Vec::new(), Vec::new());
+    for (range, adapted) in [(0..20, false), (20..40, true)] {
+        if adapted {
+            whole.replan(attached.weights.clone(), attached.plan.clone()).unwrap();
+            split.replan(attached.weights.clone(), attached.plan.clone()).unwrap();
+        }
+        let token = |i: usize| Token { id: ids[i], position: i as u32, sequence: 0, output: true };
+        let tokens: Vec<Token> = range.map(token).collect();
+        let batch = Batch { shares: &[&[0.75]], ..Batch::new(&tokens, &[&[5, 1]]) };
+        whole.step(&batch, &mut truth).unwrap();
+        split.step(&batch, &mut found).unwrap();
+        let size = truth.iter().fold(0.0f32, |a, x| a.max(x.abs()));
+        let off = truth.iter().zip(&found).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(truth.len() == found.len() && off < 1e-2 * size, "adapted {adapted}: off by {off} of {size}");
+    }
 }
