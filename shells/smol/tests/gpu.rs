@@ -238,7 +238,7 @@ fn a_gpu_that_is_lost_on_the_way_changes_no_text() {
         assert_eq!(text, whole, "lost after {after} steps");
         assert!(error.contains("the GPU was lost; the processor goes on"), "{error}");
     }
-    let (text, error) = run(&[("TUTU_GPU_LOSE_AFTER", "4")], &["--gpu-layers", "10"]);
+    let (text, error) = run(&[("TUTU_GPU_LOSE_AFTER", "4")], &["--gpu", "--gpu-layers", "10"]);
     assert_eq!(text, whole);
     assert!(error.contains("the GPU was lost"), "{error}");
 }

@@ -39,8 +39,8 @@ static FOLDER: OnceLock<PathBuf> = OnceLock::new();
 /// A line for each GPU, once somebody asked.
 static ALL: OnceLock<Vec<String>> = OnceLock::new();
 
-/// Which GPU this process uses: `auto`, `on`, `off`, or a part of a name. Wins over `TUTU_GPU`; counts for models that
-/// are opened later.
+/// Which GPU this process uses: `auto`, `on`, `off`, or a part of a name. Wins over `TUTU_GPU`, but for `on` where that
+/// names one; counts for models that are opened later.
 ///
 /// # Errors
 /// None in a build that has GPUs.
@@ -58,7 +58,12 @@ pub fn keep_in(folder: PathBuf) {
 impl State {
     fn wanted(&self) -> Wanted {
         let variable = || std::env::var("TUTU_GPU").map_or(Wanted::Auto, |text| Wanted::parse(&text));
-        self.wanted.clone().unwrap_or_else(variable)
+        match (&self.wanted, variable()) {
+            (None, set) => set,
+            // Whoever wants any has said which.
+            (Some(Wanted::Best), set @ Wanted::Named(_)) => set,
+            (Some(wanted), _) => wanted.clone(),
+        }
     }
 
     /// The same; `None` where there is nothing to look for.
@@ -266,7 +271,7 @@ impl Gpu {
         self.is_own
     }
 
-    /// Whether the processor computes all of it by now: the device was lost, or a request chose an adapter.
+    /// Whether the processor computes all of it by now: the device was lost, or did not take the adapters that requests chose.
     pub fn is_left(&self) -> bool {
         self.left.load(Ordering::Relaxed)
     }
@@ -318,7 +323,11 @@ fn spare(placing: &Placing<'_>, gpu: &Gpu, device: &Arc<Device>, processor: &OnP
         match why {
             Why::Lost => log::say(Level::Warn, "the GPU was lost; the processor goes on", &fields),
             Why::Replanned => {
-                log::say(Level::Info, "adapters that requests choose are for the processor; it goes on", &fields[..1]);
+                log::say(
+                    Level::Info,
+                    "the GPU does not take the adapters that requests chose; the processor goes on",
+                    &fields[..1],
+                );
             }
         }
         make(Arc::clone(&plan), pages).ok()
