@@ -70,6 +70,11 @@ impl<T> Wheel<T> {
         }
     }
 
+    /// What leaves next, in order, as far as it is due in the slot at hand.
+    pub fn ahead(&self) -> impl Iterator<Item = &T> {
+        self.ready.iter().map(|entry| &entry.2)
+    }
+
     /// How many wait.
     pub const fn len(&self) -> usize {
         self.len

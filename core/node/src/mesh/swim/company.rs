@@ -56,6 +56,11 @@ struct Question {
 }
 
 impl Company {
+    /// Whether nobody is asked.
+    pub const fn is_idle(&self) -> bool {
+        self.asked.is_empty()
+    }
+
     /// Whether the answer `nonce` of `short` is waited for.
     pub fn awaits(&self, nonce: u32, short: u64) -> bool {
         self.asked.iter().any(|asked| (asked.nonce, asked.short) == (nonce, short))

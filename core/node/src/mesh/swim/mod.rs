@@ -309,6 +309,32 @@ impl<K: Signer + Verifier> Swim<K> {
         }
     }
 
+    /// Reads what every packet and every tick need, so that it lies near when they come; the sum means nothing. For many
+    /// nodes in one process.
+    pub fn glance(&self) -> u64 {
+        let micros = |due: Option<Instant>| due.map_or(0, Instant::as_micros);
+        let due = [self.gossip_due, self.suspicions_due.first().copied(), Some(self.compare.due), Some(self.deadline)];
+        let counts = [
+            self.relays.len(),
+            self.suspicions.len(),
+            self.rumours.len(),
+            self.table.len(),
+            self.seeds.len(),
+            usize::from(self.company.is_idle()),
+            usize::from(self.leaving.is_some()),
+            usize::from(self.probe.is_some()),
+            usize::from(self.cells.bits),
+            self.config.body_max,
+        ];
+        let due = due.into_iter().fold(self.me.incarnation, |sum, due| sum ^ micros(due));
+        counts.into_iter().fold(due, |sum, count| sum ^ count as u64)
+    }
+
+    /// The same, of what a packet of the member `short` needs beside.
+    pub fn glance_at(&self, short: u64) -> u64 {
+        self.table.occupant(self.table.home(short)).map_or(0, |slot| slot.record().incarnation)
+    }
+
     fn short(&self) -> u64 {
         self.me.id.short()
     }

@@ -44,6 +44,11 @@ impl Rumours {
         Self { list: Vec::new(), urgent: 0, max }
     }
 
+    /// How many are told.
+    pub const fn len(&self) -> usize {
+        self.list.len()
+    }
+
     /// Whether something waits that is worth packets of its own.
     pub const fn is_urgent(&self) -> bool {
         self.urgent > 0
