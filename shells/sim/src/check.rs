@@ -23,6 +23,8 @@ pub struct Check {
     /// Hosts from this number on lie.
     honest: u32,
     period: u64,
+    /// See [`NEWS`].
+    news: u64,
     lifeguard: bool,
     no_false_death: bool,
     helpers_help: bool,
@@ -60,6 +62,8 @@ pub struct Seen {
     pub refutations: u64,
     /// Deaths declared by some host of some host that ran; excused or not.
     pub mistaken: u64,
+    /// The longest, in microseconds, from the start of a life until somebody declared an earlier one over.
+    pub belated: u64,
     /// Seconds from the last repair of the net until all tables were right.
     pub healed: Option<u64>,
     /// Deaths declared by some host of one that had said farewell.
@@ -107,8 +111,10 @@ struct HostState {
 
 /// Periods after a stall or a repair in which what happened before it may still be believed.
 const ECHO: u64 = 120;
-/// Periods after which everybody must have heard that a host is back. Until then a life that is over may be declared so.
-const NEWS: u64 = 10;
+/// Periods after which everybody must have heard that a host is back, at up to a tenth of loss and above: as soon as of a
+/// death. Until then a life that is over may be declared so: the declarer cannot know better, and if it knew of the new life
+/// it would not speak of the old one.
+const NEWS: [u64; 2] = [5, 10];
 
 impl Check {
     /// For a world as planned.
@@ -119,6 +125,7 @@ impl Check {
             plan_nodes: plan.nodes,
             honest: plan.honest(),
             period: plan.swim.period.as_micros() as u64,
+            news: NEWS[usize::from(plan.net.loss_ppm > 100_000)],
             lifeguard: plan.swim.lifeguard,
             no_false_death: plan.promise.no_false_death,
             helpers_help: plan.promise.helpers_help,
@@ -304,9 +311,14 @@ impl Check {
         if hosts[subject as usize].left {
             self.seen.farewells_missed += 1;
         }
-        let over = incarnation <= state.past && now < state.born + NEWS * self.period;
-        if !state.up || hosts[subject as usize].left || over {
+        if !state.up || hosts[subject as usize].left {
             return;
+        }
+        if incarnation <= state.past {
+            self.seen.belated = self.seen.belated.max(now - state.born);
+            if now < state.born + self.news * self.period {
+                return;
+            }
         }
         if subject >= self.honest || n >= self.honest {
             return;

@@ -15,7 +15,7 @@ use crate::{
 type Case = (&'static str, u32, u64, u32, u64);
 
 /// Short stories first.
-const CASES: [Case; 27] = [
+const CASES: [Case; 28] = [
     ("crash", 24, 180, 0, 1),
     ("join", 40, 40, 0, 1),
     ("leave", 24, 120, 0, 1),
@@ -43,6 +43,7 @@ const CASES: [Case; 27] = [
     ("join", 60, 60, 20, 2),
     ("stall", 60, 2000, 0, 1),
     ("split", 400, 110, 0, 1),
+    ("strange", 2048, 300, 0, 1),
 ];
 
 /// Other worlds of the same story without any fault that say how far numbers go by chance.

@@ -39,6 +39,8 @@ pub struct Outcome {
     pub stalled_deaths: u32,
     /// Stalls.
     pub stalls: u32,
+    /// The longest, in seconds, from the start of a life until somebody declared an earlier one over.
+    pub belated: f64,
     /// Suspicions opened by anybody.
     pub suspicions: u64,
     /// Of them, of hosts that ran, did not stall and could be reached.
@@ -97,6 +99,7 @@ pub fn of(world: &World) -> Outcome {
         false_deaths: seen.false_deaths,
         stalled_deaths: seen.stalled_deaths,
         stalls: seen.stalls,
+        belated: seen.belated as f64 / 1e6,
         suspicions: seen.suspicions,
         wronged: seen.wronged,
         lacking: seen.lacking,
@@ -131,6 +134,7 @@ impl Outcome {
             "false_deaths": self.false_deaths,
             "stalls": self.stalls,
             "deaths_of_stalled": self.stalled_deaths,
+            "start_to_last_death_of_an_earlier_life_s": self.belated,
             "suspicions": self.suspicions,
             "suspicions_of_hosts_that_ran": self.wronged,
             "delegates_lacking_percent": self.lacking,

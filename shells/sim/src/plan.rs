@@ -21,6 +21,8 @@ pub struct Plan {
     pub warm: bool,
     /// If everybody is known at the start, the bits that tell cells apart; 0 for one flat network.
     pub cell_bits: u8,
+    /// Delegates to each cell at each level that are known at the start, at most.
+    pub contacts: usize,
     /// Whether signatures are Ed25519.
     pub real_keys: bool,
     /// The last so many hosts are liars.
@@ -98,6 +100,7 @@ impl Plan {
             net: net::Config::default(),
             warm: true,
             cell_bits: 0,
+            contacts: usize::MAX,
             real_keys: false,
             liars: 0,
             attacks: Vec::new(),

@@ -642,7 +642,7 @@ impl World {
                 let beyond = &all[from..from + all[from..].partition_point(|entry| here(entry) < until)];
                 let threshold = cells::threshold(bits, size, level);
                 let chosen = beyond.iter().filter(|entry| cells::score(cell, bits, entry.0) < threshold);
-                delegates.extend(chosen.map(|entry| entry.2.clone()));
+                delegates.extend(chosen.take(self.plan.contacts).map(|entry| entry.2.clone()));
             }
             let records: Vec<_> = own.iter().map(|entry| entry.2.clone()).collect();
             let mut whole: Option<usize> = None;

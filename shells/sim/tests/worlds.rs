@@ -31,6 +31,12 @@ fn tables_come_right_after_whatever_happened() {
 }
 
 #[test]
+fn delegates_find_the_cells_that_they_are_for() {
+    let outcome = run("strange", 1024, 300, 0, 1);
+    assert!(outcome.lacking < 20, "{} % of delegates are lacking", outcome.lacking);
+}
+
+#[test]
 fn helpers_see_what_a_cut_line_hides() {
     run("lines", 40, 120, 0, 1);
 }

@@ -42,6 +42,7 @@ pub const ALL: &[Story] = &[
     ("lines", "one in forty lines is cut one way, so that only helpers see that nobody is dead", lines),
     ("leave", "hosts say farewell, and new facts are told", leave),
     ("cells", "a network in cells, in which a few crash", cells),
+    ("strange", "cells that know one delegate at each level find the others", strange),
     ("split", "all begin at once with small cells, which they find by themselves", split),
     ("swarm", "by chance some of all that can go wrong, then calm: all must come right", swarm),
 ];
@@ -230,6 +231,18 @@ fn cells(args: &Args) -> Plan {
     plan.scatter(&mut rng, 2, args.seconds.saturating_sub(90), 20_000, |rng| Op::Crash(any(rng, honest)));
     plan.promise = Promise { no_false_death: true, cells: args.seconds >= 100, ..Promise::default() };
     plan.promise.fair_samples = args.liars;
+    plan
+}
+
+fn strange(args: &Args) -> Plan {
+    let (mut plan, _) = base(args);
+    // Many cells, so that chance alone finds few of the delegates that are far away.
+    plan.cell_bits = (args.nodes / 16).max(2).ilog2() as u8;
+    plan.contacts = 1;
+    // Neither split nor join while we look.
+    plan.swim.flat_max = 30;
+    plan.swim.members_max = 60;
+    plan.promise.no_false_death = true;
     plan
 }
 
