@@ -124,6 +124,24 @@ faults! {
         DrawnWithoutTrust
         CapOfKeyIgnored
         FailureCosts
+        QuotaUnasked
+        RaisedOverCap
+        UseForgotten
+        BoundTaskHandedOn
+        MovedPlaceBlamed
+        MovedToAnybody
+        HandedUnasked
+        HandedToBarred
+        BreakerIgnored
+        TrialsWithoutEnd
+        IdleNeverAsks
+        HopsUncounted
+        RefusesNobody
+        NobodyAges
+        StaleLeaseCounts
+        TriesWithoutBudget
+        InterruptedIsLost
+        CancelledGoesOn
         ImmutableChanged
         RangeIgnored
         DepositIgnored

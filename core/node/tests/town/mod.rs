@@ -64,6 +64,7 @@ impl Plan {
                 queue: queue::Config { limits: [line; 4], ..queue::Config::default() },
                 rate: 100,
                 waits: [patience; 4],
+                idle: None,
                 ..worker::Config::default()
             },
         }
@@ -110,6 +111,8 @@ struct Shed {
     /// Runs of the engine: number, when it began, from which token, to which, under which epoch.
     engine: BTreeMap<worker::Key, (u64, u64, u32, u32, u32)>,
     quoted: Option<(u64, u64)>,
+    /// For when its next timer is put in.
+    wake: u64,
 }
 
 pub struct Town {
@@ -124,12 +127,16 @@ pub struct Town {
     /// For when each client's next look is put in.
     looks: Vec<u64>,
     pub fates: Vec<Fate>,
+    /// Tasks that are not over.
+    open: u64,
     /// Arrivals a second, in thousandths, by the second from which on it holds.
     loads: Vec<(u64, u64)>,
     until: u64,
     runs: u64,
     pub kinds: Vec<Class>,
     pub blames: u64,
+    /// Places that went from one worker to another.
+    pub handed: u64,
     pub steps: u64,
 }
 
@@ -147,8 +154,14 @@ impl Town {
     /// `loads`: from second on, tasks a second (in thousandths).
     pub fn new(plan: Plan, loads: &[(u64, u64)], seconds: u64) -> Self {
         let mut rng = Rng::new(plan.seed);
-        let worker =
-            || Shed { worker: Worker::new(plan.worker), life: 0, alive: true, engine: BTreeMap::new(), quoted: None };
+        let worker = || Shed {
+            worker: Worker::new(plan.worker),
+            life: 0,
+            alive: true,
+            engine: BTreeMap::new(),
+            quoted: None,
+            wake: 0,
+        };
         let list: Vec<Candidate> = (0..plan.workers).map(|n| candidate(n, plan.misled)).collect();
         let mut clients = Vec::new();
         for _ in 0..plan.clients {
@@ -172,11 +185,13 @@ impl Town {
             now: 0,
             events: Heap::new(),
             fates: Vec::new(),
+            open: 0,
             loads: loads.to_vec(),
             until: seconds * 1_000_000,
             runs: 0,
             kinds: vec![Class::Standard],
             blames: 0,
+            handed: 0,
             steps: 0,
             plan,
         };
@@ -244,6 +259,7 @@ impl Town {
         let number = self.fates.len() as u64;
         let tokens = (self.exponential(f64::from(self.plan.tokens)) as u32).max(1);
         let class = self.kinds[self.rng.below(self.kinds.len() as u32) as usize];
+        self.open += 1;
         self.fates.push(Fate { class, asked: self.now, tokens, done: None, gave_up: None, charged: Vec::new() });
         let request = Request {
             model: 1,
@@ -282,7 +298,10 @@ impl Town {
         for effect in out {
             match effect {
                 Reserve { worker, task, class, cost, price_max } => {
-                    self.send_worker(worker, worker::Input::Reserve { key: key(task), class, cost, price_max });
+                    self.send_worker(
+                        worker,
+                        worker::Input::Reserve { key: key(task), model: 1, class, cost, price_max },
+                    );
                 }
                 Release { worker, task } => self.send_worker(worker, worker::Input::Release(key(task))),
                 Bind { worker, task, epoch, from } => {
@@ -294,8 +313,12 @@ impl Town {
                 Done { task } => {
                     let fate = &mut self.fates[task as usize];
                     assert!(fate.done.replace(self.now).is_none(), "task {task} was done twice");
+                    self.open -= 1;
                 }
-                GaveUp { task, why, .. } => self.fates[task as usize].gave_up = Some(why),
+                GaveUp { task, why, .. } => {
+                    self.fates[task as usize].gave_up = Some(why);
+                    self.open -= 1;
+                }
             }
         }
         let look = &mut self.looks[at as usize];
@@ -329,13 +352,31 @@ impl Town {
                     let worker = me;
                     self.send_client(key, client::Input::Reported { task: key.1, worker, epoch, tokens, done });
                 }
-                Hand { .. } => {}
+                Steal { room } => {
+                    let from = id(self.rng.below(self.plan.workers));
+                    if from != me {
+                        self.send_worker(from, worker::Input::Steal { thief: me, room, models: vec![1] });
+                    }
+                }
+                Hand { thief, places } => {
+                    self.handed += places.len() as u64;
+                    for place in &places {
+                        let moved = client::Input::Moved { task: place.key.1, worker: me, to: thief };
+                        self.send_client(place.key, moved);
+                    }
+                    self.send_worker(thief, worker::Input::Handed(places));
+                }
             }
         }
-        if let Some(due) = self.machines[at as usize].worker.deadline() {
-            let life = self.machines[at as usize].life;
+        // Idle workers look for work for ever; when there is none any more, the town is over.
+        let over = self.open == 0 && self.now >= self.until;
+        let machine = &mut self.machines[at as usize];
+        let due = machine.worker.deadline().map(Instant::as_micros).filter(|_| !over);
+        if let Some(due) = due.filter(|due| machine.wake <= self.now || *due < machine.wake) {
+            machine.wake = due;
             // A slot that nobody wants: releasing nothing fires what is due.
-            self.events.push(due.as_micros(), Event::ToWorker(at, life, worker::Input::Release((id(0), u64::MAX))));
+            let nothing = worker::Input::Release((id(0), u64::MAX));
+            self.events.push(due, Event::ToWorker(at, machine.life, nothing));
         }
     }
 
@@ -424,6 +465,7 @@ impl Town {
         machine.worker = Worker::new(self.plan.worker);
         machine.engine.clear();
         machine.quoted = None;
+        machine.wake = 0;
         self.events.push(self.now + 60_000_000, Event::Returns(at));
         // Half of the clients hear of it within seconds, the others only by its silence.
         for client in 0..self.plan.clients {

@@ -8,6 +8,7 @@
 //! - **S4**: no account owes more than an honest witness granted it.
 //! - **Charged once**: what is charged of a task are pieces of its tokens that neither overlap nor leave anything out; what a
 //!   closing says is what was ticked, or one tick less.
+//! - **Quotas**: with no key more is begun in a minute, or spent in all, than it allows, whatever is lost on the way.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,7 +22,7 @@ use tutu_node::{
     work::task::Charge,
 };
 
-use super::{Plan, cheat::Cheat};
+use super::{Plan, cheat::Cheat, world::World};
 
 /// What was seen so far.
 #[derive(Debug, Default)]
@@ -41,6 +42,10 @@ pub struct Check {
     granted: BTreeMap<NodeId, Credits>,
     ticked: BTreeMap<(NodeId, NodeId, u64), (u32, Credits)>,
     charged: BTreeMap<(NodeId, u64), u32>,
+    /// With which key a task was asked for; what was begun and spent with each.
+    keys: BTreeMap<(NodeId, u64), u64>,
+    begun: BTreeMap<(NodeId, u64), Vec<u64>>,
+    spent: BTreeMap<(NodeId, u64), u64>,
     /// Whose task was done with another model, by whom.
     spoilt: BTreeSet<(NodeId, u64, NodeId)>,
     /// Sums.
@@ -52,6 +57,10 @@ pub struct Check {
 pub struct Seen {
     /// Slots of accounts with too many cheating witnesses in which two statements were certified.
     pub doubled: u64,
+    /// Places that went from one worker to another that had nothing to do.
+    pub handed: u64,
+    /// How often somebody let a worker rest that failed again and again.
+    pub rested: u64,
     /// Credits that closings moved.
     pub moved: u64,
     /// Closings.
@@ -159,7 +168,11 @@ impl Check {
         match *event {
             Event::Settled(closing) => self.settled(now, closing),
             Event::Charged(charge) => self.charged(now, me, charge),
+            Event::Admitted { task, key } => self.admitted(now, me, task, key),
+            Event::Handed { places, .. } => self.seen.handed += u64::from(places),
+            Event::Rested(_) => self.seen.rested += 1,
             Event::Ticked { worker, task, turn, tick } => {
+                self.spends(now, me, task, tick);
                 let ticked = self.ticked.entry((me, worker, turn)).or_insert((0, tick));
                 ticked.0 += 1;
                 if self.spoilt.contains(&(me, task, worker)) {
@@ -223,6 +236,31 @@ impl Check {
         }
         if self.book.sum() != 0 {
             self.broken(now, format!("S2: all balances sum to {}", self.book.sum()));
+        }
+    }
+
+    fn admitted(&mut self, now: u64, me: NodeId, task: u64, key: u64) {
+        self.keys.insert((me, task), key);
+        let Some((each_minute, _)) = World::quota(key) else { return };
+        let begun = self.begun.entry((me, key)).or_default();
+        // A host counts whole seconds from when it woke, so it may be off by one at each end.
+        begun.retain(|at| at + 58_000_000 > now);
+        begun.push(now);
+        if begun.len() > each_minute {
+            let name = self.name(&me);
+            self.broken(now, format!("{name} begins more than {each_minute} tasks in a minute with key {key}"));
+        }
+    }
+
+    fn spends(&mut self, now: u64, me: NodeId, task: u64, tick: Credits) {
+        let Some(key) = self.keys.get(&(me, task)).copied() else { return };
+        let Some((_, cap)) = World::quota(key) else { return };
+        let spent = self.spent.entry((me, key)).or_default();
+        *spent += tick.0;
+        let spent = Credits(*spent);
+        if spent > cap {
+            let name = self.name(&me);
+            self.broken(now, format!("{name} spent {spent} with key {key}, which may spend {cap}"));
         }
     }
 

@@ -5,7 +5,7 @@
 //! | [`world`] | hosts, lines, time |
 //! | [`engine`] | what machines compute: words are made up, fingerprints are near or far |
 //! | [`cheat`] | what those do who do not play by the rules |
-//! | [`check`] | what must hold after each event: zero sum, S1 to S4, each task charged once |
+//! | [`check`] | what must hold after each event: zero sum, S1 to S4, each task charged once, quotas |
 //! | [`outcome`] | what came of it, in numbers |
 //! | [`search`] | attacks that might pay, by chance and by selection |
 //!
@@ -42,6 +42,8 @@ pub struct Plan {
     pub wish_every: u32,
     /// Hosts that lose power once, one a minute.
     pub crashes: bool,
+    /// Whether idle hosts take over what waits for others.
+    pub steals: bool,
     /// What all accounts may owe together.
     pub pool: Credits,
 }
@@ -58,7 +60,7 @@ impl Plan {
         let habit = |(at, host)| Habit::always(host, cheat::ALL[(start + at) % cheat::ALL.len()]);
         let cheats = hosts.enumerate().map(habit).collect();
         let pool = Credits(u64::from(nodes) * 100 * Credits::ONE.0);
-        Self { seed, nodes, seconds, loss_ppm, cheats, founders, wish_every: 20, crashes: true, pool }
+        Self { seed, nodes, seconds, loss_ppm, cheats, founders, wish_every: 20, crashes: true, steals: true, pool }
     }
 
     /// Whether `host` plays by the rules, always.

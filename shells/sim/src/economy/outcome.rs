@@ -139,7 +139,11 @@ impl Outcome {
             "seconds": self.seconds,
             "events": count.events,
             "bytes_per_node_second": count.bytes as f64 / (f64::from(self.hosts.0) * self.seconds as f64),
-            "wishes": { "honest": count.wished, "done": count.done, "short": count.short, "given_up": count.gave_up },
+            "wishes": {
+                "honest": count.wished, "done": count.done, "short": count.short, "given_up": count.gave_up,
+                "over_quota": count.over_quota, "cancelled": count.cancelled,
+            },
+            "places_handed_on": seen.handed, "resumed": count.resumed, "workers_rested": seen.rested,
             "wait_s": { "median": median, "p99": p99 },
             "answers": {
                 "honest_clients": count.answers, "of_another_model": count.false_answers,
@@ -172,6 +176,11 @@ impl Outcome {
             (
                 "honest wishes, done, not affordable, given up",
                 format!("{} {} {} {}", count.wished, count.done, count.short, count.gave_up),
+            ),
+            ("over the quota of a key, wanted no more", format!("{} {}", count.over_quota, count.cancelled)),
+            (
+                "places handed on, runs resumed, workers rested",
+                format!("{} {} {}", seen.handed, count.resumed, seen.rested),
             ),
             ("seconds to the answer, median and 99 %", format!("{median:.1} {p99:.1}")),
             (

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use tutu_node::{
     economy::{
         ledger::Fold,
-        tiers::{self, Market, Order, Size, Work},
+        tiers::{self, Market, Order, Size, Tier, Work},
     },
-    kit::{Class, Instant, Machine, NodeId, Rng, Signer, UnixTime, rng::mix, wheel::Wheel},
+    kit::{Class, Credits, Instant, Machine, NodeId, Rng, Signer, UnixTime, rng::mix, wheel::Wheel},
     mesh::swim::{self, Facts},
     node::{
         Answer, Ask, Birth, Config, Effect, Input, Kept, Node,
@@ -42,8 +42,24 @@ const TOKENS: u64 = 256;
 /// What everybody wishes.
 const ORDER: Order =
     Order { work: Work::Inference, size: Size::Medium, class: Class::Standard, tokens_in: 100, tokens_out: TOKENS };
+/// How urgent: mostly so, some less; the least urgent is interrupted.
+const CLASSES: [Class; 8] = [
+    Class::Standard,
+    Class::Standard,
+    Class::Standard,
+    Class::Standard,
+    Class::Standard,
+    Class::Standard,
+    Class::Batch,
+    Class::Spot,
+];
 /// The most that it may cost, in parts of a million of the usual price.
 const PRICE_MAX: u32 = 3_000_000;
+/// The key with which most ask, and one with a quota and a hard cap.
+const OPEN_KEY: u64 = 1;
+const CAPPED_KEY: u64 = 2;
+/// What the second may spend: some answers.
+const CAP: Credits = Credits(3 * Credits::ONE.0 / 2);
 /// Seconds at the end in which nothing new is wished.
 const CALM: u64 = 60;
 
@@ -84,6 +100,12 @@ pub struct Count {
     pub done: u64,
     /// Wishes of honest hosts that could not be paid for.
     pub short: u64,
+    /// Wishes of honest hosts that the quota of a key did not let in.
+    pub over_quota: u64,
+    /// Wishes of honest hosts that were wanted no more.
+    pub cancelled: u64,
+    /// Runs that went on after something more urgent.
+    pub resumed: u64,
     /// Wishes of honest hosts that were given up for other reasons.
     pub gave_up: u64,
     /// Answers that honest hosts had, and those of them with blocks of another model.
@@ -128,6 +150,7 @@ enum What {
     Block { host: u32, life: u32, key: Key, turn: u64 },
     Audited { host: u32, life: u32, worked: Worked },
     Wish(u32),
+    Cancel { host: u32, life: u32, from: u64 },
     Crash(u32),
 }
 
@@ -206,6 +229,11 @@ impl World {
         self.hosts.get(host as usize).map(|host| host.id)
     }
 
+    /// What may be asked for with `key`: requests a minute, and credits in all.
+    pub const fn quota(key: u64) -> Option<(usize, Credits)> {
+        if key == CAPPED_KEY { Some((5, CAP)) } else { None }
+    }
+
     /// What the longest task costs, and one block of it, in micro-credits, at the most that somebody pays.
     pub fn prices(&self) -> (u64, u64) {
         let usual = tiers::price(&ORDER, &Market::default()).map_or(0, |price| price.0);
@@ -256,6 +284,11 @@ impl World {
                 }
             }
             What::Wish(host) => self.wish(host),
+            What::Cancel { host, life, from } => {
+                if self.hosts[host as usize].lives == life {
+                    self.hear(host, Some(Input::Ask { from, ask: Ask::Trade(trade::Ask::Cancel) }));
+                }
+            }
             What::Crash(host) => self.crash(host),
         }
     }
@@ -269,12 +302,17 @@ impl World {
         }
         let wish = Wish {
             model: 1 + u64::from(self.rng.below(MODELS as u32)),
-            order: ORDER,
+            order: Order { class: CLASSES[self.rng.below(CLASSES.len() as u32) as usize], ..ORDER },
             price_max: PRICE_MAX,
             prefix: self.rng.next(),
             wait: core::time::Duration::from_secs(30),
+            key: if self.rng.below(6) == 0 { CAPPED_KEY } else { OPEN_KEY },
         };
         let from = self.rng.next();
+        if self.rng.below(40) == 0 {
+            let at = Instant::from_micros(self.now + 500_000 + u64::from(self.rng.below(3_000_000)));
+            self.wheel.push(at, What::Cancel { host: n, life: self.hosts[n as usize].lives, from });
+        }
         self.hosts[n as usize].wishes.insert(from, self.now);
         self.count.wished += u64::from(self.plan.is_honest(n));
         self.hear(n, Some(Input::Ask { from, ask: Ask::Trade(trade::Ask::Work(wish)) }));
@@ -330,11 +368,18 @@ impl World {
             faults: 2,
             seeds,
             calibration: Some(self.calibration.clone()),
+            keys: vec![
+                tiers::Key { number: OPEN_KEY, tier: Tier::Enterprise, cap: None },
+                tiers::Key { number: CAPPED_KEY, tier: Tier::Free, cap: Some(CAP) },
+            ],
             models: models(n).map(|model| (model, Size::Medium)).to_vec(),
             ..trade::Config::default()
         };
         config.lent.pool = self.plan.pool;
         config.worker.rate = SPEED as u32;
+        if !self.plan.steals {
+            config.worker.idle = None;
+        }
         config
     }
 
@@ -445,6 +490,8 @@ impl World {
                 }
             }
             trade::Answer::Unable { why: trade::Why::Short { .. }, .. } => self.count.short += u64::from(honest),
+            trade::Answer::Unable { why: trade::Why::Quota(_), .. } => self.count.over_quota += u64::from(honest),
+            trade::Answer::Unable { why: trade::Why::Cancelled, .. } => self.count.cancelled += u64::from(honest),
             trade::Answer::Unable { .. } => self.count.gave_up += u64::from(honest),
             trade::Answer::Voted(_) => {}
         }
@@ -507,7 +554,7 @@ impl World {
         let life = host.lives;
         match job {
             Job::Write { key, from, limit, .. } => {
-                host.firsts.entry(key).or_insert(from);
+                self.count.resumed += u64::from(*host.firsts.entry(key).or_insert(from) < from);
                 let target =
                     (from + 1 + (mix(key.1 ^ key.0.short()) % u64::from(limit - from).max(1)) as u32).min(limit);
                 let turn = host.running.get(&key).map_or(0, |run| run.turn) + 1;

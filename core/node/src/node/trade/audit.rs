@@ -12,7 +12,7 @@ use crate::{
     node::govern,
     trust::{
         anomaly::Sign,
-        quarantine,
+        breaker, quarantine,
         reputation::{Standing, local::Session},
         verify::{
             commit::{self, Block, Fingerprint},
@@ -44,9 +44,11 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
     pub(super) fn done(&mut self, now: Instant, task: u64, out: &mut Vec<Effect>) {
         let lease = self.drop_lease(task);
         let Some(wanted) = self.tasks.remove(&task) else { return };
+        self.refund(now, &wanted, out);
         let (tokens, paid) = (wanted.tokens, wanted.paid);
         out.push(Effect::Reply { to: wanted.asker, answer: Answer::Worked { task, tokens, paid } });
         let Some((worker, deal)) = lease.and_then(Self::deal_of) else { return };
+        self.worked_out(now, worker, breaker::Input::Succeeded, out);
         let millis = (now.since(wanted.begun).as_millis() as u64).max(1);
         self.timed(now, worker, wanted.wish.model, u64::from(tokens) * 1_000_000 / millis, out);
         let session = Session { done: true, accuracy: None, speed: None };

@@ -6,7 +6,7 @@
 use alloc::{boxed::Box, vec::Vec};
 
 use super::{
-    Answer, Effect, Trade, Why,
+    Effect, Trade, Why,
     message::{Evidence, Message, Paid},
     run::{Shift, Stage as GuestStage},
     settle::Debt,
@@ -24,7 +24,7 @@ use crate::{
     },
     node::govern,
     trust::verify::commit,
-    work::schedule::{client, worker},
+    work::schedule::worker,
 };
 
 /// Seconds beyond the longest task in which a worker can have its hold closed before its client may.
@@ -141,19 +141,16 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         }
         let factor = wanted.quotes.get(&worker).copied().unwrap_or(1_000_000);
         let Some((tick, blocks)) = self.tick_price(&wanted.wish.order, factor, from) else { return };
+        let cap = Credits(tick.0 * u64::from(blocks));
+        if !self.may_cost(now, task, cap, out) {
+            return;
+        }
         let turn = self.pen.fold().turn(&worker);
         let secrets = [b"chain", b"audit", b"sampl"].map(|label| self.secret(label, &worker, turn, task, epoch));
         let [chain, secret, number] = secrets;
         let chain = session::Chain::new(chain, blocks);
         let until = self.date(now).0 + self.config.client.task_max.as_secs() + GRACE_S;
-        let terms = Terms {
-            payee: worker,
-            turn,
-            cap: Credits(tick.0 * u64::from(blocks)),
-            tick,
-            until: UnixTime(until),
-            root: chain.root(),
-        };
+        let terms = Terms { payee: worker, turn, cap, tick, until: UnixTime(until), root: chain.root() };
         let promise = Digest(commit::promise(&secret.0));
         let commit = commit::Chain::new(&terms.root.0);
         out.push(Effect::Send { to: worker, message: Message::Offer { task, epoch, from, terms, promise, number } });
@@ -261,10 +258,7 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
 
     /// The hold cannot be written: there is less to spend than there was.
     pub(super) fn unaffordable(&mut self, now: Instant, task: u64, missing: Credits, out: &mut Vec<Effect>) {
-        let Some(wanted) = self.tasks.remove(&task) else { return };
-        self.client_hears(now, client::Input::Cancel { task }, out);
-        let answer = Answer::Unable { task, why: Why::Short { missing }, paid: wanted.paid };
-        out.push(Effect::Reply { to: wanted.asker, answer });
+        self.give_up(now, task, Why::Short { missing }, out);
     }
 
     /// A hold is certified: the worker is shown it, and what comes of it will be owed.

@@ -25,6 +25,10 @@
 //! | 19 Vouch | vouch | edges: id 32, weight; sightings: id 32, model, sign 1, looked, seen |
 //! | 20 Proof | alarm | proof after its length |
 //! | 21 Ballot | vote | see [`super::vote`] |
+//! | 22 Used | kept, never said | key, begun 1, date, requests of the day, spent |
+//! | 23 Steal | steal | room, models |
+//! | 24 Hand | | places: client 32, task, model, work 1, size 1, class 1, tokens in, tokens out, hops 1 |
+//! | 25 Moved | | task, worker 32 |
 //!
 //! Evidence is a certificate, its set, and 0 and a signed entry, or 1 and a closing. A set is f, 1, and 3f+1 ids.
 
@@ -38,7 +42,7 @@ use crate::{
             entry::{Slot, Statement},
             fraud,
         },
-        tiers::{self, Order},
+        tiers::{self, Order, Used},
         witness::{Certificate, Set},
     },
     kit::{
@@ -57,6 +61,10 @@ pub const VERSION: u8 = 1;
 pub const BLOCKS_MAX: usize = 64;
 /// Entries that are shown at once.
 pub const ENTRIES_MAX: usize = 8;
+/// Models for which work is looked for.
+pub const MODELS_MAX: usize = 64;
+/// Places that are handed on at once.
+pub const HANDED_MAX: usize = 16;
 /// Edges, and sightings, of one message.
 pub const VOUCH_MAX: usize = 64;
 
@@ -95,6 +103,21 @@ pub struct Sighting {
     pub seen: u32,
 }
 
+/// A place that a worker hands on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Handed {
+    /// Whose task.
+    pub client: NodeId,
+    /// Which.
+    pub task: u64,
+    /// With which model.
+    pub model: u64,
+    /// What is to be done.
+    pub order: Order,
+    /// Workers that had it before.
+    pub hops: u8,
+}
+
 /// One word of an exchange.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs, reason = "the table above says it")]
@@ -121,6 +144,10 @@ pub enum Message {
     Vouch { edges: Vec<(NodeId, u32)>, sightings: Vec<Sighting> },
     Proof(Box<Fraud>),
     Ballot(Box<Ballot>),
+    Used(Used),
+    Steal { room: u32, models: Vec<u64> },
+    Hand(Vec<Handed>),
+    Moved { task: u64, to: NodeId },
 }
 
 impl Message {
@@ -131,8 +158,8 @@ impl Message {
         match self {
             Self::Reserve { task, model, order, price_max } => {
                 to.numbers(&[*task, *model]);
-                to.0.extend_from_slice(&[order.work as u8, order.size as u8, order.class as u8]);
-                to.numbers(&[order.tokens_in, order.tokens_out, u64::from(*price_max)]);
+                to.order(order);
+                to.numbers(&[u64::from(*price_max)]);
             }
             Self::Quote { task, wait_ms, price } => to.numbers(&[*task, *wait_ms, u64::from(*price)]),
             Self::Refuse { task, price, after_ms } => to.numbers(&[*task, u64::from(*price), *after_ms]),
@@ -207,6 +234,25 @@ impl Message {
             }
             Self::Proof(fraud) => put_bytes(&mut to.0, &fraud.encode()),
             Self::Ballot(ballot) => ballot.encode(&mut to.0),
+            Self::Steal { room, models } => {
+                to.numbers(&[u64::from(*room)]);
+                to.list(models, |to, model| to.numbers(&[*model]));
+            }
+            Self::Hand(places) => to.list(places, |to, Handed { client, task, model, order, hops }| {
+                to.0.extend_from_slice(&client.0);
+                to.numbers(&[*task, *model]);
+                to.order(order);
+                to.0.push(*hops);
+            }),
+            Self::Moved { task, to: worker } => {
+                to.numbers(&[*task]);
+                to.0.extend_from_slice(&worker.0);
+            }
+            Self::Used(Used { number, begun, at, today, spent }) => {
+                to.numbers(&[*number]);
+                to.0.push(u8::from(*begun));
+                to.numbers(&[at.0, u64::from(*today), spent.0]);
+            }
         }
         to.0
     }
@@ -283,6 +329,16 @@ impl Message {
                 Self::Proof(Box::new(Fraud::decode(bytes)?))
             }
             21 => Self::Ballot(Box::new(Ballot::decode(from)?)),
+            22 => Self::Used(Used {
+                number: from.number()?,
+                begun: flag(from)?,
+                at: UnixTime(from.number()?),
+                today: small(from)?,
+                spent: Credits(from.number()?),
+            }),
+            23 => Self::Steal { room: small(from)?, models: list(from, MODELS_MAX, |from| from.number())? },
+            24 => Self::Hand(list(from, HANDED_MAX, handed)?),
+            25 => Self::Moved { task: from.number()?, to: from.id()? },
             _ => return Err(Error::Odd),
         })
     }
@@ -311,6 +367,10 @@ impl Message {
             Self::Vouch { .. } => 19,
             Self::Proof(_) => 20,
             Self::Ballot(_) => 21,
+            Self::Used(_) => 22,
+            Self::Steal { .. } => 23,
+            Self::Hand(_) => 24,
+            Self::Moved { .. } => 25,
         }
     }
 }
@@ -340,6 +400,11 @@ impl Writer {
         if let Some(item) = item {
             put(self, item);
         }
+    }
+
+    fn order(&mut self, order: &Order) {
+        self.0.extend_from_slice(&[order.work as u8, order.size as u8, order.class as u8]);
+        self.numbers(&[order.tokens_in, order.tokens_out]);
     }
 
     fn terms(&mut self, terms: &Terms) {
@@ -449,6 +514,16 @@ fn order(from: &mut Reader<'_>) -> Result<Order, Error> {
         class: Class::ALL[pick(from.byte()?, Class::ALL.len())?],
         tokens_in: from.number()?,
         tokens_out: from.number()?,
+    })
+}
+
+fn handed(from: &mut Reader<'_>) -> Result<Handed, Error> {
+    Ok(Handed {
+        client: from.id()?,
+        task: from.number()?,
+        model: from.number()?,
+        order: order(from)?,
+        hops: from.byte()?,
     })
 }
 

@@ -24,6 +24,9 @@
 //! | `quote` | places are asked for, quoted, called |
 //! | `hold` | credits are set aside before anybody works |
 //! | `run` | blocks for ticks: neither side is ever more than one block ahead |
+//! | `guard` | who fails again and again is not asked for a while |
+//! | `steal` | an idle worker takes over places that are bound to nobody |
+//! | `quota` | how much each key of this machine may ask for |
 //! | `settle` | a hold comes to what was worked for, and both logs say so |
 //! | `witness` | this node's log and those that it watches |
 //! | `audit` | whether the work was the work |
@@ -35,16 +38,19 @@
 //! Tokens do not go through here. A shell lets those of a block go when it is told to ([`Job::Hand`]).
 //!
 //! What is not joined: changes of witnesses (an account keeps its first set), the narrowing of a dispute to one operation
-//! (several auditors decide instead), work stealing, escrow of workers.
+//! (several auditors decide instead), escrow of workers.
 
 mod alarm;
 mod audit;
+mod guard;
 mod hold;
 pub mod message;
+mod quota;
 mod quote;
 mod restore;
 mod run;
 mod settle;
+mod steal;
 #[cfg(test)]
 mod tests;
 pub mod vote;
@@ -55,18 +61,21 @@ use alloc::{boxed::Box, collections::BTreeMap, vec::Vec};
 use core::time::Duration;
 
 pub use self::restore::Line;
-use self::{audit::Audit, hold::Lease, message::Message, run::Guest, settle::Debt, vote::Ballot, witness::Pen};
+use self::{
+    audit::Audit, guard::Guard, hold::Lease, message::Message, run::Guest, settle::Debt, vote::Ballot, witness::Pen,
+};
 use super::govern;
 use crate::{
     economy::{
         governance::{End as VoteEnd, Governance, Metric, Parameters},
         ledger::{Closing, alarm::Alarm, limit},
-        tiers::{Earnings, Order, Size},
+        tiers::{self, Desk, Earnings, Order, Size},
         witness::{Collect, Set, Witness, collect},
     },
     kit::{Credits, Digest, Instant, Machine, NodeId, Ppm, Rng, Signature, Signer, UnixTime, Verifier, bloom::Bloom},
     trust::{
         anomaly::{self, Anomaly, Cohort},
+        breaker,
         quarantine::{self, Quarantine},
         reputation::{self, Reputation},
         verify::{
@@ -97,6 +106,8 @@ pub struct Config {
     pub anomaly: anomaly::Config,
     /// See there.
     pub quarantine: quarantine::Config,
+    /// When it gives up on a worker for a while.
+    pub breaker: breaker::Config,
     /// How it gathers votes.
     pub collect: collect::Config,
     /// How it tells of fraud.
@@ -113,6 +124,8 @@ pub struct Config {
     pub faults: u8,
     /// Whom it believes without reason, and how much each: those who invited it.
     pub seeds: Vec<(NodeId, u16)>,
+    /// Keys that were given out to those who ask at this machine. Any other is in the free tier.
+    pub keys: Vec<tiers::Key>,
     /// Models that it serves, and how large each is.
     pub models: Vec<(u64, Size)>,
     /// Which back end its engine has: what was seen of a peer is told apart by it.
@@ -138,6 +151,12 @@ impl Default for Config {
             reputation: reputation::Config::default(),
             anomaly: anomaly::Config::default(),
             quarantine: quarantine::Config::default(),
+            // Two failures before what was seen bars a newcomer for good; and a trial waits for a task that is drawn to it.
+            breaker: breaker::Config {
+                failures_max: 3,
+                patience: Duration::from_secs(600),
+                ..breaker::Config::default()
+            },
             collect: collect::Config::default(),
             alarm: crate::economy::ledger::alarm::Config::default(),
             lent: limit::Config::default(),
@@ -146,6 +165,7 @@ impl Default for Config {
             calibration: None,
             faults: 10,
             seeds: Vec::new(),
+            keys: Vec::new(),
             models: Vec::new(),
             back_end: 0,
             patience: Duration::from_secs(1),
@@ -181,6 +201,8 @@ pub struct Wish {
     pub prefix: u64,
     /// How long it may wait for a worker.
     pub wait: Duration,
+    /// The key with which it is asked for: its quota counts.
+    pub key: u64,
 }
 
 /// What somebody at this machine wants.
@@ -188,6 +210,8 @@ pub struct Wish {
 pub enum Ask {
     /// Work.
     Work(Wish),
+    /// What this asker wanted done is wanted no more; what came of it is paid.
+    Cancel,
     /// A say in what holds for all.
     Vote(Box<Ballot>),
 }
@@ -227,8 +251,19 @@ pub enum Why {
         /// How much is missing.
         missing: Credits,
     },
+    /// The key with which it is asked may not, now or at all.
+    Quota(tiers::Error),
+    /// Whoever asked for it wants it no more.
+    Cancelled,
     /// No worker took it.
-    Work(client::Why),
+    Work {
+        /// Why not.
+        why: client::Why,
+        /// The lowest price of those who refused, in parts of a million of the usual one; 0 if nobody did.
+        price: u32,
+        /// When asking again makes sense.
+        after: Duration,
+    },
 }
 
 /// What can happen.
@@ -370,6 +405,13 @@ pub enum Effect {
 /// What is worth telling.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Event {
+    /// A task of this node is let in: the quota of its key has room.
+    Admitted {
+        /// Which task.
+        task: u64,
+        /// With which key it was asked for.
+        key: u64,
+    },
     /// Tokens of a task of this node are charged: once each.
     Charged(Charge),
     /// This node gave a tick for a block.
@@ -408,6 +450,15 @@ pub enum Event {
         /// Whether it was right.
         right: bool,
     },
+    /// Places that others had here were handed on.
+    Handed {
+        /// To whom.
+        thief: NodeId,
+        /// How many.
+        places: u32,
+    },
+    /// A worker failed this node again and again, and is not asked for a while.
+    Rested(NodeId),
     /// Somebody gets no work for a while.
     Barred(NodeId),
     /// Somebody gets work again, and all of it is audited.
@@ -442,7 +493,11 @@ pub struct Trade<K> {
     // What it does for others.
     worker: Worker,
     guests: BTreeMap<Key, Guest>,
+    /// Whom it asked for reservations.
+    begged: Option<NodeId>,
     earnings: Earnings,
+    /// Who at this machine may ask for how much.
+    desk: Desk,
     // Its account, and those that it watches.
     pen: Pen,
     collect: Collect<K>,
@@ -456,6 +511,7 @@ pub struct Trade<K> {
     reputation: Reputation,
     anomaly: Anomaly,
     quarantine: Quarantine,
+    guards: BTreeMap<NodeId, Guard>,
     cohorts: BTreeMap<u64, Cohort>,
     suspicions: BTreeMap<(NodeId, u64), Suspicion>,
     audits: BTreeMap<u64, Audit>,
@@ -478,6 +534,7 @@ pub struct Trade<K> {
 struct Wanted {
     asker: u64,
     wish: Wish,
+    ticket: tiers::Ticket,
     /// What those who keep a place ask, in parts of a million of the usual price.
     quotes: BTreeMap<NodeId, u32>,
     lease: Option<Lease>,
@@ -518,7 +575,9 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
             next_task: at.0 << 20,
             worker: Worker::new(config.worker),
             guests: BTreeMap::new(),
+            begged: None,
             earnings: Earnings::default(),
+            desk: Desk::new(&config.keys),
             pen: Pen::new(me),
             collect: Collect::new(config.collect, keys.clone()),
             closings: BTreeMap::new(),
@@ -530,6 +589,7 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
             reputation,
             anomaly: Anomaly::new(config.anomaly),
             quarantine: Quarantine::new(config.quarantine),
+            guards: BTreeMap::new(),
             cohorts: BTreeMap::new(),
             suspicions: BTreeMap::new(),
             audits: BTreeMap::new(),
@@ -611,7 +671,13 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
             Message::Quote { task, wait_ms, price } => self.quoted(now, from, task, wait_ms, price, out),
             Message::Refuse { task, price, after_ms } => {
                 let after = Duration::from_millis(after_ms);
+                self.not_tried(&from, task);
                 self.client_hears(now, client::Input::Refused { task, worker: from, price, after }, out);
+            }
+            Message::Steal { room, models } => self.asked_for_work(now, from, room, models, out),
+            Message::Hand(handed) => self.taken_over(now, from, handed, out),
+            Message::Moved { task, to } => {
+                self.client_hears(now, client::Input::Moved { task, worker: from, to }, out);
             }
             Message::Ready(task) => self.client_hears(now, client::Input::Ready { task, worker: from }, out),
             Message::Release(task) => self.released(now, (from, task), out),
@@ -640,7 +706,7 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
             Message::Proof(fraud) => self.alarm_hears(now, crate::economy::ledger::alarm::Input::Heard(fraud), out),
             // What a node tells only itself is nothing that others may say.
             Message::Ballot(ballot) if ballot.is_public() => drop(self.cast(now, *ballot, out)),
-            Message::Ballot(_) => {}
+            Message::Ballot(_) | Message::Used(_) => {}
         }
     }
 }
@@ -659,6 +725,7 @@ impl<K: Signer + Verifier + Clone> Machine for Trade<K> {
             Input::Peers(peers) => self.meet(now, peers, out),
             Input::Heard { from, message } => self.heard(now, from, message, out),
             Input::Ask { from, ask: Ask::Work(wish) } => self.wanted(now, from, wish, out),
+            Input::Ask { from, ask: Ask::Cancel } => self.cancelled(now, from, out),
             Input::Ask { from, ask: Ask::Vote(ballot) } => {
                 let answer = Answer::Voted(self.cast(now, *ballot, out));
                 out.push(Effect::Reply { to: from, answer });
@@ -689,6 +756,7 @@ impl<K: Signer + Verifier + Clone> Machine for Trade<K> {
         self.tick_audits(now, out);
         self.tick_alarm(now, out);
         self.tick_votes(now, out);
+        self.tick_guards(now, out);
         self.tick_vouch(now, out);
     }
 
@@ -707,7 +775,8 @@ impl<K: Signer + Verifier + Clone> Machine for Trade<K> {
         let debts = self.debts.values().map(|debt| debt.due);
         let receipts = self.receipts.iter().map(|receipt| receipt.due);
         let audits = self.audits.values().map(|audit| audit.due);
-        let own = leases.chain(guests).chain(debts).chain(receipts).chain(audits);
+        let guards = self.guards.values().filter_map(|guard| guard.breaker.deadline());
+        let own = leases.chain(guards).chain(guests).chain(debts).chain(receipts).chain(audits);
         machines.into_iter().flatten().chain(own).min()
     }
 }

@@ -36,10 +36,15 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
             let why = Why::Short { missing: Credits(cost.0 - left.0) };
             return out.push(Effect::Reply { to: asker, answer: Answer::Unable { task, why, paid: Credits(0) } });
         }
-        self.tasks.insert(
-            task,
-            Wanted { asker, wish, quotes: BTreeMap::new(), lease: None, paid: Credits(0), tokens: 0, begun: now },
-        );
+        let ticket = match self.admit(now, task, &wish, cost, out) {
+            Ok(ticket) => ticket,
+            Err(why) => {
+                let answer = Answer::Unable { task, why, paid: Credits(0) };
+                return out.push(Effect::Reply { to: asker, answer });
+            }
+        };
+        let (quotes, paid) = (BTreeMap::new(), Credits(0));
+        self.tasks.insert(task, Wanted { asker, wish, ticket, quotes, lease: None, paid, tokens: 0, begun: now });
         let list = self.candidates(self.date(now), wish.model);
         self.client_hears(now, client::Input::Candidates { model: wish.model, list }, out);
         let request = Request {
@@ -62,9 +67,10 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
     }
 
     /// Those who have a model, each as often as trust lets it be chosen.
-    fn candidates(&self, date: UnixTime, model: u64) -> Vec<Candidate> {
+    pub(super) fn candidates(&self, date: UnixTime, model: u64) -> Vec<Candidate> {
         let fits = |peer: &&Peer| {
-            let free = self.quarantine.allows(&peer.id) && self.reputation.allows(date, &peer.id);
+            let free =
+                self.quarantine.allows(&peer.id) && self.reputation.allows(date, &peer.id) && self.may_ask(&peer.id);
             peer.id != self.me && peer.models.may_hold(model) && free
         };
         // Nobody puts up escrow, so newcomers share alike.
@@ -94,6 +100,8 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         self.peers = peers;
         self.alarm_hears(now, crate::economy::ledger::alarm::Input::Peers(ids), out);
         lost.into_iter().for_each(|id| self.client_hears(now, client::Input::Gone(id), out));
+        // A worker whom nobody ever asks has nothing to do from the first moment on.
+        self.worker_hears(now, worker::Input::Slots(self.config.worker.slots), out);
     }
 
     /// A client wants a place.
@@ -121,7 +129,7 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
             self.guests.insert(key, Guest { model, order, price: 0, stage: Stage::Asked, due });
         }
         let class = order.class;
-        self.worker_hears(now, worker::Input::Reserve { key, class, cost: limit, price_max }, out);
+        self.worker_hears(now, worker::Input::Reserve { key, model, class, cost: limit, price_max }, out);
     }
 
     pub(super) fn quoted(
@@ -140,6 +148,7 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         if let Some(wanted) = self.tasks.get_mut(&task).filter(|wanted| wanted.quotes.len() < 64) {
             wanted.quotes.insert(worker, price);
         }
+        self.answered(now, worker, out);
         let wait = Duration::from_millis(wait_ms);
         self.client_hears(now, client::Input::Quoted { task, worker, wait }, out);
     }
@@ -165,8 +174,10 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
                     let Some(wanted) = self.tasks.get(&task) else { continue };
                     let Wish { model, order, .. } = wanted.wish;
                     out.push(Effect::Send { to: worker, message: Message::Reserve { task, model, order, price_max } });
+                    self.tried(now, &worker, task, out);
                 }
                 client::Effect::Release { worker, task } => {
+                    self.not_tried(&worker, task);
                     out.push(Effect::Send { to: worker, message: Message::Release(task) });
                 }
                 client::Effect::Bind { worker, task, epoch, from } => self.bound(now, worker, task, epoch, from, out),
@@ -174,12 +185,17 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
                     out.push(Effect::Send { to: worker, message: Message::Stop(task) });
                 }
                 client::Effect::Charge(charge) => out.push(Effect::Tell(Event::Charged(charge))),
-                client::Effect::Blame { worker, task, fault: _ } => self.let_down(now, worker, task, out),
+                client::Effect::Blame { worker, task, fault: _ } => {
+                    self.failed(now, worker, task, out);
+                    self.let_down(now, worker, task, out);
+                }
                 client::Effect::Done { task } => self.done(now, task, out),
-                client::Effect::GaveUp { task, why, .. } => {
+                client::Effect::GaveUp { task, why, price, after } => {
                     self.drop_lease(task);
                     let Some(wanted) = self.tasks.remove(&task) else { continue };
-                    let answer = Answer::Unable { task, why: Why::Work(why), paid: wanted.paid };
+                    self.refund(now, &wanted, out);
+                    let why = Why::Work { why, price, after };
+                    let answer = Answer::Unable { task, why, paid: wanted.paid };
                     out.push(Effect::Reply { to: wanted.asker, answer });
                 }
             }
@@ -218,8 +234,8 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
                     out.push(Effect::Send { to: key.0, message });
                     self.close(now, key, epoch, out);
                 }
-                // Nobody asks for reservations: stealing is not joined.
-                worker::Effect::Hand { .. } => {}
+                worker::Effect::Steal { room } => self.look_for_work(room, out),
+                worker::Effect::Hand { thief, places } => self.hand_on(thief, places, out),
             }
         }
     }

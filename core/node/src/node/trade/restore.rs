@@ -4,7 +4,7 @@
 //! asked for, a proof, a ballot. The words are kept in their order, before anything of the step leaves, and a node begins
 //! again by hearing them again.
 //!
-//! Not kept: tasks under way (their clients ask again, and holds are closed when their time is past), and what was seen of
+//! Not kept: tasks under way (their clients ask again, holds are closed when their time is past, and quotas count them as spent), and what was seen of
 //! others, which is learned anew. The journal is not shortened yet: a checkpoint in a log drops no line.
 
 use alloc::vec::Vec;
@@ -82,6 +82,7 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
                 }
             }
             Message::Ballot(ballot) => self.recall_ballot(&ballot),
+            Message::Used(used) if from == self.me => self.desk.recall(&used),
             _ => {}
         }
     }

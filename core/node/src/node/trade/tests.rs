@@ -3,7 +3,7 @@
 use alloc::{collections::VecDeque, format, string::String, vec};
 
 use super::{
-    message::{Evidence, Paid, Sighting},
+    message::{Evidence, HANDED_MAX, Handed, MODELS_MAX, Paid, Sighting},
     *,
 };
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
             vote::{self as urn, Choice, Opening, Promise, Right, Snapshot},
         },
         ledger::{Act, Entry, Fraud, Signed, Terms, entry::Statement},
-        tiers::Work,
+        tiers::{Tier, Used, Work},
         witness::Certificate,
     },
     kit::{Class, laws},
@@ -45,6 +45,7 @@ fn config() -> Config {
         faults: 1,
         seeds,
         models: vec![(MODEL, Size::Medium)],
+        keys: vec![tiers::Key { number: 1, tier: Tier::Enterprise, cap: None }],
         calibration: Some(calibration()),
         ..Config::default()
     };
@@ -67,14 +68,24 @@ struct Town {
     /// Whether auditors find everything wrong, and how often one was asked.
     slander: bool,
     audits: usize,
+    /// Hosts whose engine writes nothing, and whose words get lost.
+    stuck: Vec<usize>,
+    mute: Vec<usize>,
 }
 
 impl Town {
     fn new(config: &Config) -> Self {
-        let trades = (0..COUNT).map(|n| Trade::new(config.clone(), birth(n))).collect();
-        let mut models = Bloom::default();
-        models.insert(MODEL);
-        let peers: Vec<Peer> = (0..COUNT).map(|n| Peer { id: keys(n).key(), models }).collect();
+        Self::with(|_| config.clone())
+    }
+
+    fn with(config: impl Fn(usize) -> Config) -> Self {
+        let trades = (0..COUNT).map(|n| Trade::new(config(n), birth(n))).collect();
+        let peer = |n: usize| {
+            let mut models = Bloom::default();
+            config(n).models.iter().for_each(|served| models.insert(served.0));
+            Peer { id: keys(n).key(), models }
+        };
+        let peers: Vec<Peer> = (0..COUNT).map(peer).collect();
         let others = |n: usize| peers.iter().filter(|peer| peer.id != keys(n).key()).copied().collect();
         let queue = (0..COUNT).map(|n| (n, Input::Peers(others(n)))).collect();
         Self {
@@ -87,6 +98,8 @@ impl Town {
             now: Instant::default(),
             slander: false,
             audits: 0,
+            stuck: vec![],
+            mute: vec![],
         }
     }
 
@@ -120,6 +133,8 @@ impl Town {
     fn perform(&mut self, n: usize, effect: Effect) {
         let me = keys(n).key();
         match effect {
+            Effect::Send { .. } if self.mute.contains(&n) => {}
+            Effect::Run(Job::Write { .. }) if self.stuck.contains(&n) => {}
             Effect::Send { to, message } => {
                 let to = (0..COUNT).find(|other| keys(*other).key() == to).unwrap();
                 // Whatever is said goes over a line as bytes.
@@ -165,7 +180,7 @@ fn block() -> Block {
 
 fn wish(tokens_out: u64) -> Wish {
     let order = Order { work: Work::Inference, size: Size::Medium, class: Class::Standard, tokens_in: 40, tokens_out };
-    Wish { model: MODEL, order, price_max: 2_000_000, prefix: 9, wait: Duration::from_secs(20) }
+    Wish { model: MODEL, order, price_max: 2_000_000, prefix: 9, wait: Duration::from_secs(20), key: 1 }
 }
 
 #[test]
@@ -231,16 +246,257 @@ fn who_cannot_pay_is_told_so_and_nothing_happens() {
     assert!(matches!(town.replies[1], (0, Answer::Unable { why: Why::Long, .. })));
     town.ask(0, Ask::Work(Wish { model: 5, ..wish(64) }));
     town.run(30);
-    let nobody = Answer::Unable { task: 0, why: Why::Work(client::Why::Nobody), paid: Credits(0) };
-    assert!(
-        matches!((town.replies[2].1, nobody), (Answer::Unable { why: a, .. }, Answer::Unable { why: b, .. }) if a == b)
-    );
+    let nobody = |reply: &(usize, Answer)| {
+        matches!(reply.1, Answer::Unable { why: Why::Work { why: client::Why::Nobody, price: 0, .. }, .. })
+    };
+    assert!(nobody(&town.replies[2]));
     assert_eq!(town.trades[0].account().balance(), 0);
+}
+
+/// How often host `n` was asked for a place.
+fn asked(town: &Town, n: usize) -> usize {
+    let reserve = |heard: &&(usize, Instant, Input)| {
+        heard.0 == n && matches!(heard.2, Input::Heard { message: Message::Reserve { .. }, .. })
+    };
+    town.heard.iter().filter(reserve).count()
+}
+
+#[test]
+fn who_asks_for_more_than_a_key_allows_is_refused_before_anybody_is_asked() {
+    let key = |number, tier, cap| tiers::Key { number, tier, cap };
+    let cap = Some(Credits(300_000));
+    let config = Config { keys: vec![key(1, Tier::Enterprise, None), key(2, Tier::Pro, cap)], ..config() };
+    let mut town = Town::new(&config);
+    town.run(12);
+    let mut table = String::new();
+    // Seconds since the last attempt, key, tokens.
+    let mut attempt = |town: &mut Town, line: &str| {
+        let n: Vec<u64> = line.split(' ').map(|word| word.parse().unwrap()).collect();
+        town.run(n[0]);
+        let before: usize = (0..COUNT).map(|n| asked(town, n)).sum();
+        town.ask(0, Ask::Work(Wish { key: n[1], ..wish(n[2]) }));
+        town.run(5);
+        let workers = (0..COUNT).map(|n| asked(town, n)).sum::<usize>() - before;
+        let outcome = match town.replies.pop().unwrap().1 {
+            Answer::Worked { paid, .. } => format!("done for {paid}"),
+            Answer::Unable { why: Why::Quota(error), .. } => format!("{error}"),
+            other => format!("{other:?}"),
+        };
+        table += &format!("{line}: {outcome}; {workers} asked\n");
+    };
+    for line in ["0 1 100", "0 2 16384", "0 2 100", "0 2 100", "0 2 64", "0 2 64"] {
+        attempt(&mut town, line);
+    }
+    // What was spent is spent after a loss of power, too.
+    town.trades[0] = Trade::restore(config.clone(), birth(0), town.lines[0].iter().cloned());
+    let peers = town.heard.iter().find(|heard| heard.0 == 0).unwrap().2.clone();
+    town.queue.push_back((0, peers));
+    for line in ["9 2 64", "0 1 64", "0 9 2048", "0 9 32", "0 9 32", "0 9 32", "0 9 32", "0 9 32", "0 9 32", "30 9 32"]
+    {
+        attempt(&mut town, line);
+    }
+    assert_eq!(
+        table,
+        "0 1 100: done for 0.11; 2 asked\n\
+         0 2 16384: this tier allows 16384 tokens a request; ask for fewer; 0 asked\n\
+         0 2 100: done for 0.11; 2 asked\n\
+         0 2 100: only 0.19 credits are left of this key's cap; 0 asked\n\
+         0 2 64: done for 0.074; 2 asked\n\
+         0 2 64: only 0.116 credits are left of this key's cap; 0 asked\n\
+         9 2 64: only 0.116 credits are left of this key's cap; 0 asked\n\
+         0 1 64: done for 0.074; 2 asked\n\
+         0 9 2048: this tier allows 2048 tokens a request; ask for fewer; 0 asked\n\
+         0 9 32: done for 0.042; 2 asked\n\
+         0 9 32: done for 0.042; 2 asked\n\
+         0 9 32: done for 0.042; 2 asked\n\
+         0 9 32: done for 0.042; 2 asked\n\
+         0 9 32: done for 0.042; 2 asked\n\
+         0 9 32: too many requests in a minute; ask again at 1700000126; 0 asked\n\
+         30 9 32: done for 0.042; 2 asked\n"
+    );
+}
+
+#[test]
+fn an_idle_worker_takes_over_what_waits_for_another_and_each_task_is_charged_once() {
+    let serves = |n| if n == 1 || n == 2 { vec![(MODEL, Size::Medium)] } else { vec![] };
+    let mut of = config();
+    (of.client.choices, of.client.kept, of.worker.slots) = (1, 1, 4);
+    let mut town = Town::with(|n| Config { models: serves(n), ..of.clone() });
+    town.run(12);
+    // One of the two accepts work and does none; four tasks at a time are lost with it, until their clients lose patience.
+    town.stuck = vec![1];
+    (0..60).for_each(|at| town.ask(3 + at % 6, Ask::Work(Wish { prefix: at as u64, ..wish(64) })));
+    town.run(9);
+    let done = town.replies.iter().filter(|reply| matches!(reply.1, Answer::Worked { tokens: 64, .. })).count();
+    let handed = town.events.iter().filter_map(|event| match event.1 {
+        Event::Handed { thief, places } if (event.0, thief) == (1, keys(2).key()) => Some(places as usize),
+        _ => None,
+    });
+    let (handed, waited) = (handed.sum::<usize>(), asked(&town, 1).saturating_sub(4));
+    assert!(waited > 2, "{waited} had to wait");
+    assert_eq!((done, handed), (56, waited), "all but the four that it began");
+    let charged = town.events.iter().filter_map(|event| match event.1 {
+        Event::Charged(charge) => Some((event.0, charge.lease.task, charge.from, charge.to)),
+        _ => None,
+    });
+    let charged: Vec<_> = charged.collect();
+    let tasks: alloc::collections::BTreeSet<_> = charged.iter().map(|charge| (charge.0, charge.1)).collect();
+    assert_eq!((charged.len(), tasks.len()), (56, 56));
+    assert!(charged.iter().all(|charge| (charge.2, charge.3) == (0, 64)));
+}
+
+/// Only host 1 works, and its engine writes only what it is told to.
+fn by_hand() -> Town {
+    let mut town =
+        Town::with(|n| Config { models: if n == 1 { vec![(MODEL, Size::Medium)] } else { vec![] }, ..config() });
+    town.run(12);
+    town.stuck = vec![1];
+    town
+}
+
+/// The engine of host 1 writes a block for the task of `client`, up to token `tokens`.
+fn write(town: &mut Town, client: usize, tokens: u32) {
+    let client = keys(client).key();
+    let key = *town.trades[1].guests.keys().find(|key| key.0 == client).unwrap();
+    town.queue.push_back((1, Input::Worked(Worked::Wrote { key, tokens, block: block() })));
+    town.run(1);
+}
+
+#[test]
+fn the_urgent_interrupt_at_a_token_and_what_was_begun_goes_on_and_is_paid_once() {
+    let mut town = by_hand();
+    let of = |class| Wish { order: Order { class, ..wish(64).order }, ..wish(64) };
+    town.ask(3, Ask::Work(of(Class::Batch)));
+    town.run(2);
+    write(&mut town, 3, 32);
+    town.stuck = vec![];
+    town.ask(4, Ask::Work(of(Class::Realtime)));
+    town.run(5);
+    let done: Vec<usize> = town.replies.iter().map(|reply| reply.0).collect();
+    assert_eq!(done, [4, 3], "{:?}", town.replies);
+    let charges = town.events.iter().filter_map(|event| match event.1 {
+        Event::Charged(charge) => Some((event.0, charge.lease.epoch, charge.from, charge.to)),
+        _ => None,
+    });
+    assert_eq!(charges.collect::<Vec<_>>(), [(4, 1, 0, 64), (3, 1, 0, 64)]);
+    let ticks = |n| town.events.iter().filter(|event| event.0 == n && matches!(event.1, Event::Ticked { .. })).count();
+    assert_eq!((ticks(3), ticks(4)), (2, 2));
+}
+
+#[test]
+fn what_nobody_wants_any_more_is_stopped_and_paid_as_far_as_it_came() {
+    let mut town = by_hand();
+    town.ask(3, Ask::Work(wish(96)));
+    town.run(2);
+    write(&mut town, 3, 32);
+    town.ask(3, Ask::Cancel);
+    town.run(5);
+    let [(3, Answer::Unable { why: Why::Cancelled, paid, .. })] = town.replies[..] else {
+        panic!("{:?}", town.replies)
+    };
+    assert!(paid > Credits(0) && town.trades[1].guests.is_empty() && town.trades[3].tasks.is_empty());
+    assert_eq!(
+        (town.trades[1].account().balance(), town.trades[3].account().balance()),
+        (paid.0 as i64, -(paid.0 as i64))
+    );
+    assert_eq!(town.trades[3].account().held(), Credits(0));
+    town.ask(3, Ask::Cancel);
+    town.run(1);
+    assert_eq!(town.replies.len(), 1, "there is nothing to stop");
+}
+
+#[test]
+fn what_is_too_much_is_refused_with_a_price_and_whoever_asked_is_told() {
+    let mut of = config();
+    (of.worker.queue.limits, of.client.tries) = ([1; 4], 1);
+    let serves = |n| if n == 1 { vec![(MODEL, Size::Medium)] } else { vec![] };
+    let mut town = Town::with(|n| Config { models: serves(n), ..of.clone() });
+    town.run(12);
+    town.stuck = vec![1];
+    for n in 3..6 {
+        town.ask(n, Ask::Work(Wish { price_max: 1_500_000, ..wish(64) }));
+        town.run(1);
+    }
+    let [(5, Answer::Unable { why: Why::Work { why: client::Why::Refused, price, after }, .. })] = town.replies[..]
+    else {
+        panic!("{:?}", town.replies)
+    };
+    assert_eq!(price, 4_000_000, "one works, one waits, and that is all that may");
+    assert!(after >= Duration::from_millis(100));
+}
+
+#[test]
+fn places_are_handed_to_whom_they_may_be_and_taken_from_whom_was_asked() {
+    let mut town = Town::new(&config());
+    town.run(3);
+    let (thief, client, victim) = (keys(4).key(), keys(5).key(), &mut town.trades[1]);
+    let mut out = vec![];
+    let hear = |victim: &mut Trade<Identity>, from, message, out: &mut Vec<Effect>| {
+        out.clear();
+        victim.handle(Instant::from_millis(3_000), Input::Heard { from, message }, out);
+        out.iter().filter(|effect| matches!(effect, Effect::Send { .. })).count()
+    };
+    let reserve = |task| Message::Reserve { task, model: MODEL, order: wish(64).order, price_max: 4_000_000 };
+    assert_eq!((0..4).map(|task| hear(victim, client, reserve(task), &mut out)).sum::<usize>(), 5, "quotes and a call");
+    let steal = |models: &[u64]| Message::Steal { room: 9, models: models.to_vec() };
+    victim.reputation.convict(thief);
+    assert_eq!(hear(victim, thief, steal(&[MODEL]), &mut out), 0, "whoever is convicted gets nothing");
+    let other = keys(6).key();
+    assert_eq!(hear(victim, other, steal(&[MODEL + 1]), &mut out), 0, "there is nothing of that model");
+    assert_eq!(hear(victim, other, steal(&[MODEL]), &mut out), 3, "two clients hear of it");
+    let Some(Effect::Send { to, message: Message::Hand(places) }) = out.pop() else { panic!("{out:?}") };
+    assert_eq!((to, places.len(), places[0].hops), (other, 2, 1));
+    // Nobody asked for these.
+    let before = town.trades[6].clone();
+    let taker = &mut town.trades[6];
+    taker.begged = Some(keys(2).key());
+    assert_eq!(hear(taker, keys(1).key(), Message::Hand(places.clone()), &mut out), 0);
+    assert_eq!(taker.guests, before.guests);
+    taker.begged = Some(keys(1).key());
+    assert_eq!(hear(taker, keys(1).key(), Message::Hand(places), &mut out), 1, "the first is called");
+    assert_eq!(taker.guests.len(), 2);
+}
+
+#[test]
+fn who_hangs_for_a_minute_is_asked_seldom_and_gets_work_again() {
+    let serves = |n| if n == 1 || n == 2 { vec![(MODEL, Size::Medium)] } else { vec![] };
+    let mut of = config();
+    (of.client.choices, of.client.kept, of.worker.idle) = (1, 1, None);
+    let mut town = Town::with(|n| Config { models: serves(n), ..of.clone() });
+    town.run(12);
+    town.mute = vec![1];
+    // How often it was asked, and how many were served, of `tasks` every `seconds`.
+    let each = |town: &mut Town, tasks: usize, seconds: u64| {
+        let before = (asked(town, 1), town.replies.len());
+        for at in 0..tasks {
+            let prefix = (town.heard.len() * 64 + at) as u64;
+            town.ask(0, Ask::Work(Wish { prefix, ..wish(64) }));
+            town.run(seconds);
+        }
+        town.run(4);
+        (asked(town, 1) - before.0, town.replies.len() - before.1)
+    };
+    while !town.events.iter().any(|event| event.1 == Event::Rested(keys(1).key())) {
+        assert!(asked(&town, 1) < 3, "three failures are enough");
+        each(&mut town, 1, 1);
+    }
+    assert_eq!(each(&mut town, 6, 4), (0, 6), "it rests for half a minute");
+    town.run(5);
+    assert_eq!(each(&mut town, 60, 0), (1, 60), "one of many is a trial");
+    assert_eq!(each(&mut town, 12, 4), (0, 12), "it rests for a minute");
+    town.mute = vec![];
+    town.run(10);
+    let (tried, done) = each(&mut town, 120, 1);
+    assert!(tried > 3 && done == 120, "{tried} {done}");
+    let barred = |event: &(usize, Event)| event.1 == Event::Barred(keys(1).key());
+    assert!(!town.events.iter().any(barred) && town.trades[0].guards.is_empty());
 }
 
 #[test]
 fn a_vote_travels_and_holds_in_every_node() {
-    let config = Config { vouch_every: Duration::from_secs(3600), ..config() };
+    let mut config = Config { vouch_every: Duration::from_secs(3600), ..config() };
+    // Nine days are many questions of idle workers.
+    config.worker.idle = None;
     let mut town = Town::new(&config);
     let day = 86_400;
     let rights: Vec<Right> = (0..COUNT)
@@ -373,6 +629,13 @@ fn samples() -> Vec<Message> {
         Message::Deny { statement, next: Some(3) },
         Message::Vouch { edges: vec![(id, 5)], sightings: vec![seen] },
         Message::Proof(Box::new(Fraud::Fork { one: signed, other })),
+        Message::Steal { room: 3, models: vec![77, 1 << 60] },
+        Message::Hand(vec![
+            Handed { client: id, task: 9, model: 77, order: wish(64).order, hops: 1 },
+            Handed { client: alice.key(), task: 10, model: 78, order: wish(32).order, hops: 2 },
+        ]),
+        Message::Moved { task: 9, to: id },
+        Message::Used(Used { number: 1, begun: true, at: UnixTime(1_700_000_000), today: 3, spent: Credits(281_000) }),
         Message::Close { closing, consent: None },
         Message::Deny { statement, next: None },
     ];
@@ -414,15 +677,25 @@ fn every_message_comes_back_as_it_went_and_no_part_of_one_is_another() {
             }
         }
     }
-    assert_eq!(kinds.len(), 22);
+    assert_eq!(kinds.len(), 26);
 }
 
 #[test]
 fn lengths_that_are_claimed_and_not_sent_are_refused() {
-    for kind in [13, 14, 15, 19] {
+    for kind in [13, 14, 15, 19, 23, 24] {
         let mut bytes = vec![1, kind, 1, 1];
         bytes.extend_from_slice(&[0xff; 9]);
         assert!(Message::decode(&bytes).is_err());
+    }
+    // More than a message may have.
+    let order = wish(64).order;
+    let place = Handed { client: keys(1).key(), task: 9, model: 77, order, hops: 1 };
+    for (count, fits) in [(HANDED_MAX, true), (HANDED_MAX + 1, false)] {
+        assert_eq!(Message::decode(&Message::Hand(vec![place; count]).encode()).is_ok(), fits);
+    }
+    for (count, fits) in [(MODELS_MAX, true), (MODELS_MAX + 1, false)] {
+        let steal = Message::Steal { room: 1, models: vec![7; count] };
+        assert_eq!(Message::decode(&steal.encode()).is_ok(), fits);
     }
 }
 

@@ -6,6 +6,9 @@
 //!    '-Refuse  '-Release--'  silence        '- interrupted -> queued, first of its class
 //! ```
 //!
+//! Who has had nothing to do for a while asks a neighbour for reservations that are bound to nobody, and rests twice as long
+//! each time that it gets none. The client is told where its place is now, so that nobody is blamed for what another lost.
+//!
 //! A reservation costs nothing but a place; a slot is held from the call to the answer. Whoever is called and silent for
 //! `patience` loses the place, so a client that vanishes holds a slot for that long at most.
 
@@ -13,7 +16,10 @@ use alloc::{collections::BTreeMap, vec::Vec};
 use core::time::Duration;
 
 use super::queue::{self, Entry, Queue};
-use crate::kit::{Class, Instant, Machine, NodeId};
+use crate::kit::{
+    Class, Instant, Machine, NodeId,
+    fault::{Fault, on},
+};
 
 /// How much a worker takes on.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -30,6 +36,8 @@ pub struct Config {
     pub waits: [Duration; 4],
     /// Workers over which a reservation may go, the first one counted.
     pub hops_max: u8,
+    /// How long this one has nothing to do before it asks another for reservations; it never does, if `None`.
+    pub idle: Option<Duration>,
 }
 
 impl Default for Config {
@@ -42,9 +50,13 @@ impl Default for Config {
             patience: Duration::from_secs(2),
             waits: [10, 120, 28_800, 86_400].map(Duration::from_secs),
             hops_max: 3,
+            idle: Some(Duration::from_secs(1)),
         }
     }
 }
+
+/// The longest rest of an idle worker between two questions.
+const REST_MAX: Duration = Duration::from_secs(64);
 
 /// A task, by whom it is for and that one's number.
 pub type Key = (NodeId, u64);
@@ -56,6 +68,8 @@ pub enum Input {
     Reserve {
         /// Whose task, and which.
         key: Key,
+        /// With which model.
+        model: u64,
         /// How urgent.
         class: Class,
         /// Tokens that it may take.
@@ -93,6 +107,8 @@ pub enum Input {
         thief: NodeId,
         /// Reservations that it would take.
         room: u32,
+        /// With which models.
+        models: Vec<u64>,
     },
     /// Another worker hands on reservations.
     Handed(Vec<Place>),
@@ -154,7 +170,12 @@ pub enum Effect {
         /// Whether it is done.
         done: bool,
     },
-    /// Hand reservations on.
+    /// Ask another for reservations: there is nothing to do here.
+    Steal {
+        /// How many would be done at once.
+        room: u32,
+    },
+    /// Hand reservations on, and tell their clients.
     Hand {
         /// To whom.
         thief: NodeId,
@@ -168,6 +189,8 @@ pub enum Effect {
 pub struct Place {
     /// Whose task, and which.
     pub key: Key,
+    /// With which model.
+    pub model: u64,
     /// How urgent.
     pub class: Class,
     /// Tokens that it may take.
@@ -183,6 +206,8 @@ pub struct Worker {
     queue: Queue<Waiting>,
     called: BTreeMap<Key, Call>,
     running: BTreeMap<Key, Run>,
+    /// When it asks others next, and how long it will have rested then; nothing, while it has something to do.
+    idle: Option<(Instant, Duration)>,
     /// Thousandths of a token a second of one slot: a moving average.
     rate: u64,
 }
@@ -191,6 +216,7 @@ pub struct Worker {
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Waiting {
     key: Key,
+    model: u64,
     /// Epoch and tokens of one that was interrupted and needs no call.
     bound: Option<(u32, u32)>,
     /// Workers that had it before.
@@ -200,6 +226,7 @@ struct Waiting {
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Call {
     until: Instant,
+    model: u64,
     class: Class,
     cost: u32,
 }
@@ -207,6 +234,7 @@ struct Call {
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Run {
     epoch: u32,
+    model: u64,
     class: Class,
     cost: u32,
     since: Instant,
@@ -229,7 +257,7 @@ impl Worker {
     pub fn new(config: Config) -> Self {
         let rate = u64::from(config.rate.max(1)) * 1000;
         let queue = Queue::new(config.queue);
-        Self { config, queue, called: BTreeMap::new(), running: BTreeMap::new(), rate }
+        Self { config, queue, called: BTreeMap::new(), running: BTreeMap::new(), idle: None, rate }
     }
 
     /// How much it takes on from now on; what it has taken on stays.
@@ -277,14 +305,15 @@ impl Worker {
     }
 
     fn reserve(&mut self, now: Instant, place: Place, price_max: u32, out: &mut Vec<Effect>) {
-        let Place { key, class, cost, hops } = place;
+        let Place { key, model, class, cost, hops } = place;
         let (wait, price) = (self.wait(now, class), self.price(class));
-        if self.called.contains_key(&key) || self.running.contains_key(&key) {
+        if self.has(&key) {
             // The first answer was lost, or the question came twice.
             out.push(Effect::Quote { key, wait: Duration::ZERO, price });
             return;
         }
-        if self.config.slots == 0 || price > price_max || wait > self.config.waits[class.index()] {
+        let much = price > price_max || wait > self.config.waits[class.index()];
+        if self.config.slots == 0 || (much && !on(Fault::RefusesNobody)) {
             out.push(Effect::Refuse { key, price, after: self.after(wait) });
             return;
         }
@@ -293,12 +322,18 @@ impl Worker {
             cost,
             since: known.map_or(now, |entry| entry.since),
             class,
-            item: Waiting { key, bound: None, hops },
+            item: Waiting { key, model, bound: None, hops },
         };
         match self.queue.push(entry) {
             Ok(()) => out.push(Effect::Quote { key, wait, price }),
             Err(_) => out.push(Effect::Refuse { key, price, after: self.after(wait) }),
         }
+    }
+
+    /// Whether a task was called, runs, or was interrupted and goes on here.
+    fn has(&self, key: &Key) -> bool {
+        let interrupted = |waiting: &Waiting| waiting.key == *key && waiting.bound.is_some();
+        self.called.contains_key(key) || self.running.contains_key(key) || self.queue.any(interrupted)
     }
 
     /// When asking again makes sense: when half of what waits is done.
@@ -313,21 +348,28 @@ impl Worker {
             return;
         }
         match self.called.remove(&key) {
-            Some(call) => self.start(now, key, epoch, from, (call.class, call.cost), out),
+            Some(call) => self.start(now, key, (epoch, from), (call.model, call.class, call.cost), out),
             // Too late: the slot is somebody else's.
             None => out.push(Effect::Report { key, epoch, tokens: from, done: false }),
         }
     }
 
-    fn start(&mut self, now: Instant, key: Key, epoch: u32, from: u32, of: (Class, u32), out: &mut Vec<Effect>) {
-        self.running.insert(key, Run { epoch, class: of.0, cost: of.1, since: now, from, stop: Stop::No });
+    fn start(
+        &mut self,
+        now: Instant,
+        key: Key,
+        (epoch, from): (u32, u32),
+        (model, class, cost): (u64, Class, u32),
+        out: &mut Vec<Effect>,
+    ) {
+        self.running.insert(key, Run { epoch, model, class, cost, since: now, from, stop: Stop::No });
         out.push(Effect::Run { key, epoch, from });
     }
 
     fn ran(&mut self, now: Instant, key: Key, tokens: u32, end: End, out: &mut Vec<Effect>) {
         let Some(run) = self.running.remove(&key) else { return };
         self.measure(now, &run, tokens);
-        let yields = end == End::Interrupted && run.stop == Stop::Yield;
+        let yields = end == End::Interrupted && run.stop == Stop::Yield && !on(Fault::InterruptedIsLost);
         if !yields {
             out.push(Effect::Report { key, epoch: run.epoch, tokens, done: end == End::Done });
             return;
@@ -336,7 +378,7 @@ impl Worker {
         if let Some(entry) = self.queue.presses(run.class).and_then(|class| self.queue.pop_from(class)) {
             self.call(now, entry, out);
         }
-        let item = Waiting { key, bound: Some((run.epoch, tokens)), hops: 0 };
+        let item = Waiting { key, model: run.model, bound: Some((run.epoch, tokens)), hops: 0 };
         let cost = run.cost.saturating_sub(tokens.saturating_sub(run.from));
         self.queue.push_front(Entry { cost, since: now, class: run.class, item });
     }
@@ -379,14 +421,27 @@ impl Worker {
     }
 
     fn call(&mut self, now: Instant, entry: Entry<Waiting>, out: &mut Vec<Effect>) {
-        let Waiting { key, bound, .. } = entry.item;
-        if let Some((epoch, from)) = bound {
-            self.start(now, key, epoch, from, (entry.class, entry.cost), out);
+        let Waiting { key, model, bound, .. } = entry.item;
+        if let Some(lease) = bound {
+            self.start(now, key, lease, (model, entry.class, entry.cost), out);
             return;
         }
         let until = now + self.config.patience.max(Duration::from_micros(1));
-        self.called.insert(key, Call { until, class: entry.class, cost: entry.cost });
+        self.called.insert(key, Call { until, model, class: entry.class, cost: entry.cost });
         out.push(Effect::Ready(key));
+    }
+
+    /// Slots for which there is nothing to do.
+    fn room(&self) -> u32 {
+        let busy = self.called.len() + self.running.len();
+        if self.queue.is_empty() { self.config.slots.saturating_sub(busy as u32) } else { 0 }
+    }
+
+    /// Whoever has nothing to do counts for how long.
+    fn rest(&mut self, now: Instant) {
+        let every =
+            self.config.idle.filter(|_| self.room() > 0 && !on(Fault::IdleNeverAsks)).map(|idle| idle.max(MOMENT));
+        self.idle = every.map(|every| self.idle.unwrap_or((now + every, every)));
     }
 
     fn stop(&mut self, key: Key, out: &mut Vec<Effect>) {
@@ -402,15 +457,25 @@ impl Worker {
     }
 
     /// Gives away what came last and is bound to nobody, at most half of it, and nothing that has gone as far as it may.
-    fn steal(&mut self, thief: NodeId, room: u32, out: &mut Vec<Effect>) {
-        let count = (self.queue.len() / 2).min(room as usize);
+    fn steal(&mut self, thief: NodeId, room: u32, models: &[u64], out: &mut Vec<Effect>) {
+        let count = self.queue.len().div_ceil(2).min(room as usize);
         let mut places = Vec::new();
         while places.len() < count {
             let hops_max = self.config.hops_max;
-            let free = |waiting: &Waiting| waiting.bound.is_none() && waiting.hops + 1 < hops_max;
-            let Some(entry) = self.queue.pop_last(free) else { break };
-            let Waiting { key, hops, .. } = entry.item;
-            places.push(Place { key, class: entry.class, cost: entry.cost, hops: hops + 1 });
+            let free = |waiting: &Waiting| {
+                let unbound = waiting.bound.is_none() || on(Fault::BoundTaskHandedOn);
+                let own = waiting.key.0 == thief;
+                unbound && !own && waiting.hops + 1 < hops_max && models.contains(&waiting.model)
+            };
+            let Some(entry) = self.queue.remove_last(free) else { break };
+            let Waiting { key, model, hops, .. } = entry.item;
+            places.push(Place {
+                key,
+                model,
+                class: entry.class,
+                cost: entry.cost,
+                hops: hops + u8::from(!on(Fault::HopsUncounted)),
+            });
         }
         if !places.is_empty() {
             out.push(Effect::Hand { thief, places });
@@ -418,12 +483,17 @@ impl Worker {
     }
 
     fn handed(&mut self, now: Instant, places: Vec<Place>) {
-        for Place { key, class, cost, hops } in places.into_iter().filter(|place| place.hops < self.config.hops_max) {
-            let known = self.called.contains_key(&key) || self.running.contains_key(&key);
-            if !known && self.queue.remove(|waiting| waiting.key == key).is_none_or(|entry| entry.item.bound.is_none())
-            {
+        if let (Some(rest), false) = (self.config.idle, places.is_empty()) {
+            // Where there was something there may be more.
+            self.idle = Some((now + rest.max(MOMENT), rest.max(MOMENT)));
+        }
+        let hops_max = self.config.hops_max;
+        for Place { key, model, class, cost, hops } in places.into_iter().filter(|place| place.hops < hops_max) {
+            if !self.has(&key) {
+                self.queue.remove(|waiting| waiting.key == key);
                 // Without room it is lost here; the client holds another place, or asks again.
-                let _ = self.queue.push(Entry { cost, since: now, class, item: Waiting { key, bound: None, hops } });
+                let item = Waiting { key, model, bound: None, hops };
+                let _ = self.queue.push(Entry { cost, since: now, class, item });
             }
         }
     }
@@ -435,8 +505,8 @@ impl Machine for Worker {
 
     fn handle(&mut self, now: Instant, input: Input, out: &mut Vec<Effect>) {
         match input {
-            Input::Reserve { key, class, cost, price_max } => {
-                self.reserve(now, Place { key, class, cost, hops: 0 }, price_max, out);
+            Input::Reserve { key, model, class, cost, price_max } => {
+                self.reserve(now, Place { key, model, class, cost, hops: 0 }, price_max, out);
             }
             Input::Bind { key, epoch, from } => self.bind(now, key, epoch, from, out),
             Input::Release(key) => {
@@ -446,10 +516,11 @@ impl Machine for Worker {
             Input::Stop(key) => self.stop(key, out),
             Input::Ran { key, tokens, end } => self.ran(now, key, tokens, end, out),
             Input::Slots(slots) => self.config.slots = slots,
-            Input::Steal { thief, room } => self.steal(thief, room, out),
+            Input::Steal { thief, room, models } => self.steal(thief, room, &models, out),
             Input::Handed(places) => self.handed(now, places),
         }
         self.fill(now, out);
+        self.rest(now);
     }
 
     fn tick(&mut self, now: Instant, out: &mut Vec<Effect>) {
@@ -457,13 +528,23 @@ impl Machine for Worker {
         self.called.retain(|_, call| call.until > now);
         if self.called.len() < before {
             self.fill(now, out);
+            self.rest(now);
+        }
+        if let Some((_, rest)) = self.idle.filter(|idle| idle.0 <= now) {
+            out.push(Effect::Steal { room: self.room() });
+            let rest = (rest * 2).min(REST_MAX);
+            self.idle = Some((now + rest, rest));
         }
     }
 
     fn deadline(&self) -> Option<Instant> {
-        self.called.values().map(|call| call.until).min()
+        let calls = self.called.values().map(|call| call.until).min();
+        [calls, self.idle.map(|idle| idle.0)].into_iter().flatten().min()
     }
 }
+
+/// The shortest wait: time must go on between two ticks.
+const MOMENT: Duration = Duration::from_micros(1);
 
 #[cfg(test)]
 mod tests {
@@ -474,6 +555,7 @@ mod tests {
 
     const CONFIG: Config = Config {
         hops_max: 3,
+        idle: None,
         queue: queue::Config { limits: [2, 2, 2, 2], quanta: [400, 200, 100, 50], age: Duration::from_secs(60) },
         slots: 1,
         rate: 10,
@@ -486,7 +568,7 @@ mod tests {
     }
 
     fn reserve(n: u64, class: Class) -> Input {
-        Input::Reserve { key: key(n), class, cost: 100, price_max: 9_000_000 }
+        Input::Reserve { key: key(n), model: 7, class, cost: 100, price_max: 9_000_000 }
     }
 
     fn of(script: impl IntoIterator<Item = (u64, Input)>, until: u64) -> String {
@@ -505,9 +587,9 @@ mod tests {
         ];
         assert_eq!(
             of(script, 1_000),
-            "0ms Reserve { key: (1), class: Standard, cost: 100, price_max: 9000000 } -> [Quote { key: (1), wait: 0ns, price: 1000000 }, Ready((1))]\n\
+            "0ms Reserve { key: (1), model: 7, class: Standard, cost: 100, price_max: 9000000 } -> [Quote { key: (1), wait: 0ns, price: 1000000 }, Ready((1))]\n\
              5ms Bind { key: (1), epoch: 1, from: 0 } -> [Run { key: (1), epoch: 1, from: 0 }]\n\
-             10ms Reserve { key: (2), class: Standard, cost: 100, price_max: 9000000 } -> [Quote { key: (2), wait: 10s, price: 1000000 }]\n\
+             10ms Reserve { key: (2), model: 7, class: Standard, cost: 100, price_max: 9000000 } -> [Quote { key: (2), wait: 10s, price: 1000000 }]\n\
              20ms Ran { key: (1), tokens: 90, end: Done } -> [Report { key: (1), epoch: 1, tokens: 90, done: true }, Ready((2))]\n"
         );
     }
@@ -568,7 +650,7 @@ mod tests {
         // One was called, two wait, the class is full.
         assert_eq!(refused.iter().map(|r| (r.0, r.1)).collect::<Vec<_>>(), [3, 4, 5].map(|n| (n, 4_000_000)));
         assert!(refused[0].2 >= Duration::from_secs(5));
-        let cheap = Input::Reserve { key: key(9), class: Batch, cost: 1, price_max: 3_999_999 };
+        let cheap = Input::Reserve { key: key(9), model: 7, class: Batch, cost: 1, price_max: 3_999_999 };
         worker.handle(Instant::default(), cheap, &mut out);
         assert!(matches!(out[0], Effect::Refuse { .. }));
     }
@@ -582,7 +664,7 @@ mod tests {
         }
         out.clear();
         let thief = NodeId::number(5);
-        worker.handle(Instant::default(), Input::Steal { thief, room: 3 }, &mut out);
+        worker.handle(Instant::default(), Input::Steal { thief, room: 3, models: [7].into() }, &mut out);
         let [Effect::Hand { places, .. }] = &out[..] else { panic!("{out:?}") };
         assert_eq!(places.iter().map(|place| place.key.1).collect::<Vec<_>>(), [8, 7, 6]);
         assert_eq!(worker.waiting(), 5);
@@ -591,6 +673,53 @@ mod tests {
         out.clear();
         other.handle(Instant::default(), Input::Handed(places), &mut out);
         assert_eq!(out, [Effect::Ready(key(8))]);
+    }
+
+    #[test]
+    fn whoever_has_nothing_to_do_asks_and_rests_longer_each_time_in_vain() {
+        let config = Config { idle: Some(Duration::from_millis(100)), slots: 2, ..CONFIG };
+        let place = Place { key: key(1), model: 7, class: Batch, cost: 9, hops: 1 };
+        let script = [
+            (0, Input::Slots(2)),
+            (800, Input::Handed([place].into())),
+            (801, Input::Bind { key: key(1), epoch: 1, from: 0 }),
+            (901, reserve(2, Batch)),
+            (902, Input::Bind { key: key(2), epoch: 1, from: 0 }),
+        ];
+        let text = trace::of(&mut Worker::new(config), script, 2_000);
+        let lines: Vec<&str> = text.lines().filter(|line| line.contains("Steal")).collect();
+        assert_eq!(
+            lines,
+            [
+                "100ms tick -> [Steal { room: 2 }]",
+                "300ms tick -> [Steal { room: 2 }]",
+                "700ms tick -> [Steal { room: 2 }]",
+                "900ms tick -> [Steal { room: 1 }]",
+            ],
+            "from 901 ms on both slots are busy"
+        );
+    }
+
+    #[test]
+    fn nothing_is_handed_on_that_the_other_cannot_do_or_that_is_bound() {
+        let mut worker = Worker::new(Config { queue: queue::Config::default(), ..CONFIG });
+        let mut out = Vec::new();
+        let of = |n, model| Input::Reserve { key: key(n), model, class: Spot, cost: 9, price_max: 9_000_000 };
+        for input in [of(1, 7), Input::Bind { key: key(1), epoch: 1, from: 0 }, of(2, 8), of(3, 7), of(4, 8)] {
+            worker.handle(Instant::default(), input, &mut out);
+        }
+        // The first task is interrupted and waits, bound to this worker.
+        worker.handle(Instant::default(), reserve(5, Realtime), &mut out);
+        let ran = Input::Ran { key: key(1), tokens: 5, end: End::Interrupted };
+        worker.handle(Instant::default(), ran, &mut out);
+        out.clear();
+        let thief = NodeId::number(5);
+        worker.handle(Instant::default(), Input::Steal { thief, room: 9, models: [7].into() }, &mut out);
+        let [Effect::Hand { places, .. }] = &out[..] else { panic!("{out:?}") };
+        assert_eq!(places.iter().map(|place| place.key.1).collect::<Vec<_>>(), [3]);
+        out.clear();
+        worker.handle(Instant::default(), Input::Steal { thief, room: 9, models: [7].into() }, &mut out);
+        assert_eq!(out, [], "what is left is of another model, or bound");
     }
 
     #[test]
@@ -603,14 +732,18 @@ mod tests {
             let mut workers = 1;
             loop {
                 out.clear();
-                worker.handle(Instant::default(), Input::Steal { thief: NodeId::number(5), room: 30 }, &mut out);
+                worker.handle(
+                    Instant::default(),
+                    Input::Steal { thief: NodeId::number(5), room: 30, models: [7].into() },
+                    &mut out,
+                );
                 let Some(Effect::Hand { places, .. }) = out.pop() else { break };
                 worker = Worker::new(config);
                 worker.handle(Instant::default(), Input::Handed(places), &mut out);
                 workers += 1;
             }
             assert_eq!(workers, hops_max, "the first one counted");
-            let far = Place { key: key(99), class: Batch, cost: 1, hops: hops_max };
+            let far = Place { key: key(99), model: 7, class: Batch, cost: 1, hops: hops_max };
             out.clear();
             Worker::new(config).handle(Instant::default(), Input::Handed([far].into()), &mut out);
             assert_eq!(out, [], "one that came too far is not taken");
@@ -642,6 +775,7 @@ mod tests {
                     let input = match rng.below(20) {
                         0..6 => Input::Reserve {
                             key,
+                            model: u64::from(rng.below(2)),
                             class: Class::ALL[rng.below(4) as usize],
                             cost: rng.next() as u32 >> rng.below(32),
                             price_max: 1_000_000 + rng.below(4_000_000),
@@ -655,13 +789,16 @@ mod tests {
                             end: [End::Done, End::Failed, End::Interrupted][rng.below(3) as usize],
                         },
                         17 => Input::Slots(rng.below(4)),
-                        18 => Input::Steal { thief: key.0, room: rng.below(3) },
-                        _ => Input::Handed([Place { key, class: Batch, cost: 7, hops: rng.below(4) as u8 }].into()),
+                        18 => Input::Steal { thief: key.0, room: rng.below(3), models: [0].into() },
+                        _ => Input::Handed(
+                            [Place { key, model: 1, class: Batch, cost: 7, hops: rng.below(4) as u8 }].into(),
+                        ),
                     };
                     (Instant::from_millis(at), input)
                 })
                 .collect();
-            laws::hold(&Worker::new(CONFIG), script.clone());
+            let idle = Some(Duration::from_millis(50));
+            laws::hold(&Worker::new(Config { idle, ..CONFIG }), script.clone());
             let (mut worker, mut out) = (Worker::new(CONFIG), Vec::new());
             for (now, input) in script {
                 while worker.deadline().is_some_and(|due| due <= now) {

@@ -109,6 +109,15 @@ pub enum Input {
         /// When asking again makes sense.
         after: Duration,
     },
+    /// A worker gave the place that it kept to another, which had nothing to do.
+    Moved {
+        /// Of which task.
+        task: u64,
+        /// Who says so.
+        worker: NodeId,
+        /// Who has the place now, if it is true.
+        to: NodeId,
+    },
     /// A worker has a slot for it.
     Ready {
         /// For which task.

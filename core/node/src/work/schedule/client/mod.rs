@@ -29,7 +29,11 @@ use super::{
     learn::{Context, Group, Kind, Learner},
 };
 use crate::{
-    kit::{Instant, Machine, NodeId, Rng, heap::Heap},
+    kit::{
+        Instant, Machine, NodeId, Rng,
+        fault::{Fault as Seeded, on},
+        heap::Heap,
+    },
     work::task::{Error, Life, Task},
 };
 
@@ -76,6 +80,9 @@ struct Place {
     worker: NodeId,
     /// As quoted; unanswered, if `None`.
     wait: Option<Duration>,
+    /// Whether another kept the place, which says that this one has it now. Nobody is blamed if that is not true: only the
+    /// other's word stands for it.
+    moved: bool,
 }
 
 const PLACES: usize = 4;
@@ -161,7 +168,7 @@ impl Client {
             for (at, place) in self.scratch.iter().zip(&mut job.places) {
                 let Some(candidate) = roster.candidate(*at) else { continue };
                 let worker = candidate.worker;
-                *place = Some(Place { worker, wait: None });
+                *place = Some(Place { worker, wait: None, moved: false });
                 out.push(Effect::Reserve { worker, task: number, class, cost, price_max });
             }
         }
@@ -203,6 +210,25 @@ impl Client {
         let patience = longest.saturating_mul(2).saturating_add(self.config.work_patience);
         job.due = (now + patience).min(job.until).max(now + MOMENT);
         true
+    }
+
+    /// A place is somewhere else now, if this client trusts who has it; otherwise it is given up.
+    fn moved(&mut self, now: Instant, number: u64, worker: NodeId, to: NodeId, out: &mut Vec<Effect>) {
+        let Some(job) = self.jobs.get_mut(&number).filter(|job| !job.is_bound_to(&to)) else { return };
+        let trusted = self.rosters.get(&job.request.model).is_some_and(|roster| roster.find(&to).is_some());
+        let fits = (trusted || on(Seeded::MovedToAnybody)) && !job.without.contains(&to) && job.place(&to).is_none();
+        match job.place(&worker) {
+            // It is called as soon as it is there: whoever took it had nothing to do.
+            Some(place) if fits => {
+                *place = Place { worker: to, wait: Some(place.wait.unwrap_or_default()), moved: true };
+            }
+            Some(_) => {
+                job.give_back(&worker);
+                out.push(Effect::Release { worker: to, task: number });
+            }
+            None => return out.push(Effect::Release { worker: to, task: number }),
+        }
+        self.with(number, |client, job| client.decide(now, job, out));
     }
 
     fn ready(&mut self, now: Instant, number: u64, worker: NodeId, out: &mut Vec<Effect>) {
@@ -316,7 +342,7 @@ impl Client {
 
     fn cancel(&mut self, number: u64, out: &mut Vec<Effect>) {
         let Some(mut job) = self.jobs.remove(&number) else { return };
-        if let Life::Bound { worker, .. } = job.task.life() {
+        if let (Life::Bound { worker, .. }, false) = (job.task.life(), on(Seeded::CancelledGoesOn)) {
             out.push(Effect::Stop { worker, task: number });
         }
         for place in job.places.iter().flatten() {
@@ -352,9 +378,11 @@ impl Client {
             let asking = job.places.iter().flatten().any(|place| place.wait.is_none());
             let holding = !asking && job.places.iter().flatten().next().is_some();
             for place in job.places.iter_mut().filter(|place| place.is_some_and(|p| holding || p.wait.is_none())) {
-                let Some(Place { worker, .. }) = place.take() else { continue };
+                let Some(Place { worker, moved, .. }) = place.take() else { continue };
                 out.push(Effect::Release { worker, task: number });
-                out.push(Effect::Blame { worker, task: number, fault: Fault::Silent });
+                if !moved || on(Seeded::MovedPlaceBlamed) {
+                    out.push(Effect::Blame { worker, task: number, fault: Fault::Silent });
+                }
                 job.without.push(worker);
             }
             if asking || holding {
@@ -473,6 +501,7 @@ impl Machine for Client {
                 job.after = after.min(job.request.wait);
                 client.decide(now, job, out)
             }),
+            Input::Moved { task, worker, to } => self.moved(now, task, worker, to, out),
             Input::Ready { task, worker } => self.ready(now, task, worker, out),
             Input::Progress { task, worker, epoch, tokens } => self.progress(now, task, (worker, epoch), tokens, out),
             Input::Reported { task, worker, epoch, tokens, done } => {

@@ -5,11 +5,15 @@
 //! earns what the asker pays; nothing is minted.
 //!
 //! One table of tiers ([`Tier`]) says how much each key may ask for a day and a minute, and a [`Quota`] keeps to it, and to
-//! a hard cap in credits: what is under way counts as spent, so fifty requests at once pass a cap as little as one.
+//! a hard cap in credits: what is under way counts as spent, so fifty requests at once pass a cap as little as one. A
+//! [`Desk`] has the quotas of all keys of a node.
+
+mod desk;
 
 use alloc::collections::{BTreeMap, VecDeque};
 use core::fmt;
 
+pub use self::desk::{Desk, Key, Used};
 use crate::kit::{
     Class, Credits, Ppm, UnixTime,
     fault::{Fault, on},
@@ -206,6 +210,9 @@ impl Tier {
     }
 }
 
+/// Seconds of a day.
+const DAY_S: u64 = 86_400;
+
 /// What one key used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Quota {
@@ -255,6 +262,11 @@ pub enum Error {
         /// What is left.
         left: Credits,
     },
+    /// So many keys are used that no other is remembered.
+    Full {
+        /// How many are.
+        limit: usize,
+    },
 }
 
 impl fmt::Display for Error {
@@ -265,6 +277,7 @@ impl fmt::Display for Error {
             Self::Minute { until } => write!(f, "too many requests in a minute; ask again at {}", until.0),
             Self::Models { most } => write!(f, "this tier allows {most} models at a time; wait for one to end"),
             Self::Cap { left } => write!(f, "only {left} credits are left of this key's cap"),
+            Self::Full { limit } => write!(f, "{limit} keys are used, and no other is remembered; ask tomorrow"),
         }
     }
 }
@@ -307,10 +320,10 @@ impl Quota {
         if tokens > allowance.tokens {
             return Err(Error::Tokens { most: allowance.tokens });
         }
-        let day = date.0 / 86_400;
+        let day = date.0 / DAY_S;
         let today = if day == self.day { self.today } else { 0 };
         if allowance.daily.is_some_and(|most| today >= most) {
-            return Err(Error::Day { until: UnixTime((day + 1) * 86_400) });
+            return Err(Error::Day { until: UnixTime((day + 1) * DAY_S) });
         }
         let recent = self.recent.iter().filter(|at| **at + 60 > date.0);
         if recent.clone().count() as u64 >= u64::from(allowance.per_minute) {
@@ -321,12 +334,9 @@ impl Quota {
         if let Some(most) = allowance.models.filter(|most| !in_use && self.models() >= *most as usize) {
             return Err(Error::Models { most });
         }
-        if let Some(cap) = self.cap {
-            let held = if on(Fault::CapOfKeyIgnored) { 0 } else { self.held().0 };
-            let left = Credits(cap.0.saturating_sub(self.spent.0).saturating_sub(held));
-            if price > left {
-                return Err(Error::Cap { left });
-            }
+        let left = self.left();
+        if price > left {
+            return Err(Error::Cap { left });
         }
         (self.day, self.today) = (day, today + 1);
         self.recent.retain(|at| *at + 60 > date.0);
@@ -351,6 +361,28 @@ impl Quota {
         if self.open.remove(&ticket.0).is_some() {
             self.today = self.today.saturating_sub(1);
         }
+    }
+
+    /// A request that is under way could cost up to `price` in all.
+    ///
+    /// # Errors
+    /// [`Error::Cap`]; it stays what it was.
+    pub fn raise(&mut self, ticket: Ticket, price: Credits) -> Result<(), Error> {
+        let Some((_, held)) = self.open.get(&ticket.0).copied() else { return Ok(()) };
+        let more = Credits(price.0.saturating_sub(held.0));
+        let left = self.left();
+        if more > left && !on(Fault::RaisedOverCap) {
+            return Err(Error::Cap { left });
+        }
+        self.open.entry(ticket.0).and_modify(|open| open.1 = open.1.max(price));
+        Ok(())
+    }
+
+    /// What is left of the cap beside what is under way.
+    fn left(&self) -> Credits {
+        let held = if on(Fault::CapOfKeyIgnored) { 0 } else { self.held().0 };
+        let left = |cap: Credits| Credits(cap.0.saturating_sub(self.spent.0).saturating_sub(held));
+        self.cap.map_or(Credits(u64::MAX), left)
     }
 
     fn held(&self) -> Credits {
