@@ -9,7 +9,10 @@ use tutu_node::{
             Act, Closing, Fold, Log, Proven, Signed, Terms,
             session::{Chain, Meter},
         },
-        witness::{Certificate, Set, Witness, certificate, vote::Saved},
+        witness::{
+            Certificate, Set, Witness, certificate,
+            vote::{Saved, Word},
+        },
     },
     kit::{Credits, Digest, NodeId, Signer, UnixTime},
 };
@@ -124,7 +127,7 @@ impl Scene {
         let mut votes = vec![];
         for (n, witness) in self.witnesses.iter_mut().enumerate() {
             // One that took the release already says that the hold is over: then the rest of the script was done before.
-            let Ok(voted) = witness.close(closing, Some(&consent), UnixTime(0)) else { return Ok(None) };
+            let Ok(voted) = witness.close(closing, Word::Payee(&consent), UnixTime(0)) else { return Ok(None) };
             if let Some(saved) = voted.saved {
                 disks.save(|disks| disks.witnesses[n].push(saved))?;
             }

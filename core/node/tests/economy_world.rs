@@ -22,7 +22,7 @@ use tutu_node::{
         },
         witness::{
             Certificate, Set, Witness, certificate,
-            vote::{Refusal, Saved},
+            vote::{Refusal, Saved, Word},
         },
     },
     kit::{Credits, Digest, Domain, Instant, Machine, NodeId, Rng, Signature, Signer, UnixTime, wheel::Wheel},
@@ -422,7 +422,9 @@ impl World {
                     return;
                 }
                 let node = &mut self.nodes[witness];
-                if let Ok(voted) = node.witness.close(&closing, consent.as_ref(), date) {
+                if let Ok(voted) =
+                    node.witness.close(&closing, consent.as_ref().map_or(Word::Nobody, Word::Payee), date)
+                {
                     if let Some(saved) = voted.saved {
                         node.witness_disk.entry(closing.payer).or_default().push(saved);
                     }

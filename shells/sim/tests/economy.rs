@@ -1,7 +1,7 @@
 //! Small markets in which nothing may go wrong. The large ones are `just economy`'s.
 
 use tutu_sim::economy::{
-    Plan,
+    NIGHT_S, Plan, Proposed,
     cheat::{Cheat, Habit},
     outcome::{self, Outcome},
     search,
@@ -81,6 +81,24 @@ fn who_forks_its_log_is_condemned_by_all() {
     plan.cheats = [Habit::always(2, Cheat::Fork), Habit::always(13, Cheat::Blind)].into();
     let outcome = run(plan);
     assert!(outcome.seen.condemned.contains(&2), "{}", outcome.table());
+}
+
+/// Nothing is lost or made where deposits are held, go back, and are lost to all, also over a night of eight days.
+#[test]
+fn a_deposit_goes_back_or_is_lost_as_its_proposal_ends() {
+    for (proposal, deposits) in [(Proposed::TakenBack, (1, 0)), (Proposed::Forgotten, (0, 1))] {
+        let mut plan = Plan::new(6, 14, 400, 0);
+        if proposal == Proposed::Forgotten {
+            plan.seconds += NIGHT_S;
+        }
+        plan.crashes = false;
+        plan.pool.0 *= 10;
+        plan.cheats = [Habit::always(13, Cheat::Blind)].into();
+        plan.proposal = Some(proposal);
+        let outcome = run(plan);
+        assert_eq!(outcome.seen.deposits, deposits, "{proposal:?}");
+        assert!(outcome.count.done > 40, "{proposal:?}");
+    }
 }
 
 #[test]

@@ -99,6 +99,13 @@ faults! {
         ReceivedOtherAmount
         ReleasedUnproven
         CapNotSetAside
+        DepositInParts
+        DepositSignedFor
+        DepositOfAnother
+        DepositTooShort
+        DepositUncertified
+        FateIgnored
+        DepositNeverLost
         StateUnchecked
         RootUnchecked
         CheckpointNeverDue

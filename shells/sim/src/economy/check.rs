@@ -6,6 +6,7 @@
 //!   amount, once; so all logs sum to what is on its way, and all closings to nothing.
 //! - **S3**: whoever is condemned did cheat as an owner or as a witness, and no honest host is ever condemned.
 //! - **S4**: no account owes more than an honest witness granted it.
+//! - **Deposits**: all honest hosts count each vote alike, and a deposit is lost, or goes back, as its proposal ended.
 //! - **Charged once**: what is charged of a task are pieces of its tokens that neither overlap nor leave anything out; what a
 //!   closing says is what was ticked, or one tick less.
 //! - **Quotas**: with no key more is begun in a minute, or spent in all, than it allows, whatever is lost on the way.
@@ -13,9 +14,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tutu_node::{
-    economy::ledger::{
-        Act, Book, Closing, Entry,
-        entry::{Slot, Statement},
+    economy::{
+        governance::End,
+        ledger::{
+            Act, Book, Closing, Entry,
+            entry::{COMMONS, Slot, Statement},
+        },
     },
     kit::{Credits, Digest, NodeId},
     node::trade::Event,
@@ -48,6 +52,8 @@ pub struct Check {
     spent: BTreeMap<(NodeId, u64), u64>,
     /// Whose task was done with another model, by whom.
     spoilt: BTreeSet<(NodeId, u64, NodeId)>,
+    /// How votes ended, as honest hosts counted.
+    decided: BTreeMap<Digest, End>,
     /// Sums.
     pub seen: Seen,
 }
@@ -79,6 +85,8 @@ pub struct Seen {
     pub accused: u64,
     /// Micro-credits that honest clients paid for work of another model.
     pub spoilt: u64,
+    /// Deposits that went back, and those that were lost.
+    pub deposits: (u64, u64),
 }
 
 impl Check {
@@ -184,6 +192,7 @@ impl Check {
                 let most = self.granted.entry(account).or_default();
                 *most = (*most).max(limit);
             }
+            Event::Decided { id, end } if !self.cheats.contains_key(&me) => self.decided(now, me, id, end),
             Event::Condemned(id) => {
                 let could = |cheat: &Cheat| matches!(cheat, Cheat::Fork | Cheat::Blind);
                 let fine = self.cheats.get(&id).is_some_and(|cheats| cheats.iter().any(could));
@@ -204,6 +213,12 @@ impl Check {
         }
     }
 
+    fn decided(&mut self, now: u64, me: NodeId, id: Digest, end: End) {
+        if self.decided.insert(id, end).is_some_and(|before| before != end) {
+            self.broken(now, format!("a vote ended in two ways, for {} as {end:?}", self.name(&me)));
+        }
+    }
+
     fn settled(&mut self, now: u64, closing: Closing) {
         let place = (closing.payer, closing.payee, closing.turn);
         let (payer, payee) = (self.name(&closing.payer), self.name(&closing.payee));
@@ -214,28 +229,55 @@ impl Check {
             Some(_) => return,
             None => {}
         }
+        if closing.payee == COMMONS {
+            self.deposited(now, &closing);
+        } else {
+            self.worked(now, &closing);
+        }
+        self.seen.closings += 1;
+        self.seen.moved += closing.amount.0;
+        if closing.amount.0 > 0 {
+            self.post(now, &closing);
+        }
+        if self.book.sum() != 0 {
+            self.broken(now, format!("S2: all balances sum to {}", self.book.sum()));
+        }
+    }
+
+    /// A deposit is what its proposal came to.
+    fn deposited(&mut self, now: u64, closing: &Closing) {
+        let lost = closing.amount.0 > 0;
+        let end = self.decided.get(&closing.link).copied();
+        if end.map(End::takes_deposit) != Some(lost) {
+            let name = self.name(&closing.payer);
+            self.broken(now, format!("the deposit of {name} is lost: {lost}, and its proposal came to {end:?}"));
+        }
+        self.seen.deposits.0 += u64::from(!lost);
+        self.seen.deposits.1 += u64::from(lost);
+    }
+
+    /// What is closed is what was ticked.
+    fn worked(&mut self, now: u64, closing: &Closing) {
+        let place = (closing.payer, closing.payee, closing.turn);
+        let (payer, payee) = (self.name(&closing.payer), self.name(&closing.payee));
         let (ticks, tick) = self.ticked.get(&place).copied().unwrap_or_default();
         let fair = closing.ticks <= ticks && closing.amount.0 == u64::from(closing.ticks) * tick.0;
         let whole = closing.ticks + 1 >= ticks || self.cheats.contains_key(&closing.payer);
         if ticks > 0 && !(fair && whole) || (ticks == 0 && closing.ticks > 0) {
             self.broken(now, format!("{payer} gave {payee} {ticks} ticks, and {} are closed", closing.ticks));
         }
-        self.seen.closings += 1;
-        self.seen.moved += closing.amount.0;
-        if closing.amount.0 > 0 {
-            let book = &mut self.book;
-            let accounts = book.account(closing.payer).and_then(|payer| Ok((payer, book.account(closing.payee)?)));
-            let (payer, payee) = accounts.expect("there are fewer hosts than accounts");
-            self.book.record(payer, payee, closing.amount).expect("no host is paid by itself, and amounts are small");
-            let owed = i128::from(self.book.balance(payer));
-            let limit = self.granted.get(&closing.payer).copied().unwrap_or_default();
-            if -owed > i128::from(limit.0) && self.is_watched_well(&closing.payer) {
-                let name = self.name(&closing.payer);
-                self.broken(now, format!("S4: {name} owes {owed}, and {limit} were granted"));
-            }
-        }
-        if self.book.sum() != 0 {
-            self.broken(now, format!("S2: all balances sum to {}", self.book.sum()));
+    }
+
+    fn post(&mut self, now: u64, closing: &Closing) {
+        let book = &mut self.book;
+        let accounts = book.account(closing.payer).and_then(|payer| Ok((payer, book.account(closing.payee)?)));
+        let (payer, payee) = accounts.expect("there are fewer hosts than accounts");
+        self.book.record(payer, payee, closing.amount).expect("no host is paid by itself, and amounts are small");
+        let owed = i128::from(self.book.balance(payer));
+        let limit = self.granted.get(&closing.payer).copied().unwrap_or_default();
+        if -owed > i128::from(limit.0) && self.is_watched_well(&closing.payer) {
+            let name = self.name(&closing.payer);
+            self.broken(now, format!("S4: {name} owes {owed}, and {limit} were granted"));
         }
     }
 

@@ -46,7 +46,21 @@ pub struct Plan {
     pub steals: bool,
     /// What all accounts may owe together.
     pub pool: Credits,
+    /// Whether the first host proposes something.
+    pub proposal: Option<Proposed>,
 }
+
+/// What comes of a proposal for which nobody votes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proposed {
+    /// Its author takes it back a minute later.
+    TakenBack,
+    /// All power goes a minute later and comes back after [`NIGHT_S`]: too few have voted by then.
+    Forgotten,
+}
+
+/// Seconds without power: a day more than a vote takes.
+pub const NIGHT_S: u64 = 8 * 86_400;
 
 impl Plan {
     /// `nodes` hosts, of which one in five cheats, in all ways by turns. One in ten of those whom everybody trusts at first
@@ -60,7 +74,19 @@ impl Plan {
         let habit = |(at, host)| Habit::always(host, cheat::ALL[(start + at) % cheat::ALL.len()]);
         let cheats = hosts.enumerate().map(habit).collect();
         let pool = Credits(u64::from(nodes) * 100 * Credits::ONE.0);
-        Self { seed, nodes, seconds, loss_ppm, cheats, founders, wish_every: 20, crashes: true, steals: true, pool }
+        Self {
+            seed,
+            nodes,
+            seconds,
+            loss_ppm,
+            cheats,
+            founders,
+            wish_every: 20,
+            crashes: true,
+            steals: true,
+            pool,
+            proposal: None,
+        }
     }
 
     /// Whether `host` plays by the rules, always.

@@ -4,15 +4,19 @@ use std::collections::BTreeMap;
 
 use tutu_node::{
     economy::{
+        governance::{
+            DEPOSIT, Key as Parameter, Proposal, Value,
+            vote::{Right, Snapshot},
+        },
         ledger::Fold,
         tiers::{self, Market, Order, Size, Tier, Work},
     },
-    kit::{Class, Credits, Instant, Machine, NodeId, Rng, Signer, UnixTime, rng::mix, wheel::Wheel},
+    kit::{Class, Credits, Instant, Machine, NodeId, Rng, Signature, Signer, UnixTime, rng::mix, wheel::Wheel},
     mesh::swim::{self, Facts},
     node::{
         Answer, Ask, Birth, Config, Effect, Input, Kept, Node,
         route::TRADE,
-        trade::{self, Job, Line, Trade, Wish, Worked, message::Message},
+        trade::{self, Job, Line, Trade, Wish, Worked, message::Message, vote::Ballot},
     },
     trust::verify::sequential::Calibration,
     wire::{
@@ -23,7 +27,7 @@ use tutu_node::{
 };
 
 use super::{
-    Plan,
+    NIGHT_S, Plan, Proposed,
     cheat::Cheat,
     check::Check,
     engine::{self, Place, SPEED},
@@ -152,6 +156,9 @@ enum What {
     Wish(u32),
     Cancel { host: u32, life: u32, from: u64 },
     Crash(u32),
+    Propose,
+    TakeBack,
+    Night,
 }
 
 impl World {
@@ -183,6 +190,11 @@ impl World {
             world.arm(n);
             let at = 20_000_000 + u64::from(world.rng.below(world.plan.wish_every * 1000)) * 1000;
             world.wheel.push(Instant::from_micros(at), What::Wish(n));
+        }
+        if let Some(proposed) = world.plan.proposal {
+            let then = if proposed == Proposed::TakenBack { What::TakeBack } else { What::Night };
+            world.wheel.push(Instant::from_micros(120_000_000), What::Propose);
+            world.wheel.push(Instant::from_micros(180_000_000), then);
         }
         if world.plan.crashes {
             for (at, n) in
@@ -290,6 +302,15 @@ impl World {
                 }
             }
             What::Crash(host) => self.crash(host),
+            What::Propose => self.propose(),
+            What::TakeBack => {
+                let under_way = self.trade(0).and_then(|trade| {
+                    let (id, proposal) = trade.governance().open().next()?;
+                    Some(Ballot::Cancel { id: *id, signature: proposal.cancel(&self.keys(0)) })
+                });
+                under_way.into_iter().for_each(|ballot| self.vote(0, ballot));
+            }
+            What::Night => self.night(),
         }
     }
 
@@ -316,6 +337,39 @@ impl World {
         self.hosts[n as usize].wishes.insert(from, self.now);
         self.count.wished += u64::from(self.plan.is_honest(n));
         self.hear(n, Some(Input::Ask { from, ask: Ask::Trade(trade::Ask::Work(wish)) }));
+    }
+
+    /// The first host wants tasks to be given up later; everybody may vote.
+    fn propose(&mut self) {
+        let right = |host: &Host| Right { voter: host.id, locked: DEPOSIT, trust: 1000 };
+        let rights: Vec<Right> = self.hosts.iter().map(right).collect();
+        let total = 1000 * rights.len() as u64;
+        let snapshot = Snapshot::new(rights, total, Credits(1 << 40)).expect("everybody is there once");
+        let proposal = Proposal {
+            author: self.hosts[0].id,
+            title: "longer tasks".into(),
+            key: Parameter::TaskTimeoutSeconds,
+            value: Value::Seconds(600),
+            bands: Vec::new(),
+            made: UnixTime(DATE + self.now / 1_000_000),
+            snapshot: snapshot.digest(),
+            signature: Signature([0; 64]),
+        };
+        let proposal = proposal.sign(&self.keys(0));
+        self.vote(0, Ballot::Propose { proposal, snapshot, deposit: None });
+    }
+
+    fn vote(&mut self, n: u32, ballot: Ballot) {
+        let from = self.rng.next();
+        self.hear(n, Some(Input::Ask { from, ask: Ask::Trade(trade::Ask::Vote(Box::new(ballot))) }));
+    }
+
+    /// All power goes, and comes back days later.
+    fn night(&mut self) {
+        self.now += NIGHT_S * 1_000_000;
+        (0..self.plan.nodes).for_each(|n| self.bear(n, self.hosts[n as usize].id));
+        self.acquaint();
+        (0..self.plan.nodes).for_each(|n| self.arm(n));
     }
 
     /// The power goes, and comes back at once: what was not kept is gone.
@@ -576,7 +630,12 @@ impl World {
                 let took = 1000 + u64::from(blocks) * 32 * 1_000_000 / SPEED / 100;
                 self.wheel.push(Instant::from_micros(self.now + took), What::Audited { host: n, life, worked });
             }
-            Job::Hand { .. } | Job::Simulate { .. } => {}
+            // What harm a change does is told by `tests/economy_votes.rs` of the core.
+            Job::Simulate { id, .. } => {
+                let worked = Worked::Simulated { id, harmless: true };
+                self.wheel.push(Instant::from_micros(self.now + 1_000_000), What::Audited { host: n, life, worked });
+            }
+            Job::Hand { .. } => {}
         }
     }
 

@@ -61,6 +61,8 @@ pub const OPENING_S: u64 = 2 * DAY_S;
 pub const LOCK_S: u64 = 2 * DAY_S;
 /// A week in which each day of a week happens once.
 pub const WATCH_S: u64 = 7 * DAY_S;
+/// How long after its date a proposal may still be under way; the lock twice, as simulators have as long again.
+pub const LIFE_S: u64 = PROMISING_S + OPENING_S + 2 * LOCK_S + WATCH_S;
 /// Measurements in a row outside their bands that undo a change: one alone may be chance.
 pub const OUTSIDE_MAX: u32 = 3;
 const DAY_S: u64 = 86_400;
@@ -178,6 +180,8 @@ pub enum Effect {
     Apply(Parameters),
     /// Give the deposit back, or keep it for all.
     Deposit {
+        /// Of which proposal.
+        id: Digest,
         /// Whose.
         author: NodeId,
         /// Whether it goes back.
@@ -313,6 +317,11 @@ impl<V: Verifier> Governance<V> {
         self.open.iter().map(|(id, item)| (id, &item.proposal))
     }
 
+    /// Whether a proposal is under way.
+    pub fn is_open(&self, id: &Digest) -> bool {
+        self.open.contains_key(id)
+    }
+
     /// How a proposal ended, if it did and is remembered.
     pub fn ended(&self, id: &Digest) -> Option<End> {
         self.ended.iter().find(|ended| ended.0 == *id).map(|ended| ended.1)
@@ -354,15 +363,12 @@ impl<V: Verifier> Governance<V> {
         Ok(())
     }
 
-    /// In this order of checks: [`Error::Full`], [`Error::Form`], [`Error::Known`], [`Error::Date`], [`Error::Change`],
-    /// [`Error::Busy`], [`Error::Deposit`], [`Error::Snapshot`], [`Error::Forged`].
-    fn propose(
-        &mut self,
-        proposal: &Proposal,
-        snapshot: &Snapshot,
-        deposited: Credits,
-        out: &mut Vec<Effect>,
-    ) -> Result<(), Error> {
+    /// Whether a proposal would be taken now for which so much lies in deposit; the parameters as they would be.
+    ///
+    /// # Errors
+    /// [`Error::Full`], [`Error::Form`], [`Error::Known`], [`Error::Date`], [`Error::Change`], [`Error::Busy`],
+    /// [`Error::Deposit`], [`Error::Snapshot`], [`Error::Forged`], in this order of checks.
+    pub fn consider(&self, proposal: &Proposal, snapshot: &Snapshot, deposited: Credits) -> Result<Parameters, Error> {
         if self.open.len() >= OPEN_MAX {
             return Err(Error::Full { limit: OPEN_MAX });
         }
@@ -389,6 +395,18 @@ impl<V: Verifier> Governance<V> {
         if !on(Fault::AuthorUnchecked) && !proposal.holds(&self.verifier) {
             return Err(Error::Forged);
         }
+        Ok(parameters)
+    }
+
+    fn propose(
+        &mut self,
+        proposal: &Proposal,
+        snapshot: &Snapshot,
+        deposited: Credits,
+        out: &mut Vec<Effect>,
+    ) -> Result<(), Error> {
+        let parameters = self.consider(proposal, snapshot, deposited)?;
+        let id = proposal.id();
         let category = proposal.key.spec().category;
         let in_category = self.delegations.iter().filter(|((area, _), _)| *area == category);
         let delegates = in_category.filter_map(|((_, voter), (_, delegate))| Some((*voter, (*delegate)?))).collect();
@@ -490,11 +508,10 @@ impl<V: Verifier> Governance<V> {
         }
     }
 
-    /// The deposit is lost where too few cared to vote, or the change did harm.
     fn end(&mut self, id: Digest, end: End, out: &mut Vec<Effect>) {
         let Some(item) = self.open.remove(&id) else { return };
-        let back = !matches!(end, End::Expired | End::RolledBack);
-        out.push(Effect::Deposit { author: item.proposal.author, back });
+        let back = !end.takes_deposit();
+        out.push(Effect::Deposit { id, author: item.proposal.author, back });
         out.push(Effect::Ended { id, end });
         self.ended.push_back((id, end));
         if self.ended.len() > ENDED_MAX {

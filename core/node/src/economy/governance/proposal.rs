@@ -15,6 +15,7 @@ use super::{
 };
 use crate::kit::{
     Digest, Domain, NodeId, Signature, Signer, UnixTime, Verifier,
+    fault::{Fault, on},
     hash::{Tag, hash},
 };
 
@@ -143,4 +144,11 @@ pub enum End {
     RolledBack,
     /// It holds.
     Settled,
+}
+
+impl End {
+    /// Whether the author's deposit is lost: where too few cared to vote, or the change did harm.
+    pub const fn takes_deposit(self) -> bool {
+        matches!(self, Self::Expired | Self::RolledBack) && !on(Fault::DepositNeverLost)
+    }
 }

@@ -27,6 +27,10 @@ use crate::kit::{
     hash::{Tag, hash},
 };
 
+/// The account of all: what is forfeited goes there, so that every sum stays nothing. It is text and no key: nobody signs for
+/// it, so nothing ever leaves it, and it agrees to every deposit in silence.
+pub const COMMONS: NodeId = NodeId(*b"tutu commons, of all and no one.");
+
 /// One line of a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
@@ -59,7 +63,7 @@ pub enum Act {
         /// How much.
         amount: Credits,
     },
-    /// Credits are set aside for a session.
+    /// Credits are set aside for a session; or, for [`COMMONS`], as a deposit.
     Hold(Terms),
     /// What another paid is counted here.
     Receive {
@@ -101,7 +105,7 @@ pub enum Act {
     },
 }
 
-/// The terms of a session.
+/// The terms of a session; or of a deposit, which is one tick for [`COMMONS`] whose root is the digest of what it is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Terms {
     /// For whom.
@@ -112,7 +116,7 @@ pub struct Terms {
     pub cap: Credits,
     /// What one tick is worth.
     pub tick: Credits,
-    /// Until then only the payee can close it.
+    /// Until then only the payee can close it; a deposit only what it is for.
     pub until: UnixTime,
     /// The end of the hash chain.
     pub root: Digest,
@@ -142,7 +146,7 @@ pub struct Closing {
     pub ticks: u32,
     /// What they are worth under the terms; whoever certifies it has compared.
     pub amount: Credits,
-    /// The link that shows it: so many hashes of it are the root.
+    /// The link that shows it: so many hashes of it are the root. Of a deposit, the root itself.
     pub link: Digest,
 }
 
@@ -195,10 +199,29 @@ impl core::fmt::Display for Error {
 
 impl core::error::Error for Error {}
 
+impl Terms {
+    /// A deposit of `amount` for what has the digest `what`, which may be taken back by nobody's leave from `until` on.
+    pub const fn deposit(what: Digest, turn: u64, amount: Credits, until: UnixTime) -> Self {
+        Self { payee: COMMONS, turn, cap: amount, tick: amount, until, root: what }
+    }
+
+    /// Whether it is one.
+    pub fn is_deposit(&self) -> bool {
+        self.payee == COMMONS
+    }
+
+    /// What it came to: all of it is lost, or nothing. Of a session use [`super::session::Meter::closing`].
+    pub const fn concluded(&self, payer: NodeId, lost: bool) -> Closing {
+        let amount = if lost { self.cap } else { Credits(0) };
+        Closing { payer, payee: self.payee, turn: self.turn, ticks: lost as u32, amount, link: self.root }
+    }
+}
+
 impl Act {
     /// Whose consent it takes.
-    pub const fn counterparty(&self) -> Option<NodeId> {
+    pub fn counterparty(&self) -> Option<NodeId> {
         match self {
+            Self::Hold(terms) if terms.is_deposit() => None,
             Self::Pay { payee, .. } | Self::Hold(Terms { payee, .. }) => Some(*payee),
             _ => None,
         }

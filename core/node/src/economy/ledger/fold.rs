@@ -121,7 +121,8 @@ pub enum Error {
         /// What is.
         least: Credits,
     },
-    /// A tick is worth nothing, the cap is no whole number of ticks, or there would be more ticks than are allowed.
+    /// A tick is worth nothing, the cap is no whole number of ticks, or there would be more ticks than are allowed; of a deposit,
+    /// more than one.
     Ticks,
     /// It has another turn than the next with this payee.
     Turn {
@@ -170,7 +171,7 @@ impl fmt::Display for Error {
             Self::Faults => f.write_str("f must be from 1 to 33"),
             Self::Itself => f.write_str("an account cannot pay itself"),
             Self::Dust { least } => write!(f, "less than {least} is not worth an entry"),
-            Self::Ticks => write!(f, "the cap must be 1 to {TICKS_MAX} whole ticks"),
+            Self::Ticks => write!(f, "the cap must be 1 to {TICKS_MAX} whole ticks, of a deposit one"),
             Self::Turn { next } => write!(f, "the next turn with this payee is {next}"),
             Self::Full { limit } => write!(f, "no more than {limit} are kept"),
             Self::Short { missing } => write!(f, "the account is {missing} short"),
@@ -400,7 +401,8 @@ impl Fold {
             return Err(Error::Dust { least: DUST });
         }
         let whole = terms.tick.0 > 0 && terms.cap.0.is_multiple_of(terms.tick.0);
-        if !whole || terms.cap.0 / terms.tick.0 > TICKS_MAX { Err(Error::Ticks) } else { Ok(()) }
+        let most = if terms.is_deposit() && !on(Fault::DepositInParts) { 1 } else { TICKS_MAX };
+        if !whole || terms.cap.0 / terms.tick.0 > most { Err(Error::Ticks) } else { Ok(()) }
     }
 
     fn may_promise(&self, payee: &NodeId, turn: u64, amount: Credits, limit: Credits) -> Result<(), Error> {
@@ -473,12 +475,12 @@ mod tests {
     use alloc::{format, string::String};
 
     use super::*;
-    use crate::kit::UnixTime;
+    use crate::{economy::ledger::entry::COMMONS, kit::UnixTime};
 
     const LIMIT: Credits = Credits(10_000);
 
     fn who(letter: &str) -> NodeId {
-        NodeId::number(letter.as_bytes()[0].into())
+        if letter == "all" { COMMONS } else { NodeId::number(letter.as_bytes()[0].into()) }
     }
 
     fn open() -> Act {
@@ -549,7 +551,9 @@ mod tests {
             get c 0 700\n get c 0 700 800\n get c 0 700 700\n get c 0 700 700\n get c 1025 5 5\n get c 2 50 50\n get c 2 50 50\n get c 1 1 1
             get d 0 9223372036854775807 9223372036854775807
             end b 0 1\n end b 2 2000\n end b 2 2000 1000\n end b 2 4000 4000\n end b 2 2000 2000\n end b 2 2000 2000
-            renew 0 bad\n renew 2 bad\n renew 2\n point root\n point state\n point\n pay b 3 1000";
+            renew 0 bad\n renew 2 bad\n renew 2\n point root\n point state\n point\n pay b 3 1000
+            hold all 0 4000 1000\n hold all 0 4000 4000\n hold all 0 4000 4000\n end all 0 4000\n end all 0 4000 4000\n hold all 1 4000 4000
+            end all 1 0 0";
         let script = script.replace("point\n", "point now\n");
         assert_eq!(
             run(&script),
@@ -567,9 +571,9 @@ mod tests {
              pay b 1 1000           yes                                        -5000 0\n\
              hold a 0 5 0           an account cannot pay itself               -5000 0\n\
              hold b 2 999 0         less than 0.001 is not worth an entry      -5000 0\n\
-             hold b 2 2000 0        the cap must be 1 to 65536 whole ticks     -5000 0\n\
-             hold b 2 2000 3        the cap must be 1 to 65536 whole ticks     -5000 0\n\
-             hold b 2 65537000 1    the cap must be 1 to 65536 whole ticks     -5000 0\n\
+             hold b 2 2000 0        the cap must be 1 to 65536 whole ticks, of a deposit one -5000 0\n\
+             hold b 2 2000 3        the cap must be 1 to 65536 whole ticks, of a deposit one -5000 0\n\
+             hold b 2 65537000 1    the cap must be 1 to 65536 whole ticks, of a deposit one -5000 0\n\
              hold b 3 2000 1000     the next turn with this payee is 2         -5000 0\n\
              hold b 2 6000 1000     the account is 0.001 short                 -5000 0\n\
              hold b 2 3000 1000     yes                                        -5000 3000\n\
@@ -594,7 +598,14 @@ mod tests {
              point root             the root is not that of the entries        9223372036854769558 0\n\
              point state            the state is not that of the log           9223372036854769558 0\n\
              point now              yes                                        9223372036854769558 0\n\
-             pay b 3 1000           yes                                        9223372036854768558 0\n"
+             pay b 3 1000           yes                                        9223372036854768558 0\n\
+             hold all 0 4000 1000   the cap must be 1 to 65536 whole ticks, of a deposit one 9223372036854768558 0\n\
+             hold all 0 4000 4000   yes                                        9223372036854768558 4000\n\
+             hold all 0 4000 4000   the next turn with this payee is 1         9223372036854768558 4000\n\
+             end all 0 4000         no certificate shows it                    9223372036854768558 4000\n\
+             end all 0 4000 4000    yes                                        9223372036854764558 0\n\
+             hold all 1 4000 4000   yes                                        9223372036854764558 4000\n\
+             end all 1 0 0          yes                                        9223372036854764558 0\n"
         );
     }
 

@@ -32,6 +32,10 @@
 //! Not before its time: a payer has no say in what a hold comes to until `until` is past; then anybody may have it closed
 //! with the ticks that it can show, or with none.
 //!
+//! A **deposit** is a hold for the commons ([`entry::COMMONS`]), an account without a key. Nobody has to consent to it; it is
+//! closed by the payer's witnesses alone, each of which knows by itself what became of what it was for, and it comes to
+//! nothing or to all of it. What is lost is the commons', so the sum stays nothing, and nobody can spend it.
+//!
 //! # What holds
 //!
 //! - **S1, no double spend.** If at most f of an account's 3f+1 witnesses are faulty, at most one statement is certified for

@@ -6,11 +6,11 @@ use core::fmt;
 use super::set::Set;
 use crate::{
     economy::ledger::{
-        entry::{Act, Closing, Signed, Slot, Statement},
+        entry::{Act, Closing, Signed, Slot, Statement, Terms},
         fold::Proven,
     },
     kit::{
-        Digest, Domain, NodeId, Signature, Verifier,
+        Credits, Digest, Domain, NodeId, Signature, UnixTime, Verifier,
         codec::{Error as CodecError, Reader, put_number},
         fault::{Fault, on},
     },
@@ -47,7 +47,7 @@ pub enum Error {
     Forged,
     /// It certifies something else than what came with it.
     Other,
-    /// It certifies nothing that can be received.
+    /// It certifies nothing that can be received, or no such deposit.
     Useless,
 }
 
@@ -59,7 +59,7 @@ impl fmt::Display for Error {
             Self::Order => f.write_str("the votes are not those of different members in order"),
             Self::Forged => f.write_str("a vote is not signed by its witness"),
             Self::Other => f.write_str("the certificate is about something else"),
-            Self::Useless => f.write_str("this entry pays nobody"),
+            Self::Useless => f.write_str("this entry does not pay for that"),
         }
     }
 }
@@ -157,6 +157,33 @@ pub fn payment(
     let Act::Pay { payee, turn, amount } = signed.entry.act else { return Err(Error::Useless) };
     certificate.verify(set, verifier)?;
     Ok(Proven { payer: signed.entry.account, payee, turn, amount, statement: statement.digest })
+}
+
+/// How much `owner` has set aside for what has the digest `what`, until `until` at least.
+///
+/// # Errors
+/// [`Error::Other`], [`Error::Useless`], and those of [`Certificate::verify`], in this order of checks.
+pub fn deposit(
+    certificate: &Certificate,
+    signed: &Signed,
+    set: &Set,
+    (owner, what, until): (&NodeId, &Digest, UnixTime),
+    verifier: &impl Verifier,
+) -> Result<Credits, Error> {
+    if certificate.statement != signed.entry.statement() {
+        return Err(Error::Other);
+    }
+    let Act::Hold(terms) = signed.entry.act else { return Err(Error::Useless) };
+    let Terms { root, until: held_until, cap, .. } = terms;
+    let his = (signed.entry.account == *owner && root == *what) || on(Fault::DepositOfAnother);
+    let long = held_until >= until || on(Fault::DepositTooShort);
+    if !terms.is_deposit() || !his || !long {
+        return Err(Error::Useless);
+    }
+    if !on(Fault::DepositUncertified) {
+        certificate.verify(set, verifier)?;
+    }
+    Ok(cap)
 }
 
 /// What the certified closing of a hold proves. A hold that came to nothing proves nothing for its payee, and lets its

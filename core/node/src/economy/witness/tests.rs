@@ -3,8 +3,8 @@ use alloc::{boxed::Box, format, string::String, vec, vec::Vec};
 use super::{certificate::Registry, vote::*, *};
 use crate::{
     economy::ledger::{
-        Log, Proven,
-        entry::{Act, Closing, Entry, Signed, Terms},
+        Book, Log, Proven,
+        entry::{Act, COMMONS, Closing, Entry, Signed, Terms},
         fold::Fold,
         session::{Chain, Meter},
     },
@@ -86,8 +86,11 @@ impl Scene {
     }
 
     fn close(&mut self, closing: &Closing, consent: Option<&Signature>, date: u64) -> Result<Certificate, Refusal> {
-        let votes: Result<Vec<Voted>, Refusal> =
-            self.witnesses.iter_mut().map(|witness| witness.close(closing, consent, UnixTime(date))).collect();
+        let votes: Result<Vec<Voted>, Refusal> = self
+            .witnesses
+            .iter_mut()
+            .map(|witness| witness.close(closing, consent.map_or(Word::Nobody, Word::Payee), UnixTime(date)))
+            .collect();
         Ok(self.certificate(&votes?))
     }
 }
@@ -152,7 +155,8 @@ fn every_refusal_of_a_closing_in_the_order_of_checks() {
         ("three ticks again, and the payee not asked", three, None, 0),
         ("nothing, after its time", none, None, 100),
     ] {
-        let outcome = scene.witnesses[0].close(&closing, consent.as_ref(), UnixTime(date));
+        let outcome =
+            scene.witnesses[0].close(&closing, consent.as_ref().map_or(Word::Nobody, Word::Payee), UnixTime(date));
         let text = match outcome {
             Ok(voted) if voted.saved.is_some() => "voted".into(),
             Ok(_) => "the same vote".into(),
@@ -172,7 +176,10 @@ fn every_refusal_of_a_closing_in_the_order_of_checks() {
          three ticks again, and the payee not asked: the same vote\n\
          nothing, after its time: another closing of this hold was voted for\n"
     );
-    assert!(scene.witnesses[1].close(&none, None, UnixTime(100)).is_ok(), "who saw no closing lets go after its time");
+    assert!(
+        scene.witnesses[1].close(&none, Word::Nobody, UnixTime(100)).is_ok(),
+        "who saw no closing lets go after its time"
+    );
 }
 
 #[test]
@@ -405,4 +412,137 @@ fn every_refusal_of_a_certificate_in_the_order_of_checks() {
     let bytes = good.encode();
     assert_eq!(Certificate::decode(&mut crate::kit::codec::Reader(&bytes)), Ok(good.clone()));
     assert!((0..bytes.len()).all(|end| Certificate::decode(&mut crate::kit::codec::Reader(&bytes[..end])).is_err()));
+}
+
+/// A deposit of 4,000 for what has the digest 5, until 100.
+fn deposit(scene: &mut Scene) -> (Signed, Terms, Certificate) {
+    let terms = Terms::deposit(Digest([5; 32]), scene.log.fold().turn(&COMMONS), Credits(4000), UnixTime(100));
+    let signed = scene.log.write(Act::Hold(terms), None, None, LIMIT, &scene.payer).unwrap();
+    let certificate = scene.votes(&signed, None).unwrap();
+    (signed, terms, certificate)
+}
+
+#[test]
+fn every_refusal_of_what_is_shown_as_a_deposit_in_the_order_of_checks() {
+    let mut scene = Scene::new();
+    let (signed, _, certificate) = deposit(&mut scene);
+    let paid = scene.pay(1000);
+    let payment = scene.votes(&paid, None).unwrap();
+    let held = scene.hold(4);
+    let session = scene.log.since(0).last().unwrap().clone();
+    drop(held);
+    let few = Certificate { votes: certificate.votes[..2].to_vec(), ..certificate.clone() };
+    let of_session = Certificate { statement: session.entry.statement(), ..certificate.clone() };
+    let (me, other) = (scene.payer.key(), scene.payee.key());
+    let (what, nothing) = (Digest([5; 32]), Digest([6; 32]));
+    let mut lines = String::new();
+    for (name, certificate, signed, owner, what, until) in [
+        ("the certificate of a payment, with too few votes", &payment, &signed, me, what, 100),
+        ("a payment", &payment, &paid, me, what, 100),
+        ("a hold for somebody", &of_session, &session, me, what, 100),
+        ("somebody else's, for something else, with too few votes", &few, &signed, other, nothing, 101),
+        ("somebody else's", &certificate, &signed, other, what, 100),
+        ("for something else", &certificate, &signed, me, nothing, 100),
+        ("for too short a time", &certificate, &signed, me, what, 101),
+        ("with too few votes", &few, &signed, me, what, 100),
+        ("as it is", &certificate, &signed, me, what, 100),
+    ] {
+        let what = (&owner, &what, UnixTime(until));
+        let text = match certificate::deposit(certificate, signed, &scene.set, what, &scene.payee) {
+            Ok(credits) => format!("{credits}"),
+            Err(error) => format!("{error}"),
+        };
+        lines += &format!("{name}: {text}\n");
+    }
+    assert_eq!(
+        lines,
+        "the certificate of a payment, with too few votes: the certificate is about something else\n\
+         a payment: this entry does not pay for that\n\
+         a hold for somebody: this entry does not pay for that\n\
+         somebody else's, for something else, with too few votes: this entry does not pay for that\n\
+         somebody else's: this entry does not pay for that\n\
+         for something else: this entry does not pay for that\n\
+         for too short a time: this entry does not pay for that\n\
+         with too few votes: 3 witnesses must sign\n\
+         as it is: 0.004\n"
+    );
+}
+
+#[test]
+fn every_refusal_of_the_end_of_a_deposit_in_the_order_of_checks() {
+    let mut scene = Scene::new();
+    let (_, terms, _) = deposit(&mut scene);
+    let (back, lost) = (terms.concluded(scene.payer.key(), false), terms.concluded(scene.payer.key(), true));
+    let half = Closing { amount: Credits(2000), ..lost };
+    let elsewhere = Closing { link: Digest([6; 32]), ..lost };
+    let signature = back.sign(&scene.payer);
+    let own = |lost| Word::Own { lost };
+    let mut lines = String::new();
+    let session = scene.hold(2).1.closing(scene.payer.key());
+    for (name, closing, word, date) in [
+        ("one that is not there", Closing { turn: 7, ..back }, own(false), 0),
+        ("back, on nobody's word", back, Word::Nobody, 99),
+        ("lost, on nobody's word, after its time", lost, Word::Nobody, 100),
+        ("back, as if somebody had the key of all", back, Word::Payee(&signature), 100),
+        ("a session, as if members decided of it", session, own(false), 0),
+        ("back, where it is lost", back, own(true), 100),
+        ("lost, where it goes back", lost, own(false), 100),
+        ("half of it", half, own(true), 0),
+        ("for something else", elsewhere, own(true), 0),
+        ("lost, as it is", lost, own(true), 0),
+        ("again", lost, own(true), 0),
+        ("back, after all", back, own(false), 100),
+    ] {
+        let text = match scene.witnesses[0].close(&closing, word, UnixTime(date)) {
+            Ok(voted) if voted.saved.is_some() => "voted".into(),
+            Ok(_) => "the same vote".into(),
+            Err(refusal) => format!("{refusal}"),
+        };
+        lines += &format!("{name}: {text}\n");
+    }
+    assert_eq!(
+        lines,
+        "one that is not there: there is no such open hold\n\
+         back, on nobody's word: until 100 only the payee can close it\n\
+         lost, on nobody's word, after its time: what the deposit is for came to something else, or to nothing yet\n\
+         back, as if somebody had the key of all: the payee did not sign this closing\n\
+         a session, as if members decided of it: the payee did not sign this closing\n\
+         back, where it is lost: what the deposit is for came to something else, or to nothing yet\n\
+         lost, where it goes back: what the deposit is for came to something else, or to nothing yet\n\
+         half of it: the link does not show these ticks at this price\n\
+         for something else: the link does not show these ticks at this price\n\
+         lost, as it is: voted\n\
+         again: the same vote\n\
+         back, after all: another closing of this hold was voted for\n"
+    );
+    assert!(scene.witnesses[1].close(&back, Word::Nobody, UnixTime(100)).is_ok(), "of what it never heard");
+}
+
+/// S2 and S4: what is deposited cannot be spent, and what is lost is the commons'.
+#[test]
+fn a_deposit_is_held_and_goes_back_or_to_all() {
+    for lost in [false, true] {
+        let mut scene = Scene::new();
+        let (_, terms, _) = deposit(&mut scene);
+        assert_eq!(scene.log.fold().spendable(LIMIT), Credits(LIMIT.0 - 4000));
+        let closing = terms.concluded(scene.payer.key(), lost);
+        let word = Word::Own { lost };
+        let votes: Vec<Voted> =
+            scene.witnesses.iter_mut().map(|one| one.close(&closing, word, UnixTime(0)).unwrap()).collect();
+        let certificate = scene.certificate(&votes);
+        let proven = certificate::closing(&certificate, &closing, &scene.set, &scene.payee).unwrap();
+        let amount = if lost { Credits(4000) } else { Credits(0) };
+        assert_eq!((proven.payee, proven.amount), (COMMONS, amount));
+        let act = Act::Release { payee: COMMONS, turn: 0, amount, statement: proven.statement };
+        let release = scene.log.write(act, None, Some(&proven), LIMIT, &scene.payer).unwrap();
+        scene.votes(&release, Some(&proven)).unwrap();
+        let fold = scene.log.fold();
+        assert_eq!((fold.held(), fold.balance()), (Credits(0), -(amount.0 as i64)));
+        let mut book = Book::default();
+        let [payer, all] = [proven.payer, proven.payee].map(|id| book.account(id).unwrap());
+        if lost {
+            book.record(payer, all, proven.amount).unwrap();
+        }
+        assert_eq!((book.balance(all), book.sum()), (amount.0 as i64, 0));
+    }
 }

@@ -10,7 +10,7 @@ use core::fmt;
 use super::{certificate::Certificate, set::Set};
 use crate::{
     economy::ledger::{
-        entry::{Act, Closing, Error as EntryError, Signed, Statement},
+        entry::{Act, Closing, Error as EntryError, Signed, Statement, Terms},
         fold::{Error as FoldError, Fold, Proven},
         fraud::Fraud,
         session,
@@ -77,6 +77,20 @@ pub enum Saved {
     Frozen(Box<Fraud>),
 }
 
+/// On whose word a hold is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Word<'a> {
+    /// Nobody's: its time must be past.
+    Nobody,
+    /// The payee's signature.
+    Payee(&'a Signature),
+    /// This witness's own: it knows what became of what a deposit was for, and that all of it is lost, or goes back.
+    Own {
+        /// Which.
+        lost: bool,
+    },
+}
+
 /// Why a witness does not vote. Nothing changed, but that [`Refusal::Fork`] freezes the account.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -108,6 +122,8 @@ pub enum Refusal {
     },
     /// The payee did not sign this closing.
     Forged,
+    /// Not what became of what the deposit was for.
+    Fate,
     /// The link does not show so many ticks, or they are not worth so much.
     Ticks,
 }
@@ -127,6 +143,7 @@ impl fmt::Display for Refusal {
             Self::Unheld => f.write_str("there is no such open hold"),
             Self::Early { until } => write!(f, "until {} only the payee can close it", until.0),
             Self::Forged => f.write_str("the payee did not sign this closing"),
+            Self::Fate => f.write_str("what the deposit is for came to something else, or to nothing yet"),
             Self::Ticks => f.write_str("the link does not show these ticks at this price"),
         }
     }
@@ -202,14 +219,16 @@ impl<K: Signer + Verifier> Witness<K> {
         Ok(self.sign(signed.entry.statement(), by, Some(saved)))
     }
 
-    /// Votes for what a hold came to. `consent` is the payee's signature; without it, it must be past the hold's time.
+    /// Votes for what a hold came to, on the payee's word, or after its time on nobody's. A deposit has no payee who could speak:
+    /// it is closed as this witness itself knows that what it was for has ended; after its time, of what this witness never
+    /// heard, it goes back.
     ///
     /// A fork of the payer changes nothing here: whoever worked for a certified hold is paid.
     ///
     /// # Errors
     /// [`Refusal::Stranger`], [`Refusal::Taken`], [`Refusal::Unheld`], [`Refusal::Early`], [`Refusal::Forged`],
-    /// [`Refusal::Ticks`], in this order of checks: the dear one last.
-    pub fn close(&mut self, closing: &Closing, consent: Option<&Signature>, date: UnixTime) -> Result<Voted, Refusal> {
+    /// [`Refusal::Fate`], [`Refusal::Ticks`], in this order of checks: the dear one last.
+    pub fn close(&mut self, closing: &Closing, word: Word<'_>, date: UnixTime) -> Result<Voted, Refusal> {
         let me = self.keys.key();
         let ward = self.wards.get_mut(&closing.payer).ok_or(Refusal::Stranger)?;
         let by = ward.fold.witnesses();
@@ -224,23 +243,33 @@ impl<K: Signer + Verifier> Witness<K> {
             None => {}
         }
         let terms = ward.fold.terms(&closing.payee, closing.turn).ok_or(Refusal::Unheld)?;
-        match consent {
-            None if date < terms.until && !on(Fault::ClosedBeforeItsTime) => {
-                return Err(Refusal::Early { until: terms.until });
-            }
-            Some(consent)
-                if !on(Fault::PayeeOfClosingUnchecked)
-                    && !self.keys.verify(&closing.payee, Domain::Closing, &[&closing.digest().0], consent) =>
-            {
-                return Err(Refusal::Forged);
-            }
-            _ => {}
-        }
+        Self::may_close(&self.keys, &terms, closing, word, date)?;
         if !session::holds(&terms, closing) {
             return Err(Refusal::Ticks);
         }
         ward.closings.insert(place, *closing);
         Ok(self.sign(closing.statement(), by, Some(Saved::Closing(*closing))))
+    }
+
+    /// Whether `word` is enough.
+    fn may_close(keys: &K, terms: &Terms, closing: &Closing, word: Word<'_>, date: UnixTime) -> Result<(), Refusal> {
+        match word {
+            Word::Nobody if date < terms.until && !on(Fault::ClosedBeforeItsTime) => {
+                Err(Refusal::Early { until: terms.until })
+            }
+            Word::Nobody if terms.is_deposit() && closing.ticks > 0 => Err(Refusal::Fate),
+            Word::Nobody => Ok(()),
+            // Nobody has the key of the commons, whatever a signature seems to say.
+            Word::Payee(_) if terms.is_deposit() && !on(Fault::DepositSignedFor) => Err(Refusal::Forged),
+            Word::Payee(consent) => {
+                let digest = closing.digest();
+                let signed = keys.verify(&closing.payee, Domain::Closing, &[&digest.0], consent);
+                if signed || on(Fault::PayeeOfClosingUnchecked) { Ok(()) } else { Err(Refusal::Forged) }
+            }
+            Word::Own { .. } if !terms.is_deposit() => Err(Refusal::Forged),
+            Word::Own { lost } if lost != (closing.ticks > 0) && !on(Fault::FateIgnored) => Err(Refusal::Fate),
+            Word::Own { .. } => Ok(()),
+        }
     }
 
     /// Watches an account from a change of witnesses on that put this node in. What the log came to before is shown by the

@@ -375,7 +375,7 @@ impl Message {
     }
 }
 
-struct Writer(Vec<u8>);
+pub(super) struct Writer(pub(super) Vec<u8>);
 
 impl Writer {
     fn numbers(&mut self, numbers: &[u64]) {
@@ -395,7 +395,7 @@ impl Writer {
         items.iter().for_each(|item| put(self, item));
     }
 
-    fn option<T>(&mut self, item: Option<&T>, put: impl FnOnce(&mut Self, &T)) {
+    pub(super) fn option<T>(&mut self, item: Option<&T>, put: impl FnOnce(&mut Self, &T)) {
         self.0.push(u8::from(item.is_some()));
         if let Some(item) = item {
             put(self, item);
@@ -450,7 +450,7 @@ impl Writer {
         self.digests(&[statement.digest]);
     }
 
-    fn evidence(&mut self, evidence: &Evidence) {
+    pub(super) fn evidence(&mut self, evidence: &Evidence) {
         self.0.extend_from_slice(&evidence.certificate.encode());
         self.set(&evidence.set);
         match &evidence.paid {
@@ -581,7 +581,7 @@ fn statement(from: &mut Reader<'_>) -> Result<Statement, Error> {
     Ok(Statement { account, slot, digest: digest(from)? })
 }
 
-fn evidence(from: &mut Reader<'_>) -> Result<Evidence, Error> {
+pub(super) fn evidence(from: &mut Reader<'_>) -> Result<Evidence, Error> {
     let certificate = Certificate::decode(from)?;
     let set = set(from)?;
     let paid = match from.byte()? {

@@ -33,6 +33,7 @@
 //! | `vouch` | what is remembered of others, and told |
 //! | `alarm` | proofs of fraud |
 //! | [`vote`] | what members decide, and that it holds |
+//! | `deposit` | what a proposal costs until it ends |
 //! | `restore` | what is kept: a journal of the words that changed something |
 //!
 //! Tokens do not go through here. A shell lets those of a block go when it is told to ([`Job::Hand`]).
@@ -42,6 +43,7 @@
 
 mod alarm;
 mod audit;
+mod deposit;
 mod guard;
 mod hold;
 pub mod message;
@@ -425,7 +427,7 @@ pub enum Event {
         /// What a tick is worth.
         tick: Credits,
     },
-    /// A hold that was made for this node came to this, and is certified.
+    /// A hold that was made for this node, or a deposit that it made, came to this, and is certified.
     Settled(Closing),
     /// An entry of this node's log is certified.
     Certified {
@@ -526,6 +528,8 @@ pub struct Trade<K> {
     // What holds for all.
     governance: Governance<K>,
     rumours: vote::Rumours,
+    /// Proposals of this node whose deposit is being certified, and who asked for them.
+    lodged: BTreeMap<Digest, (u64, Ballot)>,
     lines: u64,
 }
 
@@ -602,6 +606,7 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
             alarm: Alarm::new(config.alarm, keys.clone(), rng.next()),
             governance: Governance::new(keys.clone()),
             rumours: vote::Rumours::default(),
+            lodged: BTreeMap::new(),
             lines: 0,
             rng,
             keys,
@@ -726,6 +731,9 @@ impl<K: Signer + Verifier + Clone> Machine for Trade<K> {
             Input::Heard { from, message } => self.heard(now, from, message, out),
             Input::Ask { from, ask: Ask::Work(wish) } => self.wanted(now, from, wish, out),
             Input::Ask { from, ask: Ask::Cancel } => self.cancelled(now, from, out),
+            Input::Ask { from, ask: Ask::Vote(ballot) } if ballot.wants_deposit(&self.me) => {
+                self.lodge(now, from, *ballot, out);
+            }
             Input::Ask { from, ask: Ask::Vote(ballot) } => {
                 let answer = Answer::Voted(self.cast(now, *ballot, out));
                 out.push(Effect::Reply { to: from, answer });

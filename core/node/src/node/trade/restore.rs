@@ -13,7 +13,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{Birth, Config, Trade, message::Message};
 use crate::{
-    economy::ledger::{Act, Signed, alarm},
+    economy::{
+        ledger::{Act, Signed, alarm, entry::COMMONS},
+        witness::vote::Word,
+    },
     kit::{Credits, Instant, Machine, NodeId, Signer, UnixTime, Verifier},
 };
 
@@ -40,6 +43,7 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
                 trade.recall(line.from, message);
             }
         }
+        trade.recall_deposits();
         let parameters = *trade.governance.parameters();
         trade.govern(parameters);
         trade
@@ -68,7 +72,12 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
             }
             Message::Close { closing, consent } => {
                 // Its time was come when it was voted for.
-                let _ = self.witness.close(&closing, consent.as_ref(), UnixTime(u64::MAX));
+                let word = match &consent {
+                    _ if closing.payee == COMMONS => Word::Own { lost: closing.ticks > 0 },
+                    Some(consent) => Word::Payee(consent),
+                    None => Word::Nobody,
+                };
+                let _ = self.witness.close(&closing, word, UnixTime(u64::MAX));
             }
             Message::Proof(fraud) => {
                 let mut effects = Vec::new();

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     economy::{
-        ledger::{Closing, Proven, Terms},
+        ledger::{Closing, Proven, Terms, entry::COMMONS},
         witness::{Certificate, Set, certificate, collect},
     },
     kit::{Credits, Digest, Instant, NodeId, Signature, Signer, UnixTime, Verifier},
@@ -78,6 +78,9 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         let Some(set) = self.set_of(&closing.payer) else { return };
         let evidence = Evidence { certificate, set, paid: Paid::Closing(closing) };
         if closing.payer == self.me {
+            if closing.payee == COMMONS {
+                out.push(Effect::Tell(Event::Settled(closing)));
+            }
             return self.paid(now, evidence, out);
         }
         out.push(Effect::Tell(Event::Settled(closing)));
@@ -132,8 +135,14 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
             if debt.settled {
                 continue;
             }
-            let Terms { payee, turn, tick, .. } = debt.terms;
+            let Terms { payee, turn, tick, root, .. } = debt.terms;
             let (ticks, link) = (debt.ticks, debt.link);
+            if debt.terms.is_deposit() {
+                let Some(lost) = self.fate(&root) else { continue };
+                let terms = self.pen.fold().terms(&payee, turn);
+                terms.into_iter().for_each(|terms| self.want_closing(now, terms.concluded(me, lost), None, out));
+                continue;
+            }
             let amount = Credits(u64::from(ticks) * tick.0);
             self.want_closing(now, Closing { payer: me, payee, turn, ticks, amount, link }, None, out);
         }

@@ -9,12 +9,15 @@ use super::{
 use crate::{
     economy::{
         governance::{
-            Delegation, Key as Parameter, Proposal, Value,
+            DEPOSIT, Delegation, Key as Parameter, Proposal, Value,
             parameter::Category,
             proposal::Band,
             vote::{self as urn, Choice, Opening, Promise, Right, Snapshot},
         },
-        ledger::{Act, Entry, Fraud, Signed, Terms, entry::Statement},
+        ledger::{
+            Act, Entry, Fraud, Signed, Terms,
+            entry::{COMMONS, Statement},
+        },
         tiers::{Tier, Used, Work},
         witness::Certificate,
     },
@@ -65,6 +68,9 @@ struct Town {
     events: Vec<(usize, Event)>,
     queue: VecDeque<(usize, Input)>,
     now: Instant,
+    /// Whose power is gone, and when those began that came back.
+    away: Option<usize>,
+    born: [Instant; COUNT],
     /// Whether auditors find everything wrong, and how often one was asked.
     slander: bool,
     audits: usize,
@@ -96,6 +102,8 @@ impl Town {
             events: vec![],
             queue,
             now: Instant::default(),
+            away: None,
+            born: [Instant::default(); COUNT],
             slander: false,
             audits: 0,
             stuck: vec![],
@@ -108,26 +116,47 @@ impl Town {
         loop {
             let mut out = vec![];
             let n = if let Some((n, input)) = self.queue.pop_front() {
-                while self.trades[n].deadline().is_some_and(|due| due <= self.now) {
-                    self.trades[n].tick(self.now, &mut out);
+                if self.away == Some(n) {
+                    continue;
                 }
-                self.heard.push((n, self.now, input.clone()));
-                self.trades[n].handle(self.now, input, &mut out);
+                let now = self.local(n);
+                while self.trades[n].deadline().is_some_and(|due| due <= now) {
+                    self.trades[n].tick(now, &mut out);
+                }
+                self.heard.push((n, now, input.clone()));
+                self.trades[n].handle(now, input, &mut out);
                 n
             } else {
-                let n = (0..COUNT).min_by_key(|n| self.trades[*n].deadline()).unwrap();
-                let due = self.trades[n].deadline().unwrap();
-                if due > end {
+                let due = |n: usize| self.born[n] + self.trades[n].deadline().unwrap().since(Instant::default());
+                let n = (0..COUNT).filter(|n| self.away != Some(*n)).min_by_key(|n| due(*n)).unwrap();
+                if due(n) > end {
                     self.now = end;
                     return;
                 }
-                self.now = self.now.max(due);
-                self.trades[n].tick(self.now, &mut out);
-                assert!(self.trades[n].deadline().unwrap() > self.now, "progress");
+                self.now = self.now.max(due(n));
+                let now = self.local(n);
+                self.trades[n].tick(now, &mut out);
+                assert!(self.trades[n].deadline().unwrap() > now, "progress");
                 n
             };
             out.into_iter().for_each(|effect| self.perform(n, effect));
         }
+    }
+
+    /// What time it is for `n`.
+    fn local(&self, n: usize) -> Instant {
+        Instant::from_micros(self.now.since(self.born[n]).as_micros() as u64)
+    }
+
+    /// `n` begins again, and sees who is there.
+    fn wake(&mut self, n: usize, trade: Trade<Identity>) {
+        (self.trades[n], self.born[n]) = (trade, self.now);
+        let models = self.trades[n].config.models.iter().fold(Bloom::default(), |mut models, model| {
+            models.insert(model.0);
+            models
+        });
+        let others = (0..COUNT).filter(|other| *other != n).map(|other| Peer { id: keys(other).key(), models });
+        self.queue.push_back((n, Input::Peers(others.collect())));
     }
 
     fn perform(&mut self, n: usize, effect: Effect) {
@@ -494,30 +523,19 @@ fn who_hangs_for_a_minute_is_asked_seldom_and_gets_work_again() {
 
 #[test]
 fn a_vote_travels_and_holds_in_every_node() {
-    let mut config = Config { vouch_every: Duration::from_secs(3600), ..config() };
+    let mut config = slow();
     // Nine days are many questions of idle workers.
     config.worker.idle = None;
     let mut town = Town::new(&config);
     let day = 86_400;
-    let rights: Vec<Right> = (0..COUNT)
-        .map(|n| Right { voter: keys(n).key(), locked: Credits(100 * Credits::ONE.0), trust: 1000 })
-        .collect();
-    let snapshot = Snapshot::new(rights, 9000, Credits(1 << 40)).unwrap();
-    town.run(60);
-    let proposal = Proposal {
-        author: keys(2).key(),
-        title: "longer tasks".into(),
-        key: Parameter::TaskTimeoutSeconds,
-        value: Value::Seconds(600),
-        bands: vec![],
-        made: UnixTime(1_700_000_060),
-        snapshot: snapshot.digest(),
-        signature: Signature([0; 64]),
-    }
-    .sign(&keys(2));
+    // An account is opened when it is time to tell what one thinks.
+    town.run(3660);
+    let (proposal, snapshot) = longer_tasks(3660);
     let id = proposal.id();
-    town.ask(2, Ask::Vote(Box::new(Ballot::Propose { proposal, snapshot })));
+    let propose = |deposit| Ask::Vote(Box::new(Ballot::Propose { proposal, snapshot, deposit }));
+    town.ask(2, propose(None));
     town.run(60);
+    assert_eq!(town.trades[2].account().held(), DEPOSIT);
     assert!(town.trades.iter().all(|trade| trade.governance().open().count() == 1), "everybody knows");
     let ballot = urn::Ballot { choice: Choice::For, share: Ppm::ALL };
     for n in 0..COUNT - 2 {
@@ -535,11 +553,126 @@ fn a_vote_travels_and_holds_in_every_node() {
         assert_eq!(trade.governance().parameters().number(Parameter::TaskTimeoutSeconds), 600);
         assert_eq!(trade.config.client.task_max, Duration::from_secs(600));
     }
+    town.run(7 * day + 2 * 3600);
+    let author = town.trades[2].account();
+    assert_eq!((author.held(), author.balance()), (Credits(0), 0), "it holds, and the deposit went back");
     let governed = town.events.iter().filter(|event| event.1 == Event::Governed).count();
     assert_eq!(governed, COUNT);
     let again = Trade::restore(config, birth(4), town.lines[4].iter().cloned());
     assert_eq!(again.governance(), town.trades[4].governance());
     assert_eq!(again.config.client.task_max, Duration::from_secs(600));
+}
+
+/// Hardly anything is told, so that days go by fast; and whoever is there may owe a deposit.
+fn slow() -> Config {
+    let mut config = Config { vouch_every: Duration::from_secs(3600), ..config() };
+    config.lent.pool = Credits(20_000 * Credits::ONE.0);
+    config
+}
+
+/// What 2 proposes so many seconds after the beginning, and who may vote.
+fn longer_tasks(at: u64) -> (Proposal, Snapshot) {
+    let locked = Credits(100 * Credits::ONE.0);
+    let rights: Vec<Right> = (0..COUNT).map(|n| Right { voter: keys(n).key(), locked, trust: 1000 }).collect();
+    let snapshot = Snapshot::new(rights, 9000, Credits(1 << 40)).unwrap();
+    let proposal = Proposal {
+        author: keys(2).key(),
+        title: "longer tasks".into(),
+        key: Parameter::TaskTimeoutSeconds,
+        value: Value::Seconds(600),
+        bands: vec![],
+        made: UnixTime(1_700_000_000 + at),
+        snapshot: snapshot.digest(),
+        signature: Signature([0; 64]),
+    };
+    (proposal.sign(&keys(2)), snapshot)
+}
+
+#[test]
+fn the_deposit_of_a_proposal_that_nobody_cares_for_is_lost_to_all_even_after_a_loss_of_power() {
+    let mut town = Town::new(&slow());
+    town.run(3660);
+    let (proposal, snapshot) = longer_tasks(3660);
+    town.ask(2, Ask::Vote(Box::new(Ballot::Propose { proposal: proposal.clone(), snapshot, deposit: None })));
+    // Nobody votes; the author is away when the vote ends, and comes back with what it kept.
+    town.run(6 * 86_400);
+    assert_eq!(town.trades[2].account().held(), DEPOSIT);
+    town.away = Some(2);
+    town.run(2 * 86_400);
+    let ended = |town: &Town, n: usize| town.trades[n].governance().ended(&proposal.id());
+    assert_eq!((ended(&town, 2), ended(&town, 3)), (None, Some(VoteEnd::Expired)));
+    town.away = None;
+    let at = UnixTime(1_700_000_000 + town.now.as_micros() / 1_000_000);
+    let lines = town.lines[2].iter().cloned();
+    town.wake(2, Trade::restore(slow(), Birth { at, ..birth(2) }, lines));
+    town.run(86_400);
+    let author = town.trades[2].account();
+    assert_eq!((author.held(), author.balance()), (Credits(0), -(DEPOSIT.0 as i64)));
+    let settled = town.events.iter().filter_map(|(n, event)| match event {
+        Event::Settled(closing) => Some((*n, closing.payee, closing.amount)),
+        _ => None,
+    });
+    assert_eq!(settled.collect::<Vec<_>>(), [(2, COMMONS, DEPOSIT)]);
+}
+
+#[test]
+fn every_proposal_without_its_deposit() {
+    let mut town = Town::new(&slow());
+    let mut lines = String::new();
+    let propose = |at: u64, deposit| {
+        let (proposal, snapshot) = longer_tasks(at);
+        Ballot::Propose { proposal, snapshot, deposit }
+    };
+    let mut say = |name: &str, town: &mut Town, n: usize, ballot: Ballot| {
+        town.replies.clear();
+        town.ask(n, Ask::Vote(Box::new(ballot)));
+        town.run(20);
+        let [(_, Answer::Voted(answer))] = town.replies[..] else { panic!("{name}: {:?}", town.replies) };
+        let held = town.trades[2].account().held();
+        lines +=
+            &format!("{name}: {}; {held} held\n", answer.map_or_else(|error| format!("{error}"), |()| "yes".into()));
+    };
+    town.run(1);
+    say("before it has an account", &mut town, 2, propose(1, None));
+    town.run(3640);
+    say("a day late", &mut town, 2, propose(3660 + 86_400, None));
+    say("by somebody else, of whom nothing is shown", &mut town, 4, propose(3661, None));
+    say("for nothing", &mut town, 2, propose(3662, None));
+    let Some(shown) = town.lines[4].iter().find_map(|line| match Message::decode(&line.message) {
+        Ok(Message::Ballot(ballot)) => match *ballot {
+            Ballot::Propose { deposit, .. } => deposit,
+            _ => None,
+        },
+        _ => None,
+    }) else {
+        panic!("4 heard of it")
+    };
+    let mut few = shown.clone();
+    few.certificate.votes.truncate(2);
+    let other = Parameter::ProTierDailyLimit;
+    let another = |deposit| {
+        let (proposal, snapshot) = longer_tasks(3663);
+        let proposal = Proposal { key: other, value: Value::Count(20_000), ..proposal }.sign(&keys(2));
+        Ballot::Propose { proposal, snapshot, deposit }
+    };
+    say("another of the same parameter", &mut town, 2, propose(3664, None));
+    say("with the deposit of the first", &mut town, 4, another(Some(shown.clone())));
+    say("another", &mut town, 2, another(None));
+    assert_eq!(
+        lines,
+        "before it has an account: a proposal takes a deposit of 100 credits; 0 held\n\
+         a day late: its date is not now; 0 held\n\
+         by somebody else, of whom nothing is shown: a proposal takes a deposit of 100 credits; 0 held\n\
+         for nothing: yes; 100 held\n\
+         another of the same parameter: another change of this parameter is under way; 100 held\n\
+         with the deposit of the first: a proposal takes a deposit of 100 credits; 100 held\n\
+         another: yes; 200 held\n"
+    );
+    let (proposal, snapshot) = longer_tasks(3662);
+    let ballot = |deposit| Ballot::Propose { proposal: proposal.clone(), snapshot: snapshot.clone(), deposit };
+    let trade = &mut town.trades[4];
+    assert_eq!(trade.deposited(&ballot(Some(shown))), DEPOSIT);
+    assert_eq!(trade.deposited(&ballot(Some(few))), Credits(0));
 }
 
 #[test]
@@ -590,6 +723,7 @@ fn samples() -> Vec<Message> {
     let statement: Statement = closing.statement();
     let certificate = Certificate { statement, set: set.digest(), votes: vec![(0, signature), (2, signature)] };
     let closed = Evidence { certificate: certificate.clone(), set: set.clone(), paid: Paid::Closing(closing) };
+    let lodged = Box::new(Evidence { paid: Paid::Entry(signed.clone()), ..closed.clone() });
     let entered = Evidence { paid: Paid::Entry(signed.clone()), ..closed.clone() };
     let right = Right { voter: id, locked: Credits(5), trust: 6 };
     let snapshot = Snapshot::new(vec![right], 10, Credits(1 << 20)).unwrap();
@@ -640,7 +774,8 @@ fn samples() -> Vec<Message> {
         Message::Deny { statement, next: None },
     ];
     let ballots = [
-        Ballot::Propose { proposal, snapshot },
+        Ballot::Propose { proposal: proposal.clone(), snapshot: snapshot.clone(), deposit: Some(lodged) },
+        Ballot::Propose { proposal, snapshot, deposit: None },
         Ballot::Cancel { id: digest, signature },
         Ballot::Promise(Promise::new(digest, 3, digest, &bob)),
         Ballot::Open(opening),

@@ -4,7 +4,7 @@
 //!
 //! | kind | fields |
 //! |---|---|
-//! | 0 Propose | author 32, title, key 1, value: kind 1 and number, bands: metric 1, least, most; date, signature 64; snapshot: total, pool, rights: id 32, locked, trust |
+//! | 0 Propose | author 32, title, key 1, value: kind 1 and number, bands: metric 1, least, most; date, signature 64; snapshot: total, pool, rights: id 32, locked, trust; 0, or 1 and evidence of the deposit |
 //! | 1 Cancel | proposal 32, signature 64 |
 //! | 2 Promise | proposal 32, voter 32, serial, sealed 32, signature 64 |
 //! | 3 Open | proposal 32, voter 32, choice 1, share, salt 32 |
@@ -16,8 +16,8 @@
 //! The last three are a node's own and are only kept, never heard. The others are told on by whoever hears them first and
 //! finds that they count, to some peers at once and to others a little later, as proofs of fraud are.
 //!
-//! A snapshot of more than some 600 members does not fit a message; and whether the deposit of an author lies in the ledger
-//! is not looked at: what is declared counts as deposited, and stays where it is.
+//! A proposal comes with the certificate of its author's deposit: see `deposit`. A snapshot of more than some 600 members does
+//! not fit a message.
 
 use alloc::{
     boxed::Box,
@@ -29,11 +29,11 @@ use core::time::Duration;
 
 use super::{
     Effect, Event, Job, Trade,
-    message::{Message, digest, flag, list, option, small},
+    message::{Evidence, Message, Writer, digest, evidence, flag, list, option, small},
 };
 use crate::{
     economy::governance::{
-        self, BANDS, DEPOSIT, Delegation, Metric, Proposal, Value,
+        self, BANDS, Delegation, Metric, Proposal, Value,
         parameter::{self, Category},
         proposal::{BANDS_MAX, Band, TITLE_MAX},
         vote::{Choice, Opening, Promise, Right, Snapshot},
@@ -49,7 +49,7 @@ use crate::{
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs, reason = "the table above says it")]
 pub enum Ballot {
-    Propose { proposal: Proposal, snapshot: Snapshot },
+    Propose { proposal: Proposal, snapshot: Snapshot, deposit: Option<Box<Evidence>> },
     Cancel { id: Digest, signature: Signature },
     Promise(Promise),
     Open(Opening),
@@ -68,10 +68,11 @@ impl Ballot {
         !matches!(self, Self::Date(_) | Self::Simulated { .. } | Self::Measured(_))
     }
 
-    fn input(&self) -> governance::Input {
+    /// What the machine of votes hears, when so much lies in deposit.
+    fn input(&self, deposited: Credits) -> governance::Input {
         match self.clone() {
-            Self::Propose { proposal, snapshot } => {
-                governance::Input::Propose { proposal: Box::new(proposal), snapshot, deposited: DEPOSIT }
+            Self::Propose { proposal, snapshot, .. } => {
+                governance::Input::Propose { proposal: Box::new(proposal), snapshot, deposited }
             }
             Self::Cancel { id, signature } => governance::Input::Cancel { id, signature },
             Self::Promise(promise) => governance::Input::Promise(promise),
@@ -85,10 +86,13 @@ impl Ballot {
 
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
         match self {
-            Self::Propose { proposal, snapshot } => {
+            Self::Propose { proposal, snapshot, deposit } => {
                 out.push(0);
                 put_proposal(out, proposal);
                 put_snapshot(out, snapshot);
+                let mut to = Writer(core::mem::take(out));
+                to.option(deposit.as_deref(), Writer::evidence);
+                *out = to.0;
             }
             Self::Cancel { id, signature } => {
                 out.push(1);
@@ -138,7 +142,11 @@ impl Ballot {
 
     pub(super) fn decode(from: &mut Reader<'_>) -> Result<Self, Error> {
         Ok(match from.byte()? {
-            0 => Self::Propose { proposal: proposal(from)?, snapshot: snapshot(from)? },
+            0 => Self::Propose {
+                proposal: proposal(from)?,
+                snapshot: snapshot(from)?,
+                deposit: option(from, evidence)?.map(Box::new),
+            },
             1 => Self::Cancel { id: digest(from)?, signature: from.signature()? },
             2 => Self::Promise(Promise {
                 proposal: digest(from)?,
@@ -312,7 +320,8 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
 
     fn governed(&mut self, now: Instant, ballot: Ballot, out: &mut Vec<Effect>) -> Result<(), governance::Error> {
         let mut effects = Vec::new();
-        self.governance.handle(now, ballot.input(), &mut effects);
+        let input = ballot.input(self.deposited(&ballot));
+        self.governance.handle(now, input, &mut effects);
         for effect in effects {
             match effect {
                 governance::Effect::Refused(error) => return Err(error),
@@ -325,6 +334,7 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
                     out.push(Effect::Tell(Event::Governed));
                 }
                 governance::Effect::Ended { id, end } => out.push(Effect::Tell(Event::Decided { id, end })),
+                governance::Effect::Deposit { id, author, .. } if author == self.me => self.ended_vote(now, &id),
                 governance::Effect::Counted { .. } | governance::Effect::Deposit { .. } => {}
             }
         }
@@ -336,7 +346,8 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         if ballot.is_public() {
             self.rumours.note(ballot);
         }
-        self.governance.handle(Instant::default(), ballot.input(), &mut Vec::new());
+        // What was kept was deposited.
+        self.governance.handle(Instant::default(), ballot.input(governance::DEPOSIT), &mut Vec::new());
     }
 
     pub(super) fn tick_votes(&mut self, now: Instant, out: &mut Vec<Effect>) {

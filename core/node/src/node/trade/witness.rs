@@ -18,7 +18,7 @@ use crate::{
         ledger::{
             Act, Closing, Fold, Log, Signed, Terms,
             alarm::Input as AlarmInput,
-            entry::{Slot, Statement},
+            entry::{COMMONS, Slot, Statement},
             fold,
             limit::limit,
         },
@@ -27,7 +27,7 @@ use crate::{
             vote::{Refusal, Voted},
         },
     },
-    kit::{Credits, Instant, Machine, NodeId, Signature, Signer, Verifier},
+    kit::{Credits, Digest, Instant, Machine, NodeId, Signature, Signer, UnixTime, Verifier},
     trust::reputation::flow,
 };
 
@@ -39,6 +39,8 @@ const SETS_MAX: usize = 65_536;
 pub(super) enum Draft {
     /// A hold for a task.
     Hold { task: u64, terms: Terms, consent: Signature },
+    /// So much for a proposal, until then.
+    Deposit { proposal: Digest, amount: Credits, until: UnixTime },
     /// What a hold for this node came to.
     Receive(Box<Evidence>),
     /// What one of this node came to.
@@ -107,6 +109,7 @@ impl Pen {
     pub fn spendable(&self) -> Credits {
         let waiting = self.queue.iter().map(|draft| match draft {
             Draft::Hold { terms, .. } => terms.cap.0,
+            Draft::Deposit { amount, .. } => amount.0,
             Draft::Receive(_) | Draft::Release(_) => 0,
         });
         let free = self.fold().spendable(self.limit());
@@ -173,6 +176,10 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
             let limit = self.pen.limit();
             let (act, consent, evidence) = match &draft {
                 Draft::Hold { terms, consent, .. } => (Act::Hold(*terms), Some(*consent), None),
+                Draft::Deposit { proposal, amount, until } => {
+                    let turn = self.pen.fold().turn(&COMMONS);
+                    (Act::Hold(Terms::deposit(*proposal, turn, *amount, *until)), None, None)
+                }
                 Draft::Receive(evidence) | Draft::Release(evidence) => {
                     let Some(proven) = self.prove(evidence) else { continue };
                     let fold::Proven { payer, payee, turn, amount, statement } = proven;
@@ -191,6 +198,7 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
                     self.unaffordable(now, task, missing, out);
                 }
                 (Err(_), Draft::Hold { task, .. }) => self.unaffordable(now, task, Credits(0), out),
+                (Err(_), Draft::Deposit { proposal, .. }) => self.not_lodged(&proposal, out),
                 // It was written before.
                 (Err(_), _) => {}
             }
@@ -269,6 +277,7 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         let signed = self.pen.log.since(number).next().cloned();
         if let Some(signed) = signed {
             match signed.entry.act {
+                Act::Hold(terms) if terms.is_deposit() => self.lodged(now, terms, signed, certificate, out),
                 Act::Hold(terms) => self.hold_certified(now, terms, signed, certificate, out),
                 Act::Release { payee, turn, .. } => drop(self.debts.remove(&(payee, turn))),
                 Act::Checkpoint { .. } => self.pen.evidence.retain(|at, _| *at > number),
@@ -337,8 +346,9 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         out: &mut Vec<Effect>,
     ) {
         let (date, statement) = (self.date(now), closing.statement());
+        let Some(word) = self.word(&closing, consent.as_ref()) else { return };
         let limit = self.told.get(&closing.payer).copied().unwrap_or_default();
-        let answer = match self.witness.close(&closing, consent.as_ref(), date) {
+        let answer = match self.witness.close(&closing, word, date) {
             Ok(voted) => {
                 if voted.saved.is_some() {
                     self.keep(from, &Message::Close { closing, consent }, out);
