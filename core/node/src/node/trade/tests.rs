@@ -523,9 +523,7 @@ fn who_hangs_for_a_minute_is_asked_seldom_and_gets_work_again() {
 
 #[test]
 fn a_vote_travels_and_holds_in_every_node() {
-    let mut config = slow();
-    // Nine days are many questions of idle workers.
-    config.worker.idle = None;
+    let config = slow();
     let mut town = Town::new(&config);
     let day = 86_400;
     // An account is opened when it is time to tell what one thinks.
@@ -567,6 +565,8 @@ fn a_vote_travels_and_holds_in_every_node() {
 fn slow() -> Config {
     let mut config = Config { vouch_every: Duration::from_secs(3600), ..config() };
     config.lent.pool = Credits(20_000 * Credits::ONE.0);
+    // Days are many questions of idle workers.
+    config.worker.idle = None;
     config
 }
 
