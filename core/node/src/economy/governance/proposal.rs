@@ -148,7 +148,7 @@ pub enum End {
 
 impl End {
     /// Whether the author's deposit is lost: where too few cared to vote, or the change did harm.
-    pub const fn takes_deposit(self) -> bool {
+    pub fn takes_deposit(self) -> bool {
         matches!(self, Self::Expired | Self::RolledBack) && !on(Fault::DepositNeverLost)
     }
 }
