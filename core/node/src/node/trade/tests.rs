@@ -24,6 +24,7 @@ use crate::{
     kit::{Class, laws},
     trust::{
         anomaly::Sign,
+        breaker,
         identity::Identity,
         verify::{commit::BUCKETS, sequential::Calibration},
     },
@@ -519,6 +520,23 @@ fn who_hangs_for_a_minute_is_asked_seldom_and_gets_work_again() {
     assert!(tried > 3 && done == 120, "{tried} {done}");
     let barred = |event: &(usize, Event)| event.1 == Event::Barred(keys(1).key());
     assert!(!town.events.iter().any(barred) && town.trades[0].guards.is_empty());
+}
+
+#[test]
+fn who_failed_three_times_is_asked_by_one_task_only_and_only_after_a_rest() {
+    let mut trade = Town::new(&config()).trades.swap_remove(0);
+    let (worker, mut out) = (keys(1).key(), vec![]);
+    for at in 0..3 {
+        assert!(trade.may_ask(&worker));
+        trade.worked_out(Instant::from_millis(at), worker, breaker::Input::Failed, &mut out);
+    }
+    assert!(!trade.may_ask(&worker), "it rests");
+    trade.tick_guards(Instant::from_millis(31_000), &mut out);
+    assert!(trade.may_ask(&worker), "for a trial");
+    trade.tried(Instant::from_millis(31_001), &worker, 7, &mut out);
+    assert!(!trade.may_ask(&worker), "one is enough");
+    trade.not_tried(&worker, 7);
+    assert!(trade.may_ask(&worker), "that one was not needed");
 }
 
 #[test]

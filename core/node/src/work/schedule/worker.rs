@@ -656,6 +656,22 @@ mod tests {
     }
 
     #[test]
+    fn who_pays_or_waits_less_is_refused_though_there_is_room() {
+        // One is called for ten seconds, one waits for as long: half of the class is full.
+        let refused = |wait, price_max| {
+            let mut worker = Worker::new(Config { waits: [Duration::from_secs(wait); 4], ..CONFIG });
+            let mut out = Vec::new();
+            (1..3).for_each(|n| worker.handle(Instant::default(), reserve(n, Standard), &mut out));
+            out.clear();
+            let third = Input::Reserve { key: key(3), model: 7, class: Standard, cost: 100, price_max };
+            worker.handle(Instant::default(), third, &mut out);
+            matches!(out[..], [Effect::Refuse { price: 1_750_000, .. }])
+        };
+        assert_eq!([1_749_999, 1_750_000].map(|price| refused(100, price)), [true, false]);
+        assert_eq!([19, 20].map(|wait| refused(wait, 1_750_000)), [true, false]);
+    }
+
+    #[test]
     fn an_idle_neighbour_gets_half_of_what_is_bound_to_nobody() {
         let mut worker = Worker::new(Config { queue: queue::Config::default(), ..CONFIG });
         let mut out = Vec::new();

@@ -254,3 +254,24 @@ fn a_worker_has_as_long_as_a_task_may_take_however_busy_it_looks() {
         assert!(last.contains("Blame { w0, 1, fault: Silent }"), "{last}");
     }
 }
+
+#[test]
+fn a_place_moves_to_whom_this_client_trusts_and_nobody_is_blamed_for_what_another_said() {
+    let moved = |worker, to| Input::Moved { task: 1, worker: id(worker), to: id(to) };
+    let after = |to: u64| {
+        let (mut client, mut out) = (Client::new(CONFIG, 1), Vec::new());
+        let script = [candidates(3), ask(1), quoted(0, 1), quoted(1, 1), quoted(2, 1)];
+        script.into_iter().for_each(|input| client.handle(Instant::default(), input, &mut out));
+        let asked =
+            (0..3).find(|n| out.iter().any(|e| matches!(e, Effect::Reserve { worker, .. } if *worker == id(*n))));
+        out.clear();
+        client.handle(Instant::default(), moved(asked.unwrap(), to), &mut out);
+        let given_up = out.iter().any(|e| matches!(e, Effect::Release { worker, .. } if *worker == id(to)));
+        client.tick(Instant::from_millis(60_000), &mut out);
+        let blamed = out.iter().any(|e| matches!(e, Effect::Blame { worker, .. } if *worker == id(to)));
+        (given_up, blamed)
+    };
+    assert_eq!(after(9), (true, false), "nobody knows it");
+    assert!((0..3).map(after).any(|(given_up, _)| !given_up), "one of them was not asked, and has it now");
+    assert!((0..3).map(after).all(|(given_up, blamed)| given_up || !blamed));
+}
