@@ -182,7 +182,7 @@ pub(super) fn backend(
 /// is nothing. Waits for the device, where one is wanted that was not looked for yet; what is wrong with it is told when the
 /// model is opened.
 pub(super) fn expected(model: &Model, options: Options, size: Size, context: usize) -> Option<(OnGpu, u64)> {
-    let device = Search::begin(options.gpu_layers()).end().ok()??;
+    let device = Search::begin(options.layers_there()).end().ok()??;
     let for_all = own(&device, options.gpu_memory)?;
     let mut placing = Placing::new(&device, model, options, size, context);
     placing.room = Some(for_all);

@@ -93,7 +93,7 @@ impl Default for Options {
 
 impl Options {
     /// Most layers that a GPU computes: none of what is computed to compare with.
-    pub(super) fn gpu_layers(&self) -> Option<usize> {
+    pub(super) fn layers_there(&self) -> Option<usize> {
         if self.device == Device::Fast { self.gpu_layers } else { Some(0) }
     }
 }
@@ -105,7 +105,7 @@ impl Engine {
     /// A file that cannot be read or is no model that we run; an adapter that does not fit it.
     pub fn open(sources: &Sources, options: Options) -> Result<Self, Error> {
         let start = Instant::now();
-        let search = gpu::Search::begin(options.gpu_layers());
+        let search = gpu::Search::begin(options.layers_there());
         let files = sources.files.iter().map(|path| map(path)).collect::<Result<Vec<_>, _>>()?;
         let bytes: Vec<Bytes> = files.iter().map(|file| Arc::clone(file) as Bytes).collect();
         let path = sources.files.first().cloned().unwrap_or_default();
