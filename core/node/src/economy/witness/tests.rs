@@ -8,7 +8,7 @@ use crate::{
         fold::Fold,
         session::{Chain, Meter},
     },
-    kit::{Credits, Digest, NodeId, Rng, Signature, Signer, UnixTime},
+    kit::{Credits, Digest, Domain, NodeId, Rng, Signature, Signer, UnixTime, Verifier},
     trust::identity::Identity,
 };
 
@@ -516,6 +516,39 @@ fn every_refusal_of_the_end_of_a_deposit_in_the_order_of_checks() {
          back, after all: another closing of this hold was voted for\n"
     );
     assert!(scene.witnesses[1].close(&back, Word::Nobody, UnixTime(100)).is_ok(), "of what it never heard");
+}
+
+/// Takes every signature for a sound one.
+struct Credulous(Identity);
+
+impl Signer for Credulous {
+    fn key(&self) -> NodeId {
+        self.0.key()
+    }
+
+    fn sign(&self, domain: Domain, parts: &[&[u8]]) -> Signature {
+        self.0.sign(domain, parts)
+    }
+}
+
+impl Verifier for Credulous {
+    fn verify(&self, _key: &NodeId, _domain: Domain, _parts: &[&[u8]], _signature: &Signature) -> bool {
+        true
+    }
+}
+
+#[test]
+fn no_signature_ends_a_deposit_not_even_one_that_seems_sound() {
+    let mut scene = Scene::new();
+    let (_, terms, _) = deposit(&mut scene);
+    let mut witness = Witness::new(Credulous(id(10)));
+    for entry in scene.log.since(0) {
+        witness.vote(entry, None, Some(&scene.set), LIMIT).unwrap();
+    }
+    let back = terms.concluded(scene.payer.key(), false);
+    let word = Word::Payee(&Signature([7; 64]));
+    assert!(matches!(witness.close(&back, word, UnixTime(0)), Err(Refusal::Forged)));
+    assert!(witness.close(&back, Word::Own { lost: false }, UnixTime(0)).is_ok());
 }
 
 /// S2 and S4: what is deposited cannot be spent, and what is lost is the commons'.
