@@ -70,15 +70,16 @@ fn main(
     var at: array<u32, TOKENS>;
     var begin: array<u32, ROWS>;
     var sums: array<array<f32, TOKENS>, ROWS>;
+    // Outside of the loops, which would clear them each time (and naga's HLSL would have two functions of one name for it).
+    var s: array<Scales, ROWS>;
+    var q: array<Quanta, ROWS>;
+    var x: array<Sixteen, TOKENS>;
+    var own: array<vec4<f32>, TOKENS>;
     for (var t = 0u; t < TOKENS; t++) { at[t] = ((p.x_at + min(token + t, count - 1u) * p.x_stride) >> 2u) + place; }
     for (var r = 0u; r < ROWS; r++) { begin[r] = min(first + lane + r * LANES, p.rows - 1u) * blocks; }
     for (var base = 0u; base < blocks; base += SPAN) {
-        var s: array<Scales, ROWS>;
         for (var r = 0u; r < ROWS; r++) { s[r] = scales((begin[r] + base) / SPAN); }
         for (var b = 0u; b < SPAN; b++) {
-            var q: array<Quanta, ROWS>;
-            var x: array<Sixteen, TOKENS>;
-            var own: array<vec4<f32>, TOKENS>;
             for (var r = 0u; r < ROWS; r++) { q[r] = quanta(begin[r] + base + b); }
             for (var t = 0u; t < TOKENS; t++) { own[t] = acts4[at[t] + 8u * (base + b)]; }
             for (var t = 0u; t < TOKENS; t++) { x[t] = of_the_first(own[t]); }

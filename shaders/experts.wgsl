@@ -18,17 +18,17 @@ const SUMS: u32 = SPAN * ROWS;
 // Row `r` of the sums, among the rows of an expert.
 fn row_of(first: u32, r: u32) -> u32 { return (r / ROWS) * p.each + min(first + r % ROWS, p.each - 1u); }
 
-fn work(at: Place) {
-    let first = (at.id.y * at.groups.x + at.id.x) * ROWS;
+fn work(here: Workgroup, at: Place) {
+    let first = (here.id.y * here.groups.x + here.id.x) * ROWS;
     if (first >= p.each) { return; }
     var sums: array<f32, SUMS>;
 //#if DOWN
-    let token = at.id.z;
+    let token = here.id.z;
     for (var slot = 0u; slot < p.used; slot++) {
         let begin = p.x_at + (token * p.used + slot) * p.x_stride;
 //#else
-    let token = at.id.z / p.used;
-    let slot = at.id.z % p.used;
+    let token = here.id.z / p.used;
+    let slot = here.id.z % p.used;
     {
         let begin = p.x_at + token * p.x_stride;
 //#end
@@ -75,7 +75,7 @@ fn work(at: Place) {
             // Experts of other parts are somebody else's.
             let expert = u32(acts[p.choice_at + token * p.choice_stride + 2u * slot]);
             if (expert >= p.expert_first && expert < p.expert_end) {
-                let out = p.out_at + at.id.z * p.out_stride + row;
+                let out = p.out_at + here.id.z * p.out_stride + row;
 //#if PAIRED
                 acts[out] = gated(sum, sum_of_parts(at, ROWS + i), p.factor, bitcast<f32>(p.row));
 //#else

@@ -8,10 +8,10 @@
 
 const SUMS: u32 = ROWS * TOKENS;
 
-fn work(at: Place) {
-    let first = (at.id.y * at.groups.x + at.id.x) * ROWS;
+fn work(here: Workgroup, at: Place) {
+    let first = (here.id.y * here.groups.x + here.id.x) * ROWS;
     if (first >= p.rows) { return; }
-    let token = at.id.z * TOKENS;
+    let token = here.id.z * TOKENS;
     let count = batch[p.counted];
     var sums: array<f32, SUMS>;
     for (var octet = at.lane; octet < p.octets; octet += LANES) {

@@ -39,8 +39,8 @@ fn total(at: Place, part: f32) -> f32 {
     return sum;
 }
 
-fn work(at: Place) {
-    let id = at.id;
+fn work(here: Workgroup, at: Place) {
+    let id = here.id;
     let lane = at.lane;
     let x = p.x_at + id.y * p.x_stride + id.x * p.group;
     let out = p.out_at + id.y * p.out_stride + id.x * p.group;

@@ -1,8 +1,12 @@
 // How a workgroup sums up what its invocations have, where the kernel has SUMS numbers in each. Not a kernel.
 
-struct Place {
+// The same for all of a workgroup: barriers may depend on it.
+struct Workgroup {
     id: vec3<u32>,
     groups: vec3<u32>,
+}
+
+struct Place {
     lane: u32,
     // Of the invocation in its subgroup, of that in the workgroup, and how many there are.
     place: u32,
@@ -24,9 +28,9 @@ fn main(
 //#end
 ) {
 //#if SUBGROUPS
-    work(Place(id, groups, lane, place, subgroup, subgroups));
+    work(Workgroup(id, groups), Place(lane, place, subgroup, subgroups));
 //#else
-    work(Place(id, groups, lane, 0u, 0u, 0u));
+    work(Workgroup(id, groups), Place(lane, 0u, 0u, 0u));
 //#end
 }
 
