@@ -9,7 +9,6 @@ use super::{
     Effect, Trade, Why,
     message::{Evidence, Message, Paid},
     run::{Shift, Stage as GuestStage},
-    settle::Debt,
     witness::Draft,
 };
 use crate::{
@@ -270,9 +269,7 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         certificate: Certificate,
         out: &mut Vec<Effect>,
     ) {
-        let due = self.instant(UnixTime(terms.until.0 + 1));
-        let debt = Debt { terms, ticks: 0, link: terms.root, due, settled: false };
-        self.debts.insert((terms.payee, terms.turn), debt);
+        self.owe(terms);
         let Some(set) = self.pen.set().cloned() else { return };
         let wanted = |lease: &Lease| matches!(&lease.stage, Stage::Writing(deal) if deal.terms == terms);
         let found = self.tasks.iter_mut().find(|(_, wants)| wants.lease.as_ref().is_some_and(wanted));

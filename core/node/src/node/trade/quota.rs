@@ -66,7 +66,12 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         self.drop_lease(task);
         let Some(wanted) = self.tasks.remove(&task) else { return };
         self.client_hears(now, client::Input::Cancel { task }, out);
-        self.refund(now, &wanted, out);
+        self.unable(now, task, &wanted, why, out);
+    }
+
+    /// Whoever asked for a task, which is over, is told why it is not done.
+    pub(super) fn unable(&mut self, now: Instant, task: u64, wanted: &Wanted, why: Why, out: &mut Vec<Effect>) {
+        self.refund(now, wanted, out);
         out.push(Effect::Reply { to: wanted.asker, answer: Answer::Unable { task, why, paid: wanted.paid } });
     }
 

@@ -193,10 +193,7 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
                 client::Effect::GaveUp { task, why, price, after } => {
                     self.drop_lease(task);
                     let Some(wanted) = self.tasks.remove(&task) else { continue };
-                    self.refund(now, &wanted, out);
-                    let why = Why::Work { why, price, after };
-                    let answer = Answer::Unable { task, why, paid: wanted.paid };
-                    out.push(Effect::Reply { to: wanted.asker, answer });
+                    self.unable(now, task, &wanted, Why::Work { why, price, after }, out);
                 }
             }
         }

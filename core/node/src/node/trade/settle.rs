@@ -154,7 +154,7 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         self.receipts.retain(|receipt| receipt.wait <= TELL_MAX);
     }
 
-    /// When it is later than any hold that a restarted node knows of, it may close it.
+    /// What comes of a hold of this node will be owed; when its time is past, this node may close it itself.
     pub(super) fn owe(&mut self, terms: Terms) {
         let due = self.instant(UnixTime(terms.until.0 + 1));
         let debt = Debt { terms, ticks: 0, link: terms.root, due, settled: false };
