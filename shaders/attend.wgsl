@@ -6,25 +6,6 @@
 // With more than one segment, what was found goes to scratch for combine.wgsl.
 // Workgroups: x over kv_heads * tiles, y over tokens, z over segments.
 // Oracle: reference::attention.
-struct Params {
-    q_at: u32,
-    q_stride: u32,
-    out_at: u32,
-    out_stride: u32,
-    scratch_at: u32,
-    heads: u32,
-    kv_heads: u32,
-    // Query heads that share a head of keys, and in how many tiles.
-    shared_by: u32,
-    tiles: u32,
-    // 0 for none.
-    window: u32,
-    sinks_at: u32,
-    scale: f32,
-    // 0 for none.
-    softcap: f32,
-}
-@group(0) @binding(0) var<uniform> p: Params;
 
 const KEY_WORDS: u32 = (KEY + 1u) / 2u;
 const WORDS: u32 = (VALUE + 1u) / 2u;
@@ -41,22 +22,12 @@ var<workgroup> totals: array<f32, HEADS>;
 
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let kv = id.x / p.tiles;
-    let tile = (id.x % p.tiles) * HEADS;
-    let count = min(HEADS, p.shared_by - tile);
-    let head = kv * p.shared_by + tile;
-    let token = id.y;
-    let position = token_position(token);
-    let table = token_table(token);
-    var first = 0u;
-    if (p.window > 0u && position + 1u > p.window) { first = position + 1u - p.window; }
-    first = max(first, id.z * batch[3]);
-    let end = min(position + 1u, (id.z + 1u) * batch[3]);
+    let tile = tile_of(id);
 
     for (var i = lane; i < HEADS * KEY_WORDS; i += LANES) {
-        let h = min(i / KEY_WORDS, count - 1u);
+        let h = min(i / KEY_WORDS, tile.count - 1u);
         let e = 2u * (i % KEY_WORDS);
-        let at = p.q_at + token * p.q_stride + (head + h) * KEY + e;
+        let at = p.q_at + tile.token * p.q_stride + (tile.head + h) * KEY + e;
         var second = 0.0;
         if (e + 1u < KEY) { second = acts[at + 1u]; }
         qs[i] = vec2<f32>(acts[at], second);
@@ -68,26 +39,24 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(local_invocation_index) l
     var total = 0.0;
     if (id.z == 0u && p.sinks_at != NONE) {
         // A sink begins the softmax with a weight and no value.
-        for (var h = 0u; h < count; h++) { top[h] = lists[p.sinks_at + head + h]; }
+        for (var h = 0u; h < tile.count; h++) { top[h] = lists[p.sinks_at + tile.head + h]; }
         total = 1.0;
     }
     workgroupBarrier();
 
-    for (var base = first; base < end; base += LANES) {
-        let here = min(LANES, end - base);
+    for (var base = tile.first; base < tile.end; base += LANES) {
+        let here = min(LANES, tile.end - base);
         if (lane < here) {
-            let cell = cell_of(table, base + lane);
+            let cell = cell_of(tile.table, base + lane);
             cells[lane] = cell;
-            let at = (cell * p.kv_heads + kv) * KEY_WORDS;
+            let at = (cell * p.kv_heads + tile.kv) * KEY_WORDS;
             var found: array<f32, HEADS>;
             for (var i = 0u; i < KEY_WORDS; i++) {
                 let k = unpack2x16float(keys[at + i]);
                 for (var h = 0u; h < HEADS; h++) { found[h] += dot(k, qs[h * KEY_WORDS + i]); }
             }
             for (var h = 0u; h < HEADS; h++) {
-                var score = found[h] * p.scale;
-                if (p.softcap > 0.0) { score = p.softcap * tanh(clamp(score / p.softcap, -15.0, 15.0)); }
-                scores[h * LANES + lane] = score;
+                scores[h * LANES + lane] = score_of(found[h]);
             }
         }
         workgroupBarrier();
@@ -107,7 +76,7 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(local_invocation_index) l
         }
         if (lane < WORDS * SHARES) {
             for (var j = lane / WORDS; j < here; j += SHARES) {
-                let at = (cells[j] * p.kv_heads + kv) * WORDS;
+                let at = (cells[j] * p.kv_heads + tile.kv) * WORDS;
                 for (var e = 0u; e < EACH; e++) {
                     let word = lane % WORDS + e * LANES;
                     if (word < WORDS) {
@@ -123,8 +92,8 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(local_invocation_index) l
 
     if (lane < HEADS) { totals[lane] = total; }
     for (var h = 0u; h < HEADS; h++) {
-        // Uniform over the workgroup: `count` is.
-        if (h >= count) { break; }
+        // Uniform over the workgroup: `tile.count` is.
+        if (h >= tile.count) { break; }
         if (SHARES > 1u) {
             workgroupBarrier();
             mixed[lane] = sums[h * EACH];
@@ -135,24 +104,16 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(local_invocation_index) l
                 let word = lane + e * LANES;
                 var sum = sums[h * EACH + e];
                 for (var s = 1u; s < SHARES; s++) { sum += mixed[lane + s * WORDS]; }
-                if (word < WORDS) { write_out(token, head + h, id.z, word, sum, top[h], totals[h]); }
+                if (word < WORDS) { write_out(tile.token, tile.head + h, id.z, word, sum, top[h], totals[h]); }
             }
         }
     }
 }
 
 fn write_out(token: u32, head: u32, segment: u32, word: u32, sum: vec2<f32>, top: f32, total: f32) {
-    var at = p.out_at + token * p.out_stride + head * VALUE + 2u * word;
-    var value = sum / total;
-    if (batch[2] > 1u) {
-        let place = p.scratch_at + ((token * p.heads + head) * batch[2] + segment) * (VALUE + 2u);
-        value = sum;
-        at = place + 2u + 2u * word;
-        if (word == 0u) {
-            acts[place] = top;
-            acts[place + 1u] = total;
-        }
-    }
+    let goal = goal_of(token, head, segment, word == 0u, top, total);
+    let value = sum / goal.total;
+    let at = goal.at + 2u * word;
     acts[at] = value.x;
     if (2u * word + 1u < VALUE) { acts[at + 1u] = value.y; }
 }

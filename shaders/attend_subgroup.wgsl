@@ -5,22 +5,6 @@
 // it each; then every invocation reads its runs of eight elements of all their values. KEY and VALUE are multiples of 8, and
 // q can be read four elements at a time.
 // Oracle: reference::attention.
-struct Params {
-    q_at: u32,
-    q_stride: u32,
-    out_at: u32,
-    out_stride: u32,
-    scratch_at: u32,
-    heads: u32,
-    kv_heads: u32,
-    shared_by: u32,
-    tiles: u32,
-    window: u32,
-    sinks_at: u32,
-    scale: f32,
-    softcap: f32,
-}
-@group(0) @binding(0) var<uniform> p: Params;
 
 struct Eight { a: vec4<f32>, b: vec4<f32> }
 fn eight_halves(word: vec4<u32>) -> Eight {
@@ -58,23 +42,13 @@ fn multiply(
 
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(subgroup_invocation_id) lane: u32) {
-    let kv = id.x / p.tiles;
-    let tile = (id.x % p.tiles) * HEADS;
-    let count = min(HEADS, p.shared_by - tile);
-    let head = kv * p.shared_by + tile;
-    let token = id.y;
-    let position = token_position(token);
-    let table = token_table(token);
-    var first = 0u;
-    if (p.window > 0u && position + 1u > p.window) { first = position + 1u - p.window; }
-    first = max(first, id.z * batch[3]);
-    let end = min(position + 1u, (id.z + 1u) * batch[3]);
+    let tile = tile_of(id);
 
     var own: array<array<vec4<f32>, HEADS>, OWN>;
     for (var quad = 0u; quad < OWN; quad++) {
         let i = min(lane + LANES * quad, 2u * KEY_RUNS - 1u);
         for (var h = 0u; h < HEADS; h++) {
-            let at = p.q_at + token * p.q_stride + (head + min(h, count - 1u)) * KEY;
+            let at = p.q_at + tile.token * p.q_stride + (tile.head + min(h, tile.count - 1u)) * KEY;
             own[quad][h] = acts4[(at >> 2u) + i];
         }
     }
@@ -86,14 +60,14 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(subgroup_invocation_id) l
         top[h] = LEAST;
         if (id.z == 0u && p.sinks_at != NONE) {
             // A sink begins the softmax with a weight and no value.
-            top[h] = lists[p.sinks_at + head + min(h, count - 1u)];
+            top[h] = lists[p.sinks_at + tile.head + min(h, tile.count - 1u)];
             total[h] = select(0.0, 1.0, lane == 0u);
         }
     }
 
-    for (var base = first; base < end; base += LANES) {
-        let cell = cell_of(table, min(base + lane, end - 1u));
-        let key = (cell * p.kv_heads + kv) * KEY_RUNS;
+    for (var base = tile.first; base < tile.end; base += LANES) {
+        let cell = cell_of(tile.table, min(base + lane, tile.end - 1u));
+        let key = (cell * p.kv_heads + tile.kv) * KEY_RUNS;
         var found: array<f32, HEADS>;
         for (var quad = 0u; quad < OWN; quad++) {
             multiply(&found, &own, key, quad, 0u);
@@ -105,9 +79,7 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(subgroup_invocation_id) l
         }
         var shares: array<f32, HEADS>;
         for (var h = 0u; h < HEADS; h++) {
-            var score = found[h] * p.scale;
-            if (p.softcap > 0.0) { score = p.softcap * tanh(clamp(score / p.softcap, -15.0, 15.0)); }
-            score = select(LEAST, score, base + lane < end);
+            let score = select(LEAST, score_of(found[h]), base + lane < tile.end);
             let highest = max(top[h], subgroupMax(score));
             let shrink = exp(top[h] - highest);
             shares[h] = exp(score - highest);
@@ -120,7 +92,7 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(subgroup_invocation_id) l
         }
         // Of positions past the end the last is read again, with a share of nothing.
         for (var j = 0u; j < LANES; j++) {
-            let at = (subgroupShuffle(cell, j) * p.kv_heads + kv) * RUNS;
+            let at = (subgroupShuffle(cell, j) * p.kv_heads + tile.kv) * RUNS;
             for (var e = 0u; e < EACH; e++) {
                 let v = eight_halves(values[at + min(lane + LANES * e, RUNS - 1u)]);
                 for (var h = 0u; h < HEADS; h++) {
@@ -134,27 +106,19 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(subgroup_invocation_id) l
 
     for (var h = 0u; h < HEADS; h++) {
         let all = subgroupAdd(total[h]);
-        if (h < count) {
+        if (h < tile.count) {
             for (var e = 0u; e < EACH; e++) {
                 let run = lane + LANES * e;
-                if (run < RUNS) { write_out(token, head + h, id.z, run, sums[e][h], top[h], all); }
+                if (run < RUNS) { write_out(tile.token, tile.head + h, id.z, run, sums[e][h], top[h], all); }
             }
         }
     }
 }
 
 fn write_out(token: u32, head: u32, segment: u32, run: u32, sum: Eight, top: f32, total: f32) {
-    var at = p.out_at + token * p.out_stride + head * VALUE + 8u * run;
-    var scale = 1.0 / total;
-    if (batch[2] > 1u) {
-        let place = p.scratch_at + ((token * p.heads + head) * batch[2] + segment) * (VALUE + 2u);
-        scale = 1.0;
-        at = place + 2u + 8u * run;
-        if (run == 0u) {
-            acts[place] = top;
-            acts[place + 1u] = total;
-        }
-    }
+    let goal = goal_of(token, head, segment, run == 0u, top, total);
+    let scale = 1.0 / goal.total;
+    let at = goal.at + 8u * run;
     for (var i = 0u; i < 4u; i++) {
         acts[at + i] = sum.a[i] * scale;
         acts[at + 4u + i] = sum.b[i] * scale;

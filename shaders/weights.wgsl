@@ -88,3 +88,17 @@ fn six_bits(words: vec4<u32>, s: u32) -> vec2<f32> {
     let dm = halves(words.x) * vec2<f32>(select(high, low, s < 4u));
     return vec2<f32>(dm.x, -dm.y);
 }
+
+// Floats have no scales, and are read where they lie.
+//#if FLOATS
+const MINIMA: bool = false;
+fn group(row: u32, octet: u32) -> vec2<f32> { return vec2<f32>(1.0, 0.0); }
+//#if BLOCKS
+alias Quanta = u32;
+fn quanta(block: u32) -> Quanta { return block; }
+alias Scales = u32;
+const SPAN: u32 = 1u;
+fn scales(span: u32) -> Scales { return 0u; }
+fn scale(s: Scales, i: u32) -> vec2<f32> { return vec2<f32>(1.0, 0.0); }
+//#end
+//#end

@@ -1,20 +1,12 @@
 // BF16: four words an octet; a row that ends in an octet is filled up with zeros.
-const MINIMA: bool = false;
-fn group(row: u32, octet: u32) -> vec2<f32> { return vec2<f32>(1.0, 0.0); }
 fn wide(word: u32) -> vec2<f32> { return vec2<f32>(bitcast<f32>(word << 16u), bitcast<f32>(word & 0xffff0000u)); }
 fn eight(row: u32, octet: u32) -> Eight {
     let at = 4u * (row * p.octets + octet);
     return Eight(vec4<f32>(wide(w[at]), wide(w[at + 1u])), vec4<f32>(wide(w[at + 2u]), wide(w[at + 3u])));
 }
 //#if BLOCKS
-alias Quanta = u32;
-fn quanta(block: u32) -> Quanta { return block; }
 fn part(q: Quanta, i: u32) -> Eight {
     let four = w4[4u * q + i];
     return Eight(vec4<f32>(wide(four.x), wide(four.y)), vec4<f32>(wide(four.z), wide(four.w)));
 }
-alias Scales = u32;
-const SPAN: u32 = 1u;
-fn scales(span: u32) -> Scales { return 0u; }
-fn scale(s: Scales, i: u32) -> vec2<f32> { return vec2<f32>(1.0, 0.0); }
 //#end

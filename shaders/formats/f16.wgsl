@@ -1,19 +1,11 @@
 // F16: four words an octet; a row that ends in an octet is filled up with zeros.
-const MINIMA: bool = false;
-fn group(row: u32, octet: u32) -> vec2<f32> { return vec2<f32>(1.0, 0.0); }
 fn eight(row: u32, octet: u32) -> Eight {
     let at = 4u * (row * p.octets + octet);
     return Eight(vec4<f32>(halves(w[at]), halves(w[at + 1u])), vec4<f32>(halves(w[at + 2u]), halves(w[at + 3u])));
 }
 //#if BLOCKS
-alias Quanta = u32;
-fn quanta(block: u32) -> Quanta { return block; }
 fn part(q: Quanta, i: u32) -> Eight {
     let four = w4[4u * q + i];
     return Eight(vec4<f32>(halves(four.x), halves(four.y)), vec4<f32>(halves(four.z), halves(four.w)));
 }
-alias Scales = u32;
-const SPAN: u32 = 1u;
-fn scales(span: u32) -> Scales { return 0u; }
-fn scale(s: Scales, i: u32) -> vec2<f32> { return vec2<f32>(1.0, 0.0); }
 //#end

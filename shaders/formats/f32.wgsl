@@ -1,6 +1,4 @@
 // F32: eight words an octet; a row that ends in an octet is filled up with zeros.
-const MINIMA: bool = false;
-fn group(row: u32, octet: u32) -> vec2<f32> { return vec2<f32>(1.0, 0.0); }
 fn eight(row: u32, octet: u32) -> Eight {
     let at = 8u * (row * p.octets + octet);
     return Eight(
@@ -9,14 +7,8 @@ fn eight(row: u32, octet: u32) -> Eight {
     );
 }
 //#if BLOCKS
-alias Quanta = u32;
-fn quanta(block: u32) -> Quanta { return block; }
 fn part(q: Quanta, i: u32) -> Eight {
     let at = 8u * q + 2u * i;
     return Eight(bitcast<vec4<f32>>(w4[at]), bitcast<vec4<f32>>(w4[at + 1u]));
 }
-alias Scales = u32;
-const SPAN: u32 = 1u;
-fn scales(span: u32) -> Scales { return 0u; }
-fn scale(s: Scales, i: u32) -> vec2<f32> { return vec2<f32>(1.0, 0.0); }
 //#end

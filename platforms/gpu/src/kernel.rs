@@ -68,6 +68,7 @@ const COMMON: &str = include_str!("../../../shaders/common.wgsl");
 const WEIGHTS: &str = include_str!("../../../shaders/weights.wgsl");
 const PRODUCT: &str = include_str!("../../../shaders/product.wgsl");
 const SUMS: &str = include_str!("../../../shaders/sums.wgsl");
+const ATTENTION: &str = include_str!("../../../shaders/attention.wgsl");
 
 impl Kernel {
     /// A short name with its variant, for reports.
@@ -205,9 +206,15 @@ impl Kernel {
         };
         let shared = kind.map_or([""; 3], |kind| [PRODUCT, WEIGHTS, format_text(kind)]);
         let functions = if matches!(self, Self::Map { .. } | Self::Experts { .. }) { FUNCTIONS } else { "" };
-        let sums =
-            if matches!(self, Self::Matvec { .. } | Self::Experts { .. } | Self::Norm { .. }) { SUMS } else { "" };
-        let text = [constants.as_str(), COMMON, functions, shared[0], shared[1], shared[2], sums, own].join("\n");
+        let pieces = match self {
+            Self::Matvec { .. } | Self::Experts { .. } | Self::Norm { .. } => SUMS,
+            Self::Attend { .. } | Self::AttendSubgroup { .. } => ATTENTION,
+            _ => "",
+        };
+        if matches!(kind, Some(Kind::F32 | Kind::F16 | Kind::Bf16)) {
+            set.push("FLOATS");
+        }
+        let text = [constants.as_str(), COMMON, functions, shared[0], shared[1], shared[2], pieces, own].join("\n");
         choose_lines(&text, &set)
     }
 
