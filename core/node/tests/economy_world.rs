@@ -7,7 +7,10 @@
 
 mod common;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use common::Name;
 use tutu_node::{
@@ -34,6 +37,11 @@ const BYZANTINE: usize = 200;
 const FAULTS: u8 = 2;
 /// Entries after which a log is pruned.
 const EVERY: u64 = 32;
+/// Events without a posting after which a network that is cut in two has come to rest: 200 for each node.
+const QUIET: u64 = 200 * NODES as u64;
+const DAY: u64 = 86_400;
+/// Payments that wait to be entered, with which an honest node takes no more.
+const INBOX_MAX: usize = 64;
 /// Messages under way, above which nobody does anything new.
 const UNDER_WAY: usize = 4 * NODES;
 
@@ -55,6 +63,12 @@ enum Message {
         owner: usize,
         branch: usize,
         witness: usize,
+    },
+    /// A witness is shown an entry that the account cannot afford, in the place of the one that it writes next.
+    Overdraw {
+        owner: usize,
+        witness: usize,
+        signed: Box<Signed>,
     },
     Vote {
         owner: usize,
@@ -89,6 +103,8 @@ struct Node {
     votes: BTreeMap<Digest, (Statement, Vec<(u8, Signature)>)>,
     /// Certified up to here.
     certified: u64,
+    /// The next entry that each witness has not voted for, as far as its votes arrived.
+    seen: Vec<u64>,
     inbox: Vec<Evidence>,
     sessions: Vec<(Chain, Terms)>,
     closings: Vec<Closing>,
@@ -103,6 +119,10 @@ struct World {
     accounts: Vec<book::Index>,
     /// What is certified, for S1; with its proof while it may still be doubted.
     certified: BTreeMap<(usize, Slot), (Digest, Option<Proof>)>,
+    /// Of each account, what is certified before its last checkpoint, in four bytes an entry.
+    past: Vec<Vec<u32>>,
+    /// Who was shown to have forked. Everybody knows within seconds, as the other test here shows.
+    condemned: BTreeSet<usize>,
     cut: bool,
     date: u64,
     postings: u64,
@@ -137,8 +157,10 @@ impl World {
             .map(|(id, mass)| {
                 let set = Arc::new(Set::draw(id, 0, FAULTS, &trust).unwrap());
                 let keys = Name(*id);
+                let seen = vec![0; set.members().len()];
                 Node {
                     keys,
+                    seen,
                     set,
                     logs: vec![Log::new(*id)],
                     limit: limit::limit(&lent, *mass, total),
@@ -164,6 +186,8 @@ impl World {
             book,
             accounts,
             certified: BTreeMap::new(),
+            past: vec![vec![]; NODES],
+            condemned: BTreeSet::new(),
             cut: false,
             date: 0,
             postings: 0,
@@ -191,8 +215,12 @@ impl World {
         while self.postings < postings {
             self.found.events += 1;
             let part = self.postings * 10 / postings;
-            self.cut = part == 4;
-            self.date = self.postings * 10 * 86_400 / postings;
+            // Between two halves hardly anybody has a quorum: when all that can be certified is, the rest of the day passes.
+            if self.cut && idle > QUIET {
+                self.date = 5 * DAY;
+            }
+            self.date = self.date.max(self.postings * 10 * DAY / postings);
+            self.cut = part == 4 && self.date < 5 * DAY;
             if self.pending.is_empty() || (self.pending.len() < UNDER_WAY && self.rng.below(6) == 0) {
                 self.act();
             } else {
@@ -212,6 +240,9 @@ impl World {
             if self.found.events.is_multiple_of(100_000) {
                 assert_eq!(self.book.sum(), 0, "S2");
             }
+            if self.found.events.is_multiple_of(10_000_000) {
+                println!("{} postings, {:?}", self.postings, self.found);
+            }
         }
         assert_eq!((self.book.sum(), self.sums), (0, 0), "S2");
     }
@@ -228,6 +259,10 @@ impl World {
             self.cheat(n);
         } else if self.may_write(n) {
             let other = self.rng.below(NODES as u32) as usize;
+            // What a frozen account is paid never comes back, and whoever is honest knows.
+            if self.condemned.contains(&other) {
+                return;
+            }
             if self.rng.below(3) == 0 { self.hold(n, other) } else { self.pay(n, 0, other) }
         }
     }
@@ -256,15 +291,7 @@ impl World {
             }
             1 => self.pay(n, self.nodes[n].logs.len() - 1, other),
             // More than it has.
-            2 => {
-                let (log, payee) = (&self.nodes[n].logs[0], NodeId::number(other as u64));
-                let act = Act::Pay { payee, turn: log.fold().turn(&payee), amount: Credits(1 << 50) };
-                let entry = log.fold().draft(act);
-                let consent = act.consent(&entry.account, &self.nodes[other].keys);
-                let signed = entry.sign(Some(consent), &self.nodes[n].keys);
-                self.nodes[n].logs[0].catch_up(&signed, None).ok();
-                self.ask(n, 0);
-            }
+            2 => self.overdraw(n, other),
             // A closing that nobody agreed to.
             3 => {
                 if let Some((chain, terms)) = self.nodes[n].sessions.pop() {
@@ -281,6 +308,19 @@ impl World {
             }
             4 => self.hold(n, other),
             _ => self.pay(n, 0, other),
+        }
+    }
+
+    /// Beside its log, which goes on: a log with such an entry in it would stand still, and do no more harm.
+    fn overdraw(&mut self, n: usize, other: usize) {
+        let (fold, payee) = (self.nodes[n].logs[0].fold(), NodeId::number(other as u64));
+        let act = Act::Pay { payee, turn: fold.turn(&payee), amount: Credits(1 << 50) };
+        let entry = fold.draft(act);
+        let consent = act.consent(&entry.account, &self.nodes[other].keys);
+        let signed = Box::new(entry.sign(Some(consent), &self.nodes[n].keys));
+        let members = self.nodes[n].set.clone();
+        for id in members.members() {
+            self.send(Message::Overdraw { owner: n, witness: self.index[id], signed: signed.clone() });
         }
     }
 
@@ -302,13 +342,14 @@ impl World {
         let chain = Chain::new(Digest(NodeId::number(self.rng.next()).0), 8);
         let (cap, tick) = (Credits(80_000), Credits(10_000));
         let turn = self.nodes[n].logs[0].fold().turn(&payee);
-        let terms = Terms { payee, turn, cap, tick, until: UnixTime(self.date + 3 * 86_400), root: chain.root() };
+        let terms = Terms { payee, turn, cap, tick, until: UnixTime(self.date + 3 * DAY), root: chain.root() };
         if self.write(n, 0, Act::Hold(terms), Some(other), None) {
             self.nodes[n].sessions.push((chain, terms));
         }
     }
 
-    /// Writes, keeps, asks. A Byzantine payee may keep silent; then nothing is written.
+    /// Writes, keeps, asks. A Byzantine payee may keep silent; then nothing is written. An honest one whose own log stands still
+    /// agrees to no more than it can enter later.
     fn write(&mut self, n: usize, branch: usize, act: Act, other: Option<usize>, evidence: Option<Evidence>) -> bool {
         if self.nodes[n].logs[branch].fold().next().is_multiple_of(EVERY)
             && self.nodes[n].logs[branch].fold().next() > 0
@@ -317,7 +358,8 @@ impl World {
         }
         let consent = other.and_then(|other| {
             let silent = is_byzantine(other) && self.rng.below(3) == 0;
-            (!silent).then(|| act.consent(&self.nodes[n].keys.0, &self.nodes[other].keys))
+            let full = !is_byzantine(other) && self.nodes[other].inbox.len() >= INBOX_MAX;
+            (!silent && !full).then(|| act.consent(&self.nodes[n].keys.0, &self.nodes[other].keys))
         });
         if other.is_some() && consent.is_none() {
             return false;
@@ -344,8 +386,8 @@ impl World {
         }
         let before = node.logs[0].fold().clone();
         let signed = node.logs[0].checkpoint(&node.keys).unwrap();
-        node.disk = (before, vec![(signed, None)]);
-        node.evidence.clear();
+        node.disk.0 = before;
+        node.disk.1.push((signed, None));
         self.ask(n, 0);
     }
 
@@ -372,7 +414,7 @@ impl World {
     /// Lost once in fifty, doubled once in a hundred, and nothing crosses a cut.
     fn send(&mut self, message: Message) {
         let (from, to) = match &message {
-            Message::Ask { owner, witness, .. } => (*owner, *witness),
+            Message::Ask { owner, witness, .. } | Message::Overdraw { owner, witness, .. } => (*owner, *witness),
             Message::Vote { owner, witness, .. } => (*witness, *owner),
             Message::AskClosing { closing, witness, .. } => (self.index[&closing.payee], *witness),
             Message::Certified { to, evidence } => (self.index[&evidence.0.statement.account], *to),
@@ -394,11 +436,24 @@ impl World {
     fn deliver(&mut self, message: Message) {
         match message {
             Message::Ask { owner, branch, witness } => self.show(owner, branch, witness),
+            Message::Overdraw { owner, witness, signed } if is_byzantine(witness) => {
+                self.blind(owner, witness, signed.entry.statement());
+            }
+            Message::Overdraw { owner, witness, signed } => {
+                assert!(
+                    !self.vote(owner, witness, &signed),
+                    "S4: nobody honest lets an account owe more than its limit"
+                );
+            }
             Message::Vote { owner, witness, statement, signature, by } => {
-                if self.certified.get(&(owner, statement.slot)).is_some_and(|known| known.0 == statement.digest) {
+                let at = self.nodes[owner].set.index(&self.nodes[witness].keys.0).unwrap();
+                if let Slot::Entry(number) = statement.slot {
+                    let seen = &mut self.nodes[owner].seen[usize::from(at)];
+                    *seen = (*seen).max(number + 1);
+                }
+                if self.is_known(owner, &statement) == Some(true) {
                     return;
                 }
-                let at = self.nodes[owner].set.index(&self.nodes[witness].keys.0).unwrap();
                 let set = self.nodes[owner].set.clone();
                 let (_, votes) =
                     self.nodes[owner].votes.entry(statement.vote_digest(&by)).or_insert_with(|| (statement, vec![]));
@@ -454,36 +509,41 @@ impl World {
         let next = self.nodes[witness].witness.fold(&account).map_or(0, Fold::next);
         let from = next.min(self.nodes[owner].certified);
         let entries: Vec<Signed> = self.nodes[owner].logs[branch].since(from).cloned().collect();
-        let (set, limit) = (self.nodes[owner].set.clone(), self.nodes[owner].limit);
         for signed in entries {
-            let proven = self.nodes[owner].evidence.get(&signed.entry.number).and_then(|evidence| self.prove(evidence));
-            let node = &mut self.nodes[witness];
-            match node.witness.vote(&signed, proven.as_ref(), Some(&set), limit) {
-                Ok(voted) => {
-                    let disk = node.witness_disk.entry(account).or_default();
-                    if matches!(signed.entry.act, Act::Checkpoint { .. }) && voted.saved.is_some() {
-                        *disk = node.witness.snapshot(&account).into_iter().collect();
-                    } else {
-                        disk.extend(voted.saved);
-                    }
-                    let (statement, signature, by) = (voted.statement, voted.signature, voted.set);
-                    self.send(Message::Vote { owner, witness, statement, signature, by });
-                }
-                Err(Refusal::Fork(fraud)) => {
-                    let guilty = fraud.check(&Name(NodeId::number(7))).expect("an honest witness shows what is true");
-                    assert!(
-                        guilty.owner && is_byzantine(self.index[&guilty.account]),
-                        "S3: the honest are never named"
-                    );
-                    node.witness_disk.entry(account).or_default().push(Saved::Frozen(fraud));
-                    self.found.owners += 1;
-                }
-                Err(_) => {
-                    self.found.refused += 1;
-                    return;
-                }
+            if !self.vote(owner, witness, &signed) {
+                return;
             }
         }
+    }
+
+    /// An honest witness is shown an entry; whether it votes for it.
+    fn vote(&mut self, owner: usize, witness: usize, signed: &Signed) -> bool {
+        let account = self.nodes[owner].keys.0;
+        let (set, limit) = (self.nodes[owner].set.clone(), self.nodes[owner].limit);
+        let proven = self.nodes[owner].evidence.get(&signed.entry.number).and_then(|evidence| self.prove(evidence));
+        let node = &mut self.nodes[witness];
+        match node.witness.vote(signed, proven.as_ref(), Some(&set), limit) {
+            Ok(voted) => {
+                let disk = node.witness_disk.entry(account).or_default();
+                if matches!(signed.entry.act, Act::Checkpoint { .. }) && voted.saved.is_some() {
+                    *disk = node.witness.snapshot(&account).into_iter().collect();
+                } else {
+                    disk.extend(voted.saved);
+                }
+                let (statement, signature, by) = (voted.statement, voted.signature, voted.set);
+                self.send(Message::Vote { owner, witness, statement, signature, by });
+                return true;
+            }
+            Err(Refusal::Fork(fraud)) => {
+                let guilty = fraud.check(&Name(NodeId::number(7))).expect("an honest witness shows what is true");
+                assert!(guilty.owner && is_byzantine(self.index[&guilty.account]), "S3: the honest are never named");
+                node.witness_disk.entry(account).or_default().push(Saved::Frozen(fraud));
+                self.condemned.insert(owner);
+                self.found.owners += 1;
+            }
+            Err(_) => self.found.refused += 1,
+        }
+        false
     }
 
     fn prove(&self, (certificate, paid): &Evidence) -> Option<Proven> {
@@ -500,12 +560,13 @@ impl World {
         let statement = certificate.statement;
         let key = (n, statement.slot);
         let entry = self.entry(n, &statement);
-        if let Some((digest, proof)) = self.certified.get(&key) {
-            if *digest != statement.digest {
-                let proof = proof.clone();
-                self.expose(n, proof, certificate, entry);
+        match self.is_known(n, &statement) {
+            Some(true) => return,
+            Some(false) => {
+                let proof = self.certified.get(&key).and_then(|known| known.1.clone());
+                return self.expose(n, proof, certificate, entry);
             }
-            return;
+            None => {}
         }
         let proof = Box::new((certificate.clone(), entry.as_ref().map(|signed| signed.entry.clone())));
         self.certified.insert(key, (statement.digest, Some(proof)));
@@ -552,11 +613,17 @@ impl World {
                 let to = self.index[&terms.payee];
                 self.nodes[to].closings.push(meter.closing(signed.entry.account));
             }
-            // What lies before is settled; that it was is all that must be remembered.
+            // What lies before is settled; that it was is all that must be remembered, but for witnesses that lack it.
             Act::Checkpoint { .. } => {
-                let before = Slot::Entry(0)..Slot::Entry(signed.entry.number);
-                let of_n = (n, before.start)..(n, before.end);
-                self.certified.range_mut(of_n).for_each(|(_, known)| known.1 = None);
+                let node = &mut self.nodes[n];
+                let first = node.logs[0].prune(node.seen.iter().copied().min().unwrap_or(0));
+                node.evidence = node.evidence.split_off(&first);
+                node.disk.1.retain(|(signed, _)| signed.entry.number >= first);
+                let past = &mut self.past[n];
+                for number in past.len() as u64..signed.entry.number {
+                    let known = self.certified.remove(&(n, Slot::Entry(number)));
+                    past.push(brief(&known.expect("what follows was only written when this was certified").0));
+                }
                 self.nodes[n]
                     .votes
                     .retain(|_, votes| !matches!(votes.0.slot, Slot::Entry(old) if old < signed.entry.number));
@@ -568,6 +635,16 @@ impl World {
             }
             _ => {}
         }
+    }
+
+    /// Whether it is this statement that was certified in its place; nothing, if none was yet.
+    fn is_known(&self, n: usize, statement: &Statement) -> Option<bool> {
+        let past = match statement.slot {
+            Slot::Entry(number) => self.past[n].get(number as usize),
+            Slot::Closing { .. } => None,
+        };
+        let known = self.certified.get(&(n, statement.slot));
+        past.map(|known| *known == brief(&statement.digest)).or_else(|| known.map(|known| known.0 == statement.digest))
     }
 
     /// The entry of a statement, on whichever branch it lies.
@@ -667,6 +744,11 @@ impl World {
         (node.logs[0], node.witness) = (log, witness);
         node.votes.clear();
     }
+}
+
+/// Another digest has the same ones once in four thousand million.
+fn brief(digest: &Digest) -> u32 {
+    u32::from_le_bytes(digest.0[..4].try_into().unwrap())
 }
 
 fn number(name: &str, otherwise: u64) -> u64 {

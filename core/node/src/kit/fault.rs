@@ -122,6 +122,7 @@ faults! {
         LimitWithoutTrust
         VotedTwice
         ForkNotFrozen
+        LaggardsLeftBehind
         ClosedTwice
         ClosedBeforeItsTime
         PayeeOfClosingUnchecked

@@ -216,6 +216,11 @@ impl Fold {
         self.next
     }
 
+    /// Number of the last checkpoint; 0 before the first.
+    pub fn since(&self) -> u64 {
+        self.next - self.leaves.len() as u64
+    }
+
     /// Digest of the last entry.
     pub const fn head(&self) -> Digest {
         Digest(self.head)

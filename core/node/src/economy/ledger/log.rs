@@ -8,15 +8,22 @@ use alloc::collections::VecDeque;
 
 use super::{
     entry::{Act, Signed},
-    fold::{Error, Fold, Proven},
+    fold::{EVERY, Error, Fold, Proven},
 };
-use crate::kit::{Credits, NodeId, Signature, Signer};
+use crate::kit::{
+    Credits, NodeId, Signature, Signer,
+    fault::{Fault, on},
+};
+
+/// Entries before the last checkpoint that are kept for witnesses that lack them, at most: as many as two checkpoints end. With the
+/// certificates that they refer to they are some 20 MB; a witness that lacks more than that is as good as lost to the account.
+pub const BEHIND_MAX: u64 = 2 * EVERY;
 
 /// What this node owns.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Log {
     fold: Fold,
-    /// Entries since the last checkpoint, for witnesses that missed some.
+    /// Entries since the last checkpoint, and before it those that some witness lacks.
     tail: VecDeque<Signed>,
 }
 
@@ -26,12 +33,17 @@ impl Log {
         Self { fold: Fold::new(account), tail: VecDeque::new() }
     }
 
-    /// One that goes on where it was: from what it came to once, if that was kept, and the entries after.
+    /// One that goes on where it was: from what it came to once, if that was kept, and the entries after. Entries before, in
+    /// their order, are kept for the witnesses that lack them.
     pub fn restore(fold: Fold, entries: impl IntoIterator<Item = (Signed, Option<Proven>)>) -> Self {
         let mut log = Self { fold, tail: VecDeque::new() };
         for (signed, proven) in entries {
-            // What was kept was checked before it was; a torn end is passed over.
-            let _ = log.catch_up(&signed, proven.as_ref());
+            if signed.entry.number < log.fold.next() {
+                log.tail.push_back(signed);
+            } else {
+                // What was kept was checked before it was; a torn end is passed over.
+                let _ = log.catch_up(&signed, proven.as_ref());
+            }
         }
         log
     }
@@ -41,7 +53,7 @@ impl Log {
         &self.fold
     }
 
-    /// Entries from `number` on; fewer, if they lie before the last checkpoint.
+    /// Entries from `number` on; fewer, if some were let go.
     pub fn since(&self, number: u64) -> impl Iterator<Item = &Signed> {
         self.tail.iter().filter(move |signed| signed.entry.number >= number)
     }
@@ -65,7 +77,23 @@ impl Log {
         Ok(signed)
     }
 
-    /// Writes a checkpoint. What lies before need not be kept, once it is certified.
+    /// Lets go of what lies before the last checkpoint and before `seen`, which every witness has seen; and of what lies more than
+    /// [`BEHIND_MAX`] before the checkpoint, seen or not. To be called when the checkpoint is certified. Returns the number
+    /// of the first entry that is kept.
+    ///
+    /// A checkpoint needs a quorum, but whoever was not of it must still see each entry: its votes are one chain, and an
+    /// account that left f+1 witnesses behind stands still for good.
+    pub fn prune(&mut self, seen: u64) -> u64 {
+        let checkpoint = self.fold.since();
+        let seen = if on(Fault::LaggardsLeftBehind) { checkpoint } else { seen };
+        let first = seen.max(checkpoint.saturating_sub(BEHIND_MAX)).min(checkpoint);
+        while self.tail.front().is_some_and(|signed| signed.entry.number < first) {
+            self.tail.pop_front();
+        }
+        first
+    }
+
+    /// Writes a checkpoint. What lies before is let go by [`Self::prune`], once it is certified.
     ///
     /// # Errors
     /// [`Error::Opening`], if there is nothing yet.
@@ -85,9 +113,6 @@ impl Log {
     }
 
     fn remember(&mut self, signed: &Signed) {
-        if matches!(signed.entry.act, Act::Checkpoint { .. }) {
-            self.tail.clear();
-        }
         self.tail.push_back(signed.clone());
     }
 }
@@ -118,15 +143,30 @@ mod tests {
                 folds.push(log.fold().clone());
             }
         }
-        for (at, fold) in folds.iter().enumerate() {
-            let entries = written[at..].iter().map(|signed| (signed.clone(), None));
-            let again = Log::restore(fold.clone(), entries);
-            assert_eq!(again.fold(), log.fold());
-            if at <= 11 {
-                assert_eq!(again, log, "from {at}");
-            }
+        for fold in &folds {
+            let entries = written.iter().map(|signed| (signed.clone(), None));
+            assert_eq!(Log::restore(fold.clone(), entries), log, "from {}", fold.next());
         }
-        assert_eq!(log.since(15).count(), 7);
-        assert_eq!(log.since(0).count(), 11, "what lies before the checkpoint is gone");
+        assert_eq!((log.since(15).count(), log.since(0).count()), (7, 22));
+    }
+
+    #[test]
+    fn what_a_witness_lacks_is_kept_over_checkpoints_but_not_without_end() {
+        let keys = Identity::new([1; 32]);
+        let mut log = Log::new(keys.key());
+        let open = Act::Open { witnesses: Digest([1; 32]), faults: 1 };
+        log.write(open, None, None, Credits(0), &keys).unwrap();
+        log.checkpoint(&keys).unwrap();
+        log.checkpoint(&keys).unwrap();
+        let first = |log: &Log| log.since(0).next().unwrap().entry.number;
+        assert_eq!((log.prune(0), first(&log)), (0, 0), "somebody has seen nothing");
+        assert_eq!((log.prune(1), first(&log)), (1, 1), "all have seen the opening");
+        assert_eq!((log.prune(9), first(&log)), (2, 2), "the checkpoint is kept, whoever has seen it");
+        for _ in 0..BEHIND_MAX {
+            log.checkpoint(&keys).unwrap();
+        }
+        assert_eq!((log.prune(2), first(&log)), (2, 2));
+        log.checkpoint(&keys).unwrap();
+        assert_eq!((log.prune(2), first(&log)), (3, 3), "who lacks more is lost");
     }
 }

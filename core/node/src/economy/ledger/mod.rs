@@ -53,13 +53,17 @@
 //!   number of identities. Without a certificate each payee risks at most its own exposure.
 //!   *Held by* `limit::tests::splitting_an_identity_gains_no_credit`, `fold::tests` and `tests/economy_world.rs`.
 //! - **Liveness.** An honest owner has its certificate after one round trip to 2f+1 witnesses that live. Who forks freezes
-//!   itself and nobody else. *Held by* `witness::collect::tests::certified_after_one_round_trip` and
-//!   `witness::tests::a_fork_freezes_its_owner_and_closings_are_paid_nevertheless`.
+//!   itself and nobody else. A witness that was away over checkpoints is shown what it missed and votes again.
+//!   *Held by* `witness::collect::tests::certified_after_one_round_trip`,
+//!   `witness::tests::a_fork_freezes_its_owner_and_closings_are_paid_nevertheless`,
+//!   `node::trade::tests::a_witness_that_slept_over_a_checkpoint_is_shown_what_it_missed_and_votes_again`, and
+//!   `tests/economy_world.rs`, which ends only if honest accounts go on.
 //!
 //! What does not hold: an owner that opens two logs with two sets of witnesses gets one certificate from each. A payee
 //! therefore accepts only a set of which a quorum is among those that it would have drawn itself
 //! ([`super::witness::Set::acceptable`]); between views of trust that differ, a second log is detected (two opening entries
-//! are a fork) and not prevented. If more than f witnesses of an account vanish for good, the account stands still.
+//! are a fork) and not prevented. If more than f witnesses of an account vanish for good, the account stands still; and for good is
+//! also who lacks more than [`log::BEHIND_MAX`] entries before the last checkpoint, as its owner does not keep them.
 
 pub mod alarm;
 pub mod book;

@@ -111,6 +111,7 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         match signed.entry.act {
             Act::Hold(terms) => self.owe(terms),
             Act::Release { payee, turn, .. } => drop(self.debts.remove(&(payee, turn))),
+            Act::Checkpoint { .. } => self.pen.prune(),
             _ => {}
         }
     }

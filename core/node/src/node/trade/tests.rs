@@ -266,6 +266,62 @@ fn what_is_kept_brings_all_back_that_must_outlive_a_loss_of_power() {
 }
 
 #[test]
+fn a_witness_that_slept_over_a_checkpoint_is_shown_what_it_missed_and_votes_again() {
+    let mut town = Town::new(&config());
+    town.run(12);
+    let owner = keys(0).key();
+    let watchers: Vec<usize> = {
+        let set = town.trades[0].set().unwrap().clone();
+        (0..COUNT).filter(|n| set.index(&keys(*n).key()).is_some()).collect()
+    };
+    let seen = |town: &Town, n: usize| town.trades[n].witness.fold(&owner).unwrap().next();
+    town.away = Some(watchers[0]);
+    let before = seen(&town, watchers[0]);
+    town.ask(0, Ask::Work(wish(64)));
+    town.run(60);
+    // It is not due yet, but it may be written at any time.
+    let now = town.local(0);
+    let (trade, mut out) = (&mut town.trades[0], vec![]);
+    assert_eq!(trade.pen.certified, trade.account().next());
+    trade.checkpoint(now, &mut out);
+    out.into_iter().for_each(|effect| town.perform(0, effect));
+    town.run(30);
+    let log = &town.trades[0].pen.log;
+    assert!(log.fold().since() > before, "certified by the others");
+    assert_eq!(log.since(0).next().unwrap().entry.number, before, "what one lacks is kept, and no more");
+    // The one is back, another goes: without what was missed no quorum would be left.
+    town.away = Some(watchers[1]);
+    for _ in 0..2 {
+        town.ask(0, Ask::Work(wish(64)));
+        town.run(60);
+    }
+    let (pen, next) = (&town.trades[0].pen, town.trades[0].account().next());
+    assert_eq!((pen.certified, seen(&town, watchers[0])), (next, next));
+    assert!(next > pen.fold().since() + 2, "the account goes on");
+}
+
+/// An owner that begins again does not know who has seen what, and finds out without showing all of it.
+#[test]
+fn an_owner_that_forgot_what_its_witnesses_saw_is_told() {
+    let mut town = Town::new(&config());
+    town.run(12);
+    for _ in 0..2 {
+        town.ask(0, Ask::Work(wish(64)));
+        town.run(60);
+    }
+    let again = Trade::restore(config(), birth(0), town.lines[0].clone());
+    town.wake(0, again);
+    town.heard.clear();
+    let before = town.trades[0].account().next();
+    town.run(12);
+    town.ask(0, Ask::Work(wish(64)));
+    town.run(60);
+    assert!(town.trades[0].account().next() > before);
+    let old = |heard: &&(usize, Instant, Input)| matches!(&heard.2, Input::Heard { from, message: Message::Show { entries, .. } } if *from == keys(0).key() && entries[0].0.entry.number + 1 < before);
+    assert_eq!(town.heard.iter().filter(old).count(), 0);
+}
+
+#[test]
 fn who_cannot_pay_is_told_so_and_nothing_happens() {
     let mut town = Town::new(&config());
     town.ask(0, Ask::Work(wish(64)));

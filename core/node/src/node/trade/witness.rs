@@ -53,7 +53,7 @@ pub(super) struct Pen {
     pub(super) log: Log,
     pub(super) set: Option<Set>,
     queue: VecDeque<Draft>,
-    /// What entries since the last checkpoint refer to.
+    /// What the entries that are kept refer to.
     pub(super) evidence: BTreeMap<u64, Evidence>,
     /// Entries below are certified.
     pub(super) certified: u64,
@@ -103,6 +103,14 @@ impl Pen {
             set.members().iter().filter_map(|member| self.limits.get(member)).copied().collect();
         told.sort_unstable_by(|a, b| b.cmp(a));
         told.get(set.quorum() - 1).copied().unwrap_or_default()
+    }
+
+    /// A checkpoint is certified: what all witnesses have seen is let go.
+    pub(super) fn prune(&mut self) {
+        let seen = |member: &NodeId| self.next.get(member).copied().unwrap_or(0);
+        let all = self.set.iter().flat_map(Set::members).map(seen).min().unwrap_or(0);
+        let first = self.log.prune(all);
+        self.evidence.retain(|at, _| *at >= first);
     }
 
     /// What may be spent beside what waits to be written.
@@ -167,10 +175,7 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
             return;
         }
         if self.pen.fold().is_due() {
-            if let Ok(signed) = self.pen.log.checkpoint(&self.keys) {
-                self.written(now, signed, None, out);
-            }
-            return;
+            return self.checkpoint(now, out);
         }
         while let Some(draft) = self.pen.queue.pop_front() {
             let limit = self.pen.limit();
@@ -202,6 +207,13 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
                 // It was written before.
                 (Err(_), _) => {}
             }
+        }
+    }
+
+    /// Puts all that came since the last one in one digest.
+    pub(super) fn checkpoint(&mut self, now: Instant, out: &mut Vec<Effect>) {
+        if let Ok(signed) = self.pen.log.checkpoint(&self.keys) {
+            self.written(now, signed, None, out);
         }
     }
 
@@ -262,7 +274,8 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
 
     /// What a witness has not seen of this node's log, up to entry `number`, or that entry again.
     fn show(&self, to: &NodeId, number: u64) -> Option<Message> {
-        let from = self.pen.next.get(to).copied().unwrap_or(0).min(number);
+        // Whoever is not known to lack anything says what it lacks.
+        let from = self.pen.next.get(to).copied().unwrap_or(number).min(number);
         let entry = |signed: &Signed| (signed.clone(), self.pen.evidence.get(&signed.entry.number).cloned());
         let entries = self.pen.log.since(from).take(ENTRIES_MAX).map(entry).collect();
         Some(Message::Show { set: Box::new(self.pen.set.clone()?), entries })
@@ -280,7 +293,7 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
                 Act::Hold(terms) if terms.is_deposit() => self.lodged(now, terms, signed, certificate, out),
                 Act::Hold(terms) => self.hold_certified(now, terms, signed, certificate, out),
                 Act::Release { payee, turn, .. } => drop(self.debts.remove(&(payee, turn))),
-                Act::Checkpoint { .. } => self.pen.evidence.retain(|at, _| *at > number),
+                Act::Checkpoint { .. } => self.pen.prune(),
                 _ => {}
             }
         }
@@ -329,6 +342,8 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
                 None
             }
             Refusal::Ledger(fold::Error::Number { next }) => Some(next),
+            // It was shown what it saw long ago; it may lack what came after.
+            Refusal::Old => self.witness.fold(&statement.account).map(Fold::next),
             // It has seen nothing of this account, and was shown the middle.
             Refusal::Stranger if self.witness.fold(&statement.account).is_none() => Some(0),
             _ => None,
