@@ -62,17 +62,19 @@ fn cheats_of_all_kinds_break_no_promise() {
     assert!(outcome.gain.sum() <= outcome.gain.bound(), "{}", outcome.table());
 }
 
+/// Four of fourteen, whom everybody trusts at first. After 1,000 s three clients have found each of them out, and from then on all know;
+/// 2,000 s are a hundred tasks of each client, and after 3,600 the first of those who were barred are tried again.
 #[test]
-fn who_serves_another_model_is_found_out() {
-    let mut plan = Plan::new(3, 14, 400, 0);
-    plan.cheats = [2, 5].map(|host| Habit::always(host, Cheat::OtherModel)).into();
+fn who_serves_another_model_is_found_out_and_does_no_harm_after_a_hundred_tasks() {
+    let mut plan = Plan::new(3, 14, 4_000, 0);
+    plan.cheats = [2, 5, 8, 11].map(|host| Habit::always(host, Cheat::OtherModel)).into();
     let outcome = run(plan);
-    assert_eq!(outcome.seen.barred.len(), 2, "{}", outcome.table());
-    // Each client finds out by itself, at the first task or two: a word of others alone bars nobody.
-    let count = &outcome.count;
+    let (count, seen) = (&outcome.count, &outcome.seen);
+    assert_eq!(seen.barred.len(), 4, "{}", outcome.table());
     assert!(count.false_answers <= 2 * outcome.gain.pairs, "{}", outcome.table());
-    assert!(count.late_false < count.false_answers - count.late_false, "{}", outcome.table());
-    assert_eq!((outcome.seen.wronged, outcome.seen.accused), (0, 0), "{}", outcome.table());
+    assert!(count.late_answers > 600 && count.late_false * 100 <= count.late_answers, "{}", outcome.table());
+    assert!(count.crashes > 40, "nobody forgets whom it barred");
+    assert_eq!((seen.wronged, seen.accused), (0, 0), "{}", outcome.table());
 }
 
 #[test]

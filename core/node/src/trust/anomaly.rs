@@ -5,8 +5,9 @@
 //! After `n` observations of a good peer the chance of a false alarm is at most n·e⁻ᴬ; with 20 nats that is 3·10⁻⁵ for 16,000
 //! blocks, the work of a thousand tasks.
 //!
-//! So that nobody can have a rival condemned alone, what one observer adds to a sum is capped at a third of the alarm. Blocks
-//! that an audit found wrong are not capped: an audit can be done again by anybody.
+//! So that nobody can have a rival condemned alone, what one observer adds to a sum is capped at a third of the alarm, and of
+//! blocks that an audit found wrong at its share where [`Config::observers_min`] must see them: so an alarm always has as
+//! many observers, and what one of them saw waits in the sum for the others.
 //!
 //! Source: E. Page, "Continuous Inspection Schemes" (1954). The predecessor's rule of three sigmas over figures that a node
 //! reports of itself was left: a cheat fills in the form.
@@ -64,13 +65,16 @@ pub struct Config {
     pub alarm: i32,
     /// Sums that are kept at most: of peers times models times back ends.
     pub watches_max: usize,
+    /// Observers without whom wrong blocks are no alarm; at least 1. One is enough for who sees all audits itself, and can have any
+    /// of them done again; who hears of them from others needs more.
+    pub observers_min: u32,
     /// Observers of one sign that are told apart; what further ones say in this run of a sum does not count.
     pub observers_max: usize,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { alarm: 20_000, watches_max: 65_536, observers_max: 16 }
+        Self { alarm: 20_000, watches_max: 65_536, observers_min: 1, observers_max: 16 }
     }
 }
 
@@ -141,7 +145,8 @@ impl Anomaly {
             self.make_room();
         }
         let sum = &mut self.watches.entry(subject).or_default()[sign as usize];
-        let cap = if sign == Sign::Wrong { self.config.alarm } else { self.config.alarm / 3 + 1 };
+        let least = self.config.observers_min.max(if sign == Sign::Wrong { 1 } else { 3 });
+        let cap = self.config.alarm.saturating_add(least as i32 - 1) / least as i32;
         sum.add(&observation, cap, self.config.observers_max);
         if sum.sum < self.config.alarm {
             return None;
@@ -316,6 +321,21 @@ mod tests {
             alarm = alarm.or(anomaly.observe(subject(1), seen(8 + n % 2, Sign::Failed, 1, 1)));
         }
         assert_eq!(alarm, Some(Alarm { subject: subject(1), sign: Sign::Failed, observers: 3 }));
+    }
+
+    #[test]
+    fn what_one_observer_found_waits_for_the_others() {
+        let mut anomaly = Anomaly::new(Config { observers_min: 3, ..Config::default() });
+        for observer in [5, 5, 6] {
+            assert_eq!(anomaly.observe(subject(1), seen(observer, Sign::Wrong, 8, 8)), None, "two are too few");
+        }
+        let alarm = Alarm { subject: subject(1), sign: Sign::Wrong, observers: 3 };
+        assert_eq!(anomaly.observe(subject(1), seen(7, Sign::Wrong, 8, 8)), Some(alarm));
+        // Two who lie, and one who saw one block that drifted.
+        for observer in [5, 6] {
+            anomaly.observe(subject(2), seen(observer, Sign::Wrong, 4096, 4096));
+        }
+        assert_eq!(anomaly.observe(subject(2), seen(7, Sign::Wrong, 64, 1)), None);
     }
 
     #[test]

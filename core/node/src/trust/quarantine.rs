@@ -63,7 +63,7 @@ pub enum Input {
     Recall {
         /// Who.
         peer: NodeId,
-        /// How often it was in.
+        /// How often it was in; 0, if it is free again.
         times: u32,
         /// How long it still is; on trial, if not at all.
         left: Duration,
@@ -200,12 +200,11 @@ impl Machine for Quarantine {
             Input::Alarm { .. } => {}
             Input::Failed(peer) => self.bar(now, peer, out),
             Input::Passed(peer) => self.passed(now, peer, out),
-            Input::Recall { peer, times, left } if left > Duration::ZERO => {
-                self.hold(now, peer, times.max(1), left, out);
-            }
+            Input::Recall { peer, times: 0, .. } => drop(self.peers.remove(&peer)),
+            Input::Recall { peer, times, left } if left > Duration::ZERO => self.hold(now, peer, times, left, out),
             Input::Recall { peer, times, .. } => {
                 if self.peers.len() < self.config.peers_max {
-                    self.peers.insert(peer, Held { times: times.max(1), state: State::Trial { passed: 0 } });
+                    self.peers.insert(peer, Held { times, state: State::Trial { passed: 0 } });
                     out.push(Effect::Try(peer));
                 }
             }
@@ -324,6 +323,8 @@ mod tests {
         quarantine.handle(Instant::default(), Recall { peer: id(2), times: 1, left: Duration::ZERO }, &mut out);
         assert_eq!(out, [Effect::Bar { peer: id(1), times: 2, term: left }, Effect::Try(id(2))]);
         assert!(!quarantine.allows(&id(1)) && quarantine.watches(&id(2)));
+        quarantine.handle(Instant::default(), Recall { peer: id(1), times: 0, left }, &mut out);
+        assert!(quarantine.allows(&id(1)) && !quarantine.watches(&id(1)), "it was free again");
         out.clear();
         quarantine.handle(Instant::default(), Failed(id(2)), &mut out);
         assert_eq!(out, [Effect::Bar { peer: id(2), times: 2, term: CONFIG.terms[1] }]);

@@ -29,6 +29,7 @@
 //! | 23 Steal | steal | room, models |
 //! | 24 Hand | | places: client 32, task, model, work 1, size 1, class 1, tokens in, tokens out, hops 1 |
 //! | 25 Moved | | task, worker 32 |
+//! | 26 Barred | kept, never said | peer 32, times, date of the end |
 //!
 //! Evidence is a certificate, its set, and 0 and a signed entry, or 1 and a closing. A set is f, 1, and 3f+1 ids.
 
@@ -148,6 +149,7 @@ pub enum Message {
     Steal { room: u32, models: Vec<u64> },
     Hand(Vec<Handed>),
     Moved { task: u64, to: NodeId },
+    Barred { peer: NodeId, times: u32, until: UnixTime },
 }
 
 impl Message {
@@ -248,6 +250,10 @@ impl Message {
                 to.numbers(&[*task]);
                 to.0.extend_from_slice(&worker.0);
             }
+            Self::Barred { peer, times, until } => {
+                to.0.extend_from_slice(&peer.0);
+                to.numbers(&[u64::from(*times), until.0]);
+            }
             Self::Used(Used { number, begun, at, today, spent }) => {
                 to.numbers(&[*number]);
                 to.0.push(u8::from(*begun));
@@ -339,6 +345,7 @@ impl Message {
             23 => Self::Steal { room: small(from)?, models: list(from, MODELS_MAX, |from| from.number())? },
             24 => Self::Hand(list(from, HANDED_MAX, handed)?),
             25 => Self::Moved { task: from.number()?, to: from.id()? },
+            26 => Self::Barred { peer: from.id()?, times: small(from)?, until: UnixTime(from.number()?) },
             _ => return Err(Error::Odd),
         })
     }
@@ -371,6 +378,7 @@ impl Message {
             Self::Steal { .. } => 23,
             Self::Hand(_) => 24,
             Self::Moved { .. } => 25,
+            Self::Barred { .. } => 26,
         }
     }
 }

@@ -151,7 +151,8 @@ impl Default for Config {
             // Until a hold is certified three round trips pass.
             worker: worker::Config { patience: Duration::from_secs(6), ..worker::Config::default() },
             reputation: reputation::Config::default(),
-            anomaly: anomaly::Config::default(),
+            // What one says that it saw is no proof.
+            anomaly: anomaly::Config { observers_min: 3, ..anomaly::Config::default() },
             quarantine: quarantine::Config::default(),
             // Two failures before what was seen bars a newcomer for good; and a trial waits for a task that is drawn to it.
             breaker: breaker::Config {
@@ -711,7 +712,7 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
             Message::Proof(fraud) => self.alarm_hears(now, crate::economy::ledger::alarm::Input::Heard(fraud), out),
             // What a node tells only itself is nothing that others may say.
             Message::Ballot(ballot) if ballot.is_public() => drop(self.cast(now, *ballot, out)),
-            Message::Ballot(_) | Message::Used(_) => {}
+            Message::Ballot(_) | Message::Used(_) | Message::Barred { .. } => {}
         }
     }
 }

@@ -5,7 +5,7 @@
 //! again by hearing them again.
 //!
 //! Not kept: tasks under way (their clients ask again, holds are closed when their time is past, and quotas count them as spent), and what was seen of
-//! others, which is learned anew. The journal is not shortened yet: a checkpoint in a log drops no line.
+//! others, which is learned anew; but whoever was barred stays so. The journal is not shortened yet: a checkpoint in a log drops no line.
 
 use alloc::vec::Vec;
 
@@ -92,6 +92,7 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
             }
             Message::Ballot(ballot) => self.recall_ballot(&ballot),
             Message::Used(used) if from == self.me => self.desk.recall(&used),
+            Message::Barred { peer, times, until } if from == self.me => self.recall_barred(peer, times, until),
             _ => {}
         }
     }

@@ -339,6 +339,30 @@ fn who_cannot_pay_is_told_so_and_nothing_happens() {
     assert_eq!(town.trades[0].account().balance(), 0);
 }
 
+#[test]
+fn who_is_barred_stays_so_over_a_loss_of_power_until_it_is_free() {
+    let config =
+        Config { quarantine: quarantine::Config { passes_needed: 1, ..quarantine::Config::default() }, ..config() };
+    let mut town = Town::new(&config);
+    town.run(12);
+    let peer = keys(3).key();
+    let hears = |town: &mut Town, input| {
+        let (now, mut out) = (town.local(0), vec![]);
+        town.trades[0].quarantine_hears(now, input, &mut out);
+        out.into_iter().for_each(|effect| town.perform(0, effect));
+    };
+    let again = |town: &Town, seconds: u64| {
+        let born = Birth { at: UnixTime(birth(0).at.0 + seconds), ..birth(0) };
+        let trade = Trade::restore(config.clone(), born, town.lines[0].clone());
+        (trade.quarantine().allows(&peer), trade.quarantine().watches(&peer))
+    };
+    hears(&mut town, quarantine::Input::Failed(peer));
+    assert_eq!((again(&town, 3_611), again(&town, 3_613)), ((false, true), (true, true)), "an hour, then a trial");
+    town.run(3_700);
+    hears(&mut town, quarantine::Input::Passed(peer));
+    assert_eq!(again(&town, 4_000), (true, false));
+}
+
 /// How often host `n` was asked for a place.
 fn asked(town: &Town, n: usize) -> usize {
     let reserve = |heard: &&(usize, Instant, Input)| {
@@ -846,6 +870,7 @@ fn samples() -> Vec<Message> {
         Message::Used(Used { number: 1, begun: true, at: UnixTime(1_700_000_000), today: 3, spent: Credits(281_000) }),
         Message::Close { closing, consent: None },
         Message::Deny { statement, next: None },
+        Message::Barred { peer: id, times: 2, until: UnixTime(1_700_000_000) },
     ];
     let ballots = [
         Ballot::Propose { proposal: proposal.clone(), snapshot: snapshot.clone(), deposit: Some(lodged) },
@@ -886,7 +911,7 @@ fn every_message_comes_back_as_it_went_and_no_part_of_one_is_another() {
             }
         }
     }
-    assert_eq!(kinds.len(), 26);
+    assert_eq!(kinds.len(), 27);
 }
 
 #[test]

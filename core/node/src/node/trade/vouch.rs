@@ -3,6 +3,7 @@
 //! Both are told as they are in all, not as what changed: what was lost is told again, and what comes twice is the same.
 
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use super::{
     Effect, Event, Trade,
@@ -10,7 +11,7 @@ use super::{
     vote::Ballot,
 };
 use crate::{
-    kit::{Credits, Instant, Machine, NodeId, Ppm, Signer, Verifier},
+    kit::{Credits, Instant, Machine, NodeId, Ppm, Signer, UnixTime, Verifier},
     trust::{
         anomaly::{Observation, Sign, Subject},
         quarantine,
@@ -122,22 +123,37 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
     pub(super) fn quarantine_hears(&mut self, now: Instant, input: quarantine::Input, out: &mut Vec<Effect>) {
         let mut effects = Vec::new();
         self.quarantine.handle(now, input, &mut effects);
-        Self::quarantine_wants(effects, out);
+        self.quarantine_wants(now, effects, out);
     }
 
-    fn quarantine_wants(effects: Vec<quarantine::Effect>, out: &mut Vec<Effect>) {
-        out.extend(effects.into_iter().filter_map(|effect| match effect {
-            quarantine::Effect::Bar { peer, .. } => Some(Effect::Tell(Event::Barred(peer))),
-            quarantine::Effect::Try(peer) => Some(Effect::Tell(Event::Tried(peer))),
-            quarantine::Effect::Free(_) => None,
-        }));
+    fn quarantine_wants(&mut self, now: Instant, effects: Vec<quarantine::Effect>, out: &mut Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                quarantine::Effect::Bar { peer, times, term } => {
+                    let until = UnixTime(self.date(now).0.saturating_add(term.as_secs()));
+                    self.keep(self.me, &Message::Barred { peer, times, until }, out);
+                    out.push(Effect::Tell(Event::Barred(peer)));
+                }
+                quarantine::Effect::Try(peer) => out.push(Effect::Tell(Event::Tried(peer))),
+                quarantine::Effect::Free(peer) => {
+                    self.keep(self.me, &Message::Barred { peer, times: 0, until: UnixTime(0) }, out);
+                }
+            }
+        }
+    }
+
+    /// A line says that `peer` was barred until then.
+    pub(super) fn recall_barred(&mut self, peer: NodeId, times: u32, until: UnixTime) {
+        let left = Duration::from_secs(until.0.saturating_sub(self.born.0));
+        let recall = quarantine::Input::Recall { peer, times, left };
+        self.quarantine.handle(Instant::default(), recall, &mut Vec::new());
     }
 
     pub(super) fn tick_vouch(&mut self, now: Instant, out: &mut Vec<Effect>) {
         if self.quarantine.deadline().is_some_and(|due| due <= now) {
             let mut effects = Vec::new();
             self.quarantine.tick(now, &mut effects);
-            Self::quarantine_wants(effects, out);
+            self.quarantine_wants(now, effects, out);
         }
         if self.vouch_due > now {
             return;
