@@ -3,10 +3,30 @@
 // W: [width, rows] in any block format; x: [width] and out: [rows] for each token.
 // A workgroup of LANES invocations computes ROWS rows for TOKENS tokens: each invocation takes every LANES-th octet of
 // all the rows, so that neighbours read neighbouring words, and decodes each weight once for all tokens.
+// PACKED: quanta stay bytes, and x becomes bytes, each a part of the largest of its octet: off by a 254th of that at most.
 // Workgroups: x and y together over rows / ROWS, z over tokens / TOKENS.
 // Oracle: reference::linear::multiply.
 
 const SUMS: u32 = ROWS * TOKENS;
+
+//#if PACKED
+struct Taken { a: u32, b: u32, scale: f32 }
+fn take(x: Eight) -> Taken {
+    let four = max(abs(x.a), abs(x.b));
+    let top = max(max(four.x, four.y), max(four.z, four.w));
+    // What is smaller is nothing beside anything else, and has no inverse.
+    let inverse = select(127.0 / top, 0.0, top < 1e-30);
+    let a = pack4xI8(vec4<i32>(round(x.a * inverse)));
+    return Taken(a, pack4xI8(vec4<i32>(round(x.b * inverse))), top * (1.0 / 127.0));
+}
+fn weights_of(row: u32, octet: u32) -> vec2<u32> { return packed(row, octet); }
+fn times(q: vec2<u32>, x: Taken) -> f32 { return x.scale * f32(dot4I8Packed(q.x, x.a) + dot4I8Packed(q.y, x.b)); }
+//#else
+alias Taken = Eight;
+fn take(x: Eight) -> Taken { return x; }
+fn weights_of(row: u32, octet: u32) -> Eight { return eight(row, octet); }
+fn times(q: Eight, x: Taken) -> f32 { return dot(q.a, x.a) + dot(q.b, x.b); }
+//#end
 
 fn work(here: Workgroup, at: Place) {
     let first = (here.id.y * here.groups.x + here.id.x) * ROWS;
@@ -15,18 +35,19 @@ fn work(here: Workgroup, at: Place) {
     let count = batch[p.counted];
     var sums: array<f32, SUMS>;
     for (var octet = at.lane; octet < p.octets; octet += LANES) {
-        var x: array<Eight, TOKENS>;
+        var taken: array<Taken, TOKENS>;
         var all: array<f32, TOKENS>;
         for (var t = 0u; t < TOKENS; t++) {
-            x[t] = octet_of(p.x_at + min(token + t, count - 1u) * p.x_stride, octet);
-            if (MINIMA) { all[t] = sum_of(x[t]); }
+            let x = octet_of(p.x_at + min(token + t, count - 1u) * p.x_stride, octet);
+            taken[t] = take(x);
+            if (MINIMA) { all[t] = sum_of(x); }
         }
         for (var r = 0u; r < ROWS; r++) {
             let row = min(first + r, p.rows - 1u);
             let s = group(row, octet);
-            let q = eight(row, octet);
+            let q = weights_of(row, octet);
             for (var t = 0u; t < TOKENS; t++) {
-                var sum = s.x * (dot(q.a, x[t].a) + dot(q.b, x[t].b));
+                var sum = s.x * times(q, taken[t]);
                 if (MINIMA) { sum += s.y * all[t]; }
                 sums[r * TOKENS + t] += sum;
             }

@@ -43,12 +43,12 @@ fn ones(bits: u32) -> vec4<u32> { return (vec4<u32>(bits) >> vec4<u32>(0u, 1u, 2
 fn twos(bits: u32) -> vec4<u32> { return (vec4<u32>(bits) >> vec4<u32>(0u, 2u, 4u, 6u)) & vec4<u32>(3u); }
 
 // Four elements of a table of sixteen signed bytes, the first in the lowest.
-fn known(table: vec4<u32>, q: vec4<u32>) -> vec4<f32> {
+fn known(table: vec4<u32>, q: vec4<u32>) -> vec4<i32> {
     let low = select(vec4<u32>(table.x), vec4<u32>(table.y), (q & vec4<u32>(4u)) != vec4<u32>(0u));
     let high = select(vec4<u32>(table.z), vec4<u32>(table.w), (q & vec4<u32>(4u)) != vec4<u32>(0u));
     let word = select(low, high, (q & vec4<u32>(8u)) != vec4<u32>(0u));
     let byte = (word >> ((q & vec4<u32>(3u)) << vec4<u32>(3u))) << vec4<u32>(24u);
-    return vec4<f32>(vec4<i32>(byte) >> vec4<u32>(24u));
+    return vec4<i32>(byte) >> vec4<u32>(24u);
 }
 const IQ4: vec4<u32> = vec4<u32>(0xbfad9881u, 0xf6eaddcfu, 0x26190d01u, 0x71594535u);
 // E2M1, doubled.
@@ -59,7 +59,7 @@ fn floats(q: vec4<u32>) -> vec4<f32> { return vec4<f32>(vec4<i32>(q)); }
 
 // An octet of four-bit quanta in a word: by a table; as they are; with fifth bits.
 fn by_table(table: vec4<u32>, word: u32) -> Eight {
-    return Eight(known(table, low_nibbles(word)), known(table, high_nibbles(word)));
+    return Eight(vec4<f32>(known(table, low_nibbles(word))), vec4<f32>(known(table, high_nibbles(word))));
 }
 fn four_bits(word: u32) -> Eight { return Eight(floats(low_nibbles(word)), floats(high_nibbles(word))); }
 fn five_bits(word: u32, h: u32) -> Eight {
@@ -68,6 +68,28 @@ fn five_bits(word: u32, h: u32) -> Eight {
         floats(high_nibbles(word) | (ones(h >> 4u) << vec4<u32>(4u))),
     );
 }
+
+// PACKED: a format also gives `packed(row, octet)`, the same quanta as signed bytes, four in a word.
+//#if PACKED
+fn nibbles_packed(word: u32) -> vec2<u32> { return vec2<u32>(word, word >> 4u) & vec2<u32>(0x0f0f0f0fu); }
+fn packed_by_table(table: vec4<u32>, word: u32) -> vec2<u32> {
+    return vec2<u32>(pack4xI8(known(table, low_nibbles(word))), pack4xI8(known(table, high_nibbles(word))));
+}
+// Eight elements of one bit, of two.
+fn ones_packed(bits: u32) -> vec2<u32> {
+    // Copies of four bits do not overlap: the lowest of each byte is another bit.
+    return (vec2<u32>(bits & 15u, (bits >> 4u) & 15u) * 0x00204081u) & vec2<u32>(0x01010101u);
+}
+fn twos_packed(bits: u32) -> vec2<u32> {
+    let two = vec2<u32>(bits & 0xffu, (bits >> 8u) & 0xffu);
+    let apart = two | (two << vec2<u32>(6u)) | (two << vec2<u32>(12u)) | (two << vec2<u32>(18u));
+    return apart & vec2<u32>(0x03030303u);
+}
+// Bytes below 128 less `by`, which is the same in each byte and at most 128: no byte borrows from the next.
+fn less(bytes: vec2<u32>, by: u32) -> vec2<u32> {
+    return ((bytes | vec2<u32>(0x80808080u)) - vec2<u32>(by)) ^ vec2<u32>(0x80808080u);
+}
+//#end
 
 // `group` where scales are a half a block of 32; two halves, scale and minimum.
 fn half_of_block(row: u32, octet: u32) -> vec2<f32> {

@@ -2,6 +2,9 @@
 const MINIMA: bool = false;
 fn group(row: u32, octet: u32) -> vec2<f32> { return half_of_block(row, octet); }
 fn eight(row: u32, octet: u32) -> Eight { return by_table(IQ4, w[row * p.octets + octet]); }
+//#if PACKED
+fn packed(row: u32, octet: u32) -> vec2<u32> { return packed_by_table(IQ4, w[row * p.octets + octet]); }
+//#end
 //#if BLOCKS
 alias Quanta = vec4<u32>;
 fn quanta(block: u32) -> Quanta { return w4[block]; }

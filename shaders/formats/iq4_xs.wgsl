@@ -10,6 +10,9 @@ fn group(row: u32, octet: u32) -> vec2<f32> {
     return vec2<f32>(six_bit_scale(vec2<u32>(w[at], w[at + 1u]), (octet & 31u) >> 2u), 0.0);
 }
 fn eight(row: u32, octet: u32) -> Eight { return by_table(IQ4, w[row * p.octets + octet]); }
+//#if PACKED
+fn packed(row: u32, octet: u32) -> vec2<u32> { return packed_by_table(IQ4, w[row * p.octets + octet]); }
+//#end
 //#if BLOCKS
 alias Quanta = vec4<u32>;
 fn quanta(block: u32) -> Quanta { return w4[block]; }

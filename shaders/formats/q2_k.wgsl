@@ -12,6 +12,9 @@ fn group(row: u32, octet: u32) -> vec2<f32> {
 fn eight(row: u32, octet: u32) -> Eight {
     return two_bits(short_at(0u, row * p.octets + octet));
 }
+//#if PACKED
+fn packed(row: u32, octet: u32) -> vec2<u32> { return twos_packed(short_at(0u, row * p.octets + octet)); }
+//#end
 //#if BLOCKS
 alias Quanta = vec2<u32>;
 fn quanta(block: u32) -> Quanta { return vec2<u32>(w[2u * block], w[2u * block + 1u]); }

@@ -20,6 +20,12 @@ fn eight(row: u32, octet: u32) -> Eight {
     let at = row * p.octets + octet;
     return three_bits(short_at(0u, at), byte_at(p.h_at, at));
 }
+//#if PACKED
+fn packed(row: u32, octet: u32) -> vec2<u32> {
+    let at = row * p.octets + octet;
+    return less(twos_packed(short_at(0u, at)) | (ones_packed(byte_at(p.h_at, at)) << vec2<u32>(2u)), 0x04040404u);
+}
+//#end
 //#if BLOCKS
 alias Quanta = vec3<u32>;
 fn quanta(block: u32) -> Quanta { return vec3<u32>(w[2u * block], w[2u * block + 1u], w[p.h_at + block]); }

@@ -5,6 +5,9 @@ fn eight(row: u32, octet: u32) -> Eight {
     let q = four_bits(w[row * p.octets + octet]);
     return Eight(q.a - 8.0, q.b - 8.0);
 }
+//#if PACKED
+fn packed(row: u32, octet: u32) -> vec2<u32> { return less(nibbles_packed(w[row * p.octets + octet]), 0x08080808u); }
+//#end
 //#if BLOCKS
 alias Quanta = vec4<u32>;
 fn quanta(block: u32) -> Quanta { return w4[block]; }

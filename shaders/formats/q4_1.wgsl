@@ -2,6 +2,9 @@
 const MINIMA: bool = true;
 fn group(row: u32, octet: u32) -> vec2<f32> { return halves_of_block(row, octet); }
 fn eight(row: u32, octet: u32) -> Eight { return four_bits(w[row * p.octets + octet]); }
+//#if PACKED
+fn packed(row: u32, octet: u32) -> vec2<u32> { return nibbles_packed(w[row * p.octets + octet]); }
+//#end
 //#if BLOCKS
 alias Quanta = vec4<u32>;
 fn quanta(block: u32) -> Quanta { return w4[block]; }

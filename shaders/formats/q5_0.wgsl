@@ -5,6 +5,12 @@ fn eight(row: u32, octet: u32) -> Eight {
     let q = five_bits(w[row * p.octets + octet], byte_at(p.h_at, row * p.octets + octet));
     return Eight(q.a - 16.0, q.b - 16.0);
 }
+//#if PACKED
+fn packed(row: u32, octet: u32) -> vec2<u32> {
+    let at = row * p.octets + octet;
+    return less(nibbles_packed(w[at]) | (ones_packed(byte_at(p.h_at, at)) << vec2<u32>(4u)), 0x10101010u);
+}
+//#end
 //#if BLOCKS
 struct Quanta { low: vec4<u32>, high: u32 }
 fn quanta(block: u32) -> Quanta { return Quanta(w4[block], w[p.h_at + block]); }

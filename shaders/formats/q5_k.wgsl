@@ -2,6 +2,12 @@
 const MINIMA: bool = true;
 fn group(row: u32, octet: u32) -> vec2<f32> { return six_bits_of_block(row, octet); }
 fn eight(row: u32, octet: u32) -> Eight { return five_bits(w[row * p.octets + octet], byte_at(p.h_at, row * p.octets + octet)); }
+//#if PACKED
+fn packed(row: u32, octet: u32) -> vec2<u32> {
+    let at = row * p.octets + octet;
+    return nibbles_packed(w[at]) | (ones_packed(byte_at(p.h_at, at)) << vec2<u32>(4u));
+}
+//#end
 //#if BLOCKS
 struct Quanta { low: vec4<u32>, high: u32 }
 fn quanta(block: u32) -> Quanta { return Quanta(w4[block], w[p.h_at + block]); }

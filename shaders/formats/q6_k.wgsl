@@ -17,6 +17,12 @@ fn eight(row: u32, octet: u32) -> Eight {
     let at = row * p.octets + octet;
     return six_bits_each(w[at], short_at(p.h_at, at));
 }
+//#if PACKED
+fn packed(row: u32, octet: u32) -> vec2<u32> {
+    let at = row * p.octets + octet;
+    return less(nibbles_packed(w[at]) | (twos_packed(short_at(p.h_at, at)) << vec2<u32>(4u)), 0x20202020u);
+}
+//#end
 //#if BLOCKS
 struct Quanta { low: vec4<u32>, high: vec2<u32> }
 fn quanta(block: u32) -> Quanta {

@@ -6,6 +6,12 @@ fn eight(row: u32, octet: u32) -> Eight {
     let at = 2u * (row * p.octets + octet);
     return eight_bits(w[at], w[at + 1u]);
 }
+//#if PACKED
+fn packed(row: u32, octet: u32) -> vec2<u32> {
+    let at = 2u * (row * p.octets + octet);
+    return vec2<u32>(w[at], w[at + 1u]);
+}
+//#end
 //#if BLOCKS
 struct Quanta { a: vec4<u32>, b: vec4<u32> }
 fn quanta(block: u32) -> Quanta { return Quanta(w4[2u * block], w4[2u * block + 1u]); }

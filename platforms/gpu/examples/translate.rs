@@ -26,11 +26,12 @@ fn main() -> ExitCode {
                 return ExitCode::FAILURE;
             }
         };
-        println!("{name:<36} {:>8} {:>8} {:>8}", made.spirv.len() * 4, made.msl.len(), made.hlsl.len());
+        let length = made.hlsl.as_ref().map_or("none".into(), |hlsl| hlsl.len().to_string());
+        println!("{name:<36} {:>8} {:>8} {length:>8}", made.spirv.len() * 4, made.msl.len());
         write(&name, "wgsl", kernel.source().as_bytes());
         write(&name, "spv", &made.spirv.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>());
         write(&name, "metal", made.msl.as_bytes());
-        write(&name, "hlsl", made.hlsl.as_bytes());
+        made.hlsl.iter().for_each(|hlsl| write(&name, "hlsl", hlsl.as_bytes()));
     }
     ExitCode::SUCCESS
 }

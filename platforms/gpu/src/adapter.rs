@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use crate::driver;
+
 /// What is known of a GPU before it is used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Info {
@@ -170,53 +172,8 @@ fn describe(adapter: &wgpu::Adapter) -> Info {
         vendor: info.vendor,
         class,
         binding: adapter.limits().max_storage_buffer_binding_size,
-        memory: memory(adapter).map(|memory| memory.all),
+        memory: driver::memory(adapter).map(|memory| memory.all),
     }
-}
-
-/// Bytes of a device's own memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Memory {
-    /// All of it.
-    pub all: u64,
-    /// What this process may have of it now; the same as `all` where the driver does not say.
-    pub free: u64,
-}
-
-/// Metal is not asked yet.
-#[cfg(target_vendor = "apple")]
-pub(crate) fn memory(_adapter: &wgpu::Adapter) -> Option<Memory> {
-    None
-}
-
-/// The largest heap of the device's own memory, by Vulkan; DX12 is not asked yet.
-#[cfg(not(target_vendor = "apple"))]
-pub(crate) fn memory(adapter: &wgpu::Adapter) -> Option<Memory> {
-    use ash::vk;
-
-    // SAFETY: what is asked for is read while the adapter is borrowed, and nothing is destroyed.
-    let vulkan = unsafe { adapter.as_hal::<wgpu::hal::api::Vulkan>() }?;
-    let (instance, device) = (vulkan.shared_instance().raw_instance(), vulkan.raw_physical_device());
-    let capabilities = vulkan.physical_device_capabilities();
-    let version = vulkan.shared_instance().instance_api_version().min(capabilities.properties().api_version);
-    let tells_budget = version >= vk::API_VERSION_1_1 && capabilities.supports_extension(ash::ext::memory_budget::NAME);
-    let mut budget = vk::PhysicalDeviceMemoryBudgetPropertiesEXT::default();
-    let properties = if tells_budget {
-        let mut properties = vk::PhysicalDeviceMemoryProperties2::default().push_next(&mut budget);
-        // SAFETY: the physical device belongs to this instance, both live as long as the adapter, the call is of the
-        // version that both have, and the budget is of an extension that the device has.
-        unsafe { instance.get_physical_device_memory_properties2(device, &mut properties) };
-        properties.memory_properties
-    } else {
-        // SAFETY: the physical device belongs to this instance, and both live as long as the adapter.
-        unsafe { instance.get_physical_device_memory_properties(device) }
-    };
-    let heaps = properties.memory_heaps[..properties.memory_heap_count as usize].iter().enumerate();
-    let own = heaps.filter(|(_, heap)| heap.flags.contains(vk::MemoryHeapFlags::DEVICE_LOCAL));
-    own.max_by_key(|(_, heap)| heap.size).map(|(i, heap)| {
-        let free = budget.heap_budget[i].saturating_sub(budget.heap_usage[i]).min(heap.size);
-        Memory { all: heap.size, free: if tells_budget { free } else { heap.size } }
-    })
 }
 
 #[cfg(test)]

@@ -13,10 +13,12 @@ use std::{
 };
 
 use crate::{
-    adapter::{self, Adapter, Class, Info},
+    adapter::{Adapter, Class, Info},
+    caps::Caps,
+    driver,
     engine::Error,
-    kernel::Kernel,
-    record::Caps,
+    kernel::{Kernel, Matrices},
+    trial,
 };
 
 /// An open GPU. Several engines may share one.
@@ -33,6 +35,8 @@ pub struct Device {
     complaint: Arc<Mutex<Option<String>>>,
     cache: Option<Cache>,
     caps: Caps,
+    /// Whether narrow numbers and matrices are left alone.
+    plain: AtomicBool,
     info: Info,
 }
 
@@ -83,17 +87,33 @@ pub(crate) fn ready<T>(future: impl Future<Output = T>) -> T {
 }
 
 impl Device {
-    /// Opens a GPU with all that it can do. Compiled pipelines are kept in `folder` from one start to the next.
+    /// Opens a GPU with all that it can do, and does right. Compiled pipelines are kept in `folder` from one start to the next.
     ///
     /// # Errors
     /// [`Error::Device`].
     pub fn open(adapter: &Adapter, folder: Option<&Path>) -> Result<Arc<Self>, Error> {
-        let wanted = wgpu::Features::SUBGROUP
+        let mut opened = Self::open_untried(adapter, folder)?;
+        let caps = opened.caps;
+        // One in software has kernels of its own.
+        if !caps.software && caps != caps.plain() && !trial::passes(&opened, caps) {
+            if opened.is_lost() {
+                opened = Self::open_untried(adapter, folder)?;
+            }
+            opened.keep_plain();
+        }
+        Ok(opened)
+    }
+
+    fn open_untried(adapter: &Adapter, folder: Option<&Path>) -> Result<Arc<Self>, Error> {
+        let limits = adapter.inner.limits();
+        let matrices = matrices(&adapter.inner);
+        let mut wanted = wgpu::Features::SUBGROUP
+            | wgpu::Features::SHADER_F16
             | wgpu::Features::TIMESTAMP_QUERY
             | wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES
             | wgpu::Features::PIPELINE_CACHE;
+        wanted.set(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX, matrices.is_some());
         let features = adapter.inner.features() & wanted;
-        let limits = adapter.inner.limits();
         if limits.max_storage_buffers_per_shader_stage < STORAGE {
             let has = limits.max_storage_buffers_per_shader_stage;
             return Err(Error::Device(format!("it takes {has} buffers at once, and kernels need {STORAGE}")));
@@ -102,6 +122,9 @@ impl Device {
             label: Some("tutu"),
             required_features: features,
             required_limits: limits.clone(),
+            // SAFETY: of what is experimental only matrices are asked for, and a kernel with those keeps to what wgpu says of
+            // them: squares of a size that the device has, in loops that are the same for a subgroup.
+            experimental_features: unsafe { wgpu::ExperimentalFeatures::enabled() },
             ..Default::default()
         };
         let opened = ready(adapter.inner.request_device(&descriptor));
@@ -132,6 +155,9 @@ impl Device {
             subgroups: features.contains(wgpu::Features::SUBGROUP),
             subgroup: Some(sizes[0]).filter(|_| sizes[0] == sizes[1]),
             software: adapter.info.class == Class::Software,
+            packed: driver::multiplies_bytes(&adapter.inner),
+            halves: features.contains(wgpu::Features::SHADER_F16),
+            matrices,
         };
         Ok(Arc::new(Self {
             adapter: adapter.inner.clone(),
@@ -145,6 +171,7 @@ impl Device {
             complaint,
             cache,
             caps,
+            plain: AtomicBool::new(false),
             info: adapter.info.clone(),
         }))
     }
@@ -156,13 +183,23 @@ impl Device {
 
     /// What it can do, as far as programs depend on it.
     pub fn caps(&self) -> Caps {
-        self.caps
+        if self.is_plain() { self.caps.plain() } else { self.caps }
+    }
+
+    /// From now on programs do without narrow numbers and matrices.
+    pub fn keep_plain(&self) {
+        self.plain.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether they do: somebody said so, or the driver refused them, or was wrong.
+    pub fn is_plain(&self) -> bool {
+        self.plain.load(Ordering::Relaxed)
     }
 
     /// Bytes of its own memory, or of what it shares with the processor, that this process may have now; `None` where its
     /// driver does not say.
     pub fn memory_free(&self) -> Option<u64> {
-        adapter::memory(&self.adapter).map(|memory| memory.free)
+        driver::memory(&self.adapter).map(|memory| memory.free)
     }
 
     /// Whether it is gone.
@@ -215,6 +252,30 @@ impl Device {
             cache: self.cache.as_ref().map(|cache| &cache.pipelines),
         })
     }
+}
+
+/// The matrices that a kernel multiplies on a device: the largest squares, of halves rather than of f32. `None` where it has
+/// none, or too little memory for a workgroup.
+fn matrices(adapter: &wgpu::Adapter) -> Option<Matrices> {
+    use wgpu::CooperativeScalarType as Scalar;
+
+    let (features, limits, about) = (adapter.features(), adapter.limits(), adapter.get_info());
+    let needed = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX | wgpu::Features::SUBGROUP;
+    if !features.contains(needed) {
+        return None;
+    }
+    let known = adapter.cooperative_matrix_properties().into_iter().filter_map(|p| {
+        let square = p.m_size == p.n_size && p.n_size == p.k_size && matches!(p.m_size, 8 | 16);
+        let halves = match p.ab_type {
+            Scalar::F16 => features.contains(wgpu::Features::SHADER_F16).then_some(true),
+            Scalar::F32 => Some(false),
+            _ => None,
+        }?;
+        (square && p.cr_type == Scalar::F32).then_some((p.m_size, halves))
+    });
+    let subgroup = [about.subgroup_min_size, about.subgroup_max_size];
+    let known = known.map(|(size, halves)| Matrices::new(size, halves, subgroup));
+    known.filter(|matrices| matrices.bytes() <= limits.max_compute_workgroup_storage_size).max()
 }
 
 /// Storage buffers of a kernel.

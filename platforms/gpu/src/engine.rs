@@ -11,10 +11,11 @@ use tutu_llm::{
 };
 
 use crate::{
+    caps::Caps,
     device::{Device, ready},
     kernel::{BEST_GROUPS, BEST_KEPT},
     program::{Grid, Part, Program, Region},
-    record::{self, Caps, Size, record, record_from},
+    record::{self, Size, record, record_from},
     split::Cut,
     step::{self, Step},
 };
@@ -109,15 +110,40 @@ fn place(weights: &Weights, part: &Part) -> Place {
     part.pieces.iter().map(piece).collect()
 }
 
+/// With all that the device says it can do; where its driver then refuses, with what each must take.
+fn attempt(device: &Device, options: &Options, make: impl Fn(Caps) -> Result<Engine, Error>) -> Result<Engine, Error> {
+    let caps = options.caps.unwrap_or(device.caps());
+    match make(caps) {
+        Err(Error::Device(_)) if caps != caps.plain() => {
+            device.keep_plain();
+            make(caps.plain())
+        }
+        made => made,
+    }
+}
+
 impl Engine {
     /// Prepares a plan: weights go to the device, kernels are compiled.
     ///
     /// # Errors
     /// [`Error`].
     pub fn new(device: Arc<Device>, weights: Arc<Weights>, plan: Arc<Plan>, options: Options) -> Result<Self, Error> {
+        Self::whole(device, weights, plan, options, Kept::default())
+    }
+
+    fn whole(
+        device: Arc<Device>,
+        weights: Arc<Weights>,
+        plan: Arc<Plan>,
+        options: Options,
+        kept: Kept,
+    ) -> Result<Self, Error> {
         let size = Size { tokens: options.tokens_max, pages: options.pages };
-        let program = record(&weights, &plan, size, options.caps.unwrap_or(device.caps()))?;
-        Self::with(device, weights, plan, options, program, Kept::default())
+        let (device, options) = (&device, &options);
+        attempt(device, options, |caps| {
+            let program = record(&weights, &plan, size, caps)?;
+            Self::with(device, Arc::clone(&weights), Arc::clone(&plan), options.clone(), program, kept.clone())
+        })
     }
 
     /// Prepares the second half of a plan.
@@ -143,10 +169,12 @@ impl Engine {
         kept: Kept,
     ) -> Result<Self, Error> {
         let size = Size { tokens: options.tokens_max, pages: options.pages };
-        let caps = options.caps.unwrap_or(device.caps());
-        let program = record_from(&weights, &plan, cut.first, size, caps)?;
-        let over = Region { width: cut.over.width, ..program.buffers[cut.over.buffer] };
-        let engine = Self::with(device, weights, plan, options, program, kept)?;
+        let (device, options) = (&device, &options);
+        let engine = attempt(device, options, |caps| {
+            let program = record_from(&weights, &plan, cut.first, size, caps)?;
+            Self::with(device, Arc::clone(&weights), Arc::clone(&plan), options.clone(), program, kept.clone())
+        })?;
+        let over = Region { width: cut.over.width, ..engine.program.buffers[cut.over.buffer] };
         Ok(Self { over: Some(over), first: cut.first, ..engine })
     }
 
@@ -160,12 +188,9 @@ impl Engine {
             return Err(Fault::Batch);
         }
         let (device, options, kept) = (Arc::clone(&self.device), self.options.clone(), self.kept.clone());
-        let size = Size { tokens: options.tokens_max, pages: options.pages };
         let made = match cut {
             Some(cut) => Self::second_half(device, weights, plan, options, cut, kept),
-            None => record(&weights, &plan, size, options.caps.unwrap_or(device.caps()))
-                .map_err(Error::Plan)
-                .and_then(|program| Self::with(device, weights, plan, options, program, kept)),
+            None => Self::whole(device, weights, plan, options, kept),
         };
         *self = Self { steps: self.steps, ..made.map_err(|_| Fault::Batch)? };
         Ok(())
@@ -178,7 +203,7 @@ impl Engine {
     }
 
     fn with(
-        device: Arc<Device>,
+        device: &Arc<Device>,
         weights: Arc<Weights>,
         plan: Arc<Plan>,
         options: Options,
@@ -187,9 +212,11 @@ impl Engine {
     ) -> Result<Self, Error> {
         let bytes = bytes(&program, &options);
         let memory = device.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let refused = device.device.push_error_scope(wgpu::ErrorFilter::Internal);
         let faults = device.device.push_error_scope(wgpu::ErrorFilter::Validation);
-        let made = Self::make(&device, weights, plan, options, program, kept);
+        let made = Self::make(device, weights, plan, options, program, kept);
         let fault = ready(faults.pop());
+        let fault = ready(refused.pop()).or(fault);
         if ready(memory.pop()).is_some() {
             return Err(Error::Memory(bytes));
         }

@@ -8,14 +8,18 @@ use tutu_llm::quant::Kind;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[allow(missing_docs, reason = "explained in the files that they name")]
 pub enum Kernel {
-    /// `matvec.wgsl`.
-    Matvec { kind: Kind, tokens: u32, aligned: bool, subgroups: bool },
+    /// `matvec.wgsl`; `packed` where bytes are multiplied.
+    Matvec { kind: Kind, tokens: u32, aligned: bool, subgroups: bool, packed: bool },
     /// `rows.wgsl`.
     Rows { kind: Kind, tokens: u32, aligned: bool },
     /// `blocks.wgsl`; `wide` where subgroups have eight invocations and not four.
     Blocks { kind: Kind, tokens: u32, wide: bool },
     /// `matmul.wgsl`.
     Matmul { kind: Kind, aligned: bool },
+    /// `matmul_narrow.wgsl`; `packed` where bytes are multiplied, and halves otherwise.
+    MatmulNarrow { kind: Kind, packed: bool },
+    /// `matmul_matrices.wgsl`.
+    MatmulMatrices { kind: Kind, matrices: Matrices },
     /// `embed.wgsl`.
     Embed { kind: Kind },
     /// `experts.wgsl`; `function` where gate and what it lets through are computed together.
@@ -46,6 +50,38 @@ pub enum Kernel {
     Best { subgroups: bool },
 }
 
+/// What a subgroup multiplies at once, on devices that multiply matrices: squares, whose sums are f32.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Matrices {
+    /// Rows and columns: 8 or 16.
+    pub size: u32,
+    /// Whether their elements are halves, and f32 otherwise.
+    pub halves: bool,
+    /// Squares that each subgroup of a workgroup keeps, see [`Matrices::new`].
+    pub each: u32,
+    /// Squares that all of them keep at most.
+    pub squares: u32,
+}
+
+impl Matrices {
+    /// Invocations of a workgroup.
+    const LANES: u32 = 128;
+
+    /// Squares of `size` on a device whose subgroups have from `least` to `most` invocations: the fewest subgroups that a
+    /// workgroup may have must keep all of its tile.
+    pub fn new(size: u32, halves: bool, [least, most]: [u32; 2]) -> Self {
+        let subgroups = |invocations: u32| (Self::LANES / invocations.max(1)).max(1);
+        let each = (TILE[0] * TILE[1] / (size * size)).div_ceil(subgroups(most));
+        Self { size, halves, each, squares: each * subgroups(least) }
+    }
+
+    /// Bytes of workgroup memory: rows and tokens of 40 numbers, and the squares.
+    pub fn bytes(self) -> u32 {
+        let number = if self.halves { 2 } else { 4 };
+        (TILE[0] + TILE[1]) * 40 * number + self.squares * self.size * self.size * 4
+    }
+}
+
 /// Rows that a workgroup of `matvec.wgsl` and `experts.wgsl` computes.
 pub const ROWS: u32 = 4;
 /// Invocations of a workgroup of `blocks.wgsl`, and rows that each computes.
@@ -60,7 +96,7 @@ pub const LANES: u32 = 64;
 pub const BEST_GROUPS: usize = 64;
 /// See [`BEST_GROUPS`].
 pub const BEST_KEPT: usize = 8;
-/// Rows and tokens of a tile of `matmul.wgsl`.
+/// Rows and tokens of a tile of `matmul.wgsl` and its kind.
 pub const TILE: [u32; 2] = [64, 32];
 
 const FUNCTIONS: &str = include_str!("../../../shaders/functions.wgsl");
@@ -76,12 +112,20 @@ impl Kernel {
         let aligned = |aligned: bool| if aligned { "" } else { "_odd" };
         let subgroups = |subgroups: bool| if subgroups { "_subgroups" } else { "" };
         match self {
-            Self::Matvec { kind, tokens, aligned: a, subgroups: s } => {
-                format!("matvec_{kind}_x{tokens}{}{}", aligned(a), subgroups(s))
+            Self::Matvec { kind, tokens, aligned: a, subgroups: s, packed } => {
+                let packed = if packed { "_packed" } else { "" };
+                format!("matvec_{kind}_x{tokens}{}{}{packed}", aligned(a), subgroups(s))
             }
             Self::Rows { kind, tokens, aligned: a } => format!("rows_{kind}_x{tokens}{}", aligned(a)),
             Self::Blocks { kind, tokens, wide } => format!("blocks_{kind}_x{tokens}_{}", if wide { 8 } else { 4 }),
             Self::Matmul { kind, aligned: a } => format!("matmul_{kind}{}", aligned(a)),
+            Self::MatmulNarrow { kind, packed } => {
+                format!("matmul_{kind}_{}", if packed { "packed" } else { "halves" })
+            }
+            Self::MatmulMatrices { kind, matrices: Matrices { size, halves, each, squares } } => {
+                let halves = if halves { "_halves" } else { "" };
+                format!("matmul_{kind}_{size}x{size}{halves}_{each}_of_{squares}")
+            }
             Self::Embed { kind } => format!("embed_{kind}"),
             Self::Experts { kind, down, function, aligned: a, subgroups: s } => {
                 let stage = match (down, function) {
@@ -122,13 +166,16 @@ impl Kernel {
                 set.push(name)
             }
         };
+        let mut asked = String::new();
+        let mut enable = |what: &str| writeln!(asked, "enable {what};").expect("a string takes all");
         let (own, kind) = match self {
-            Self::Matvec { kind, tokens, aligned, subgroups } => {
+            Self::Matvec { kind, tokens, aligned, subgroups, packed } => {
                 constant("LANES", LANES);
                 constant("ROWS", ROWS);
                 constant("TOKENS", tokens);
                 on("ALIGNED", aligned);
                 on("SUBGROUPS", subgroups);
+                on("PACKED", packed);
                 (include_str!("../../../shaders/matvec.wgsl"), Some(kind))
             }
             Self::Rows { kind, tokens, aligned } => {
@@ -149,6 +196,26 @@ impl Kernel {
             Self::Matmul { kind, aligned } => {
                 on("ALIGNED", aligned);
                 (include_str!("../../../shaders/matmul.wgsl"), Some(kind))
+            }
+            Self::MatmulNarrow { kind, packed } => {
+                if !packed {
+                    enable("f16");
+                }
+                on("ALIGNED", true);
+                on("PACKED", packed);
+                (include_str!("../../../shaders/matmul_narrow.wgsl"), Some(kind))
+            }
+            Self::MatmulMatrices { kind, matrices } => {
+                if matrices.halves {
+                    enable("f16");
+                }
+                enable("wgpu_cooperative_matrix");
+                constant("EACH", matrices.each);
+                constant("SQUARES", matrices.squares);
+                on("ALIGNED", true);
+                on("HALVES", matrices.halves);
+                on("SIXTEEN", matrices.size == 16);
+                (include_str!("../../../shaders/matmul_matrices.wgsl"), Some(kind))
             }
             Self::Embed { kind } => (include_str!("../../../shaders/embed.wgsl"), Some(kind)),
             Self::Experts { kind, down, function, aligned, subgroups } => {
@@ -211,11 +278,17 @@ impl Kernel {
             Self::Attend { .. } | Self::AttendSubgroup { .. } => ATTENTION,
             _ => "",
         };
-        if matches!(kind, Some(Kind::F32 | Kind::F16 | Kind::Bf16)) {
+        if kind.is_some_and(is_float) {
             set.push("FLOATS");
         }
-        let text = [constants.as_str(), COMMON, functions, shared[0], shared[1], shared[2], pieces, own].join("\n");
+        let text =
+            [asked.as_str(), &constants, COMMON, functions, shared[0], shared[1], shared[2], pieces, own].join("\n");
         choose_lines(&text, &set)
+    }
+
+    /// Whether DX12 has it: HLSL has no cooperative matrices that naga could write.
+    pub fn has_hlsl(self) -> bool {
+        !matches!(self, Self::MatmulMatrices { .. })
     }
 
     /// Every kernel with every variant that a plan may ask for; head sizes and counts are those of known models.
@@ -239,14 +312,31 @@ impl Kernel {
         }
         for kind in Kind::ALL {
             all.push(Self::Embed { kind });
+            // Subgroups of 32, and of 32 or 64.
+            for (size, halves, most) in [(16, true, 32), (16, true, 64), (8, true, 32), (8, false, 32)] {
+                all.push(Self::MatmulMatrices { kind, matrices: Matrices::new(size, halves, [32, most]) });
+            }
+            if !is_float(kind) {
+                all.extend([false, true].map(|packed| Self::MatmulNarrow { kind, packed }));
+            }
             for tokens in [1, 2, 4, 8] {
+                if !is_float(kind) {
+                    all.push(Self::Matvec { kind, tokens, aligned: true, subgroups: true, packed: true });
+                }
                 all.extend([false, true].map(|wide| Self::Blocks { kind, tokens, wide }));
             }
             for aligned in [false, true] {
                 all.push(Self::Matmul { kind, aligned });
                 for tokens in [1, 2, 4, 8] {
                     all.push(Self::Rows { kind, tokens, aligned });
-                    all.extend([false, true].map(|subgroups| Self::Matvec { kind, tokens, aligned, subgroups }));
+                    let packed = false;
+                    all.extend([false, true].map(|subgroups| Self::Matvec {
+                        kind,
+                        tokens,
+                        aligned,
+                        subgroups,
+                        packed,
+                    }));
                 }
                 // Of functions those that models with experts have: SiLU and the clamped one of gpt-oss.
                 for (down, function) in [(true, None), (false, None), (false, Some(0)), (false, Some(4))] {
@@ -262,6 +352,11 @@ impl Kernel {
         }
         all
     }
+}
+
+/// Whether a format has numbers and no quanta.
+pub fn is_float(kind: Kind) -> bool {
+    matches!(kind, Kind::F32 | Kind::F16 | Kind::Bf16)
 }
 
 fn format_text(kind: Kind) -> &'static str {

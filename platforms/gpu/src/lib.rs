@@ -2,7 +2,9 @@
 //!
 //! | room | what it does |
 //! |---|---|
+//! | `caps` | what a device can do, as far as kernels depend on it |
 //! | [`adapter`] | which GPUs there are, and which is taken |
+//! | `driver` | what drivers are asked beside wgpu |
 //! | [`kernel`] | the kernels, each with its variants |
 //! | `pack` | weights as kernels read them |
 //! | [`record`] | from a plan to a program: where everything lies, what is fused |
@@ -13,14 +15,17 @@
 //! | `engine` | a program on a device: one submission a step |
 //! | `profile` | how long each kernel takes |
 //! | [`split`] | a plan in two halves, the second on the GPU |
+//! | `trial` | whether a driver's narrow numbers and matrices are right |
 //! | `spare` | who takes over when a GPU is gone, or given a plan that it does not know |
 //!
 //! Invariants: weights stay in their block format in the device's memory; a step allocates nothing on the device,
 //! compiles nothing, and is one submission; a software adapter is never taken unless it is named.
 
 pub mod adapter;
+mod caps;
 pub mod count;
 mod device;
+mod driver;
 mod engine;
 pub mod kernel;
 mod pack;
@@ -30,8 +35,10 @@ pub mod record;
 mod spare;
 pub mod split;
 mod step;
+mod trial;
 
 pub use adapter::{Adapter, Class, Info, Wanted, adapters, choose, is_likely};
+pub use caps::Caps;
 pub use device::Device;
 pub use engine::{Engine, Error, Options, Release, bytes};
 pub use spare::{Make, Spared, Why};

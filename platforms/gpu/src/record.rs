@@ -18,23 +18,11 @@ use tutu_llm::{
 };
 
 use crate::{
-    kernel::{BEST_GROUPS, BEST_KEPT, BLOCK, Kernel, LANES},
+    caps::Caps,
+    kernel::{BEST_GROUPS, BEST_KEPT, BLOCK, Kernel, LANES, is_float},
     pack::OCTET,
     program::{Dispatch, Grid, Moves, NONE, PARAMS, Params, Part, Program, Region},
 };
-
-/// What the device can do, as far as a program depends on it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Caps {
-    /// Bytes that one binding may have.
-    pub binding: usize,
-    /// Whether a subgroup can be summed up.
-    pub subgroups: bool,
-    /// Invocations of a subgroup, where that is always the same.
-    pub subgroup: Option<u32>,
-    /// Whether it is a processor that plays a GPU: barriers are dear there.
-    pub software: bool,
-}
 
 /// How large a program is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -567,10 +555,19 @@ impl<'a> Recorder<'a> {
                 })
                 .to_vec();
         }
-        let mut kernels =
-            [1, 2, 4, 8].map(|tokens| (tokens, Kernel::Matvec { kind, tokens, aligned, subgroups })).to_vec();
-        kernels.push((u32::MAX, Kernel::Matmul { kind, aligned }));
-        kernels
+        // Numbers can be narrow where there are quanta; variants of them are for the usual case.
+        let narrow = aligned && !is_float(kind);
+        let packed = self.caps.packed && narrow && subgroups;
+        let few = [1, 2, 4, 8].map(|tokens| (tokens, Kernel::Matvec { kind, tokens, aligned, subgroups, packed }));
+        // What a file has in f32 (the routers of experts) is not rounded.
+        let matrices = self.caps.matrices.filter(|matrices| aligned && !(matrices.halves && kind == Kind::F32));
+        let many = match matrices {
+            Some(matrices) => Kernel::MatmulMatrices { kind, matrices },
+            None if narrow && self.caps.packed => Kernel::MatmulNarrow { kind, packed: true },
+            None if narrow && self.caps.halves => Kernel::MatmulNarrow { kind, packed: false },
+            None => Kernel::Matmul { kind, aligned },
+        };
+        few.into_iter().chain([(u32::MAX, many)]).collect()
     }
 
     /// Ropes of q and k right before an attention with a cache go with it.

@@ -7,13 +7,22 @@ mod tiny;
 use std::sync::Arc;
 
 use tutu_gpu::{
+    Caps,
     count::{Counted, one_token},
-    record::{Caps, Size, record},
+    record::{Size, record},
 };
 use tutu_llm::{arch::Model, plan::Op};
 
 /// A GPU as most are.
-const CAPS: Caps = Caps { binding: 1 << 30, subgroups: true, subgroup: None, software: false };
+const CAPS: Caps = Caps {
+    binding: 1 << 30,
+    subgroups: true,
+    subgroup: None,
+    software: false,
+    packed: true,
+    halves: true,
+    matrices: None,
+};
 
 fn counted(model: &Model, position: usize) -> (Counted, usize) {
     let size = Size { tokens: 128, pages: 128 };

@@ -5,7 +5,7 @@ mod gpu;
 
 use std::{path::PathBuf, sync::Arc};
 
-use tutu_gpu::{Engine, Options, record::Caps};
+use tutu_gpu::{Caps, Engine, Options};
 use tutu_llm::{
     arch::Model,
     backend::{Backend, Batch, Token},

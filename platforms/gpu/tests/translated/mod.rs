@@ -3,7 +3,7 @@
 use naga::{
     back,
     front::wgsl,
-    valid::{Capabilities, ShaderStages, SubgroupOperationSet, ValidationFlags, Validator},
+    valid::{Capabilities, ModuleInfo, ShaderStages, SubgroupOperationSet, ValidationFlags, Validator},
 };
 use tutu_gpu::kernel::Kernel;
 
@@ -11,7 +11,8 @@ use tutu_gpu::kernel::Kernel;
 pub struct Translated {
     pub spirv: Vec<u32>,
     pub msl: String,
-    pub hlsl: String,
+    /// `None` where DX12 does not have it.
+    pub hlsl: Option<String>,
 }
 
 /// Validates a kernel and translates it; what is wrong, otherwise.
@@ -19,7 +20,10 @@ pub fn translate(kernel: Kernel) -> Result<Translated, String> {
     let text = kernel.source();
     let module = wgsl::parse_str(&text).map_err(|e| e.emit_to_string(&text))?;
     // Halves inside of words are known to all three interfaces (wgpu's downlevel flag of that name).
-    let capabilities = Capabilities::SUBGROUP | Capabilities::SHADER_FLOAT16_IN_FLOAT32;
+    let capabilities = Capabilities::SUBGROUP
+        | Capabilities::SHADER_FLOAT16_IN_FLOAT32
+        | Capabilities::SHADER_FLOAT16
+        | Capabilities::COOPERATIVE_MATRIX;
     let info = Validator::new(ValidationFlags::all(), capabilities)
         .subgroup_stages(ShaderStages::COMPUTE)
         .subgroup_operations(SubgroupOperationSet::all())
@@ -32,14 +36,20 @@ pub fn translate(kernel: Kernel) -> Result<Translated, String> {
     let options = back::msl::Options { lang_version: (2, 4), fake_missing_bindings: true, ..Default::default() };
     let (msl, _) = back::msl::write_string(&module, &info, &options, &Default::default()).map_err(|e| e.to_string())?;
 
+    let hlsl = if kernel.has_hlsl() { Some(hlsl(&module, &info)?) } else { None };
+    Ok(Translated { spirv, msl, hlsl })
+}
+
+fn hlsl(module: &naga::Module, info: &ModuleInfo) -> Result<String, String> {
     let options = back::hlsl::Options {
-        shader_model: back::hlsl::ShaderModel::V6_0,
+        // With halves and their arithmetic.
+        shader_model: back::hlsl::ShaderModel::V6_2,
         fake_missing_bindings: true,
         ..Default::default()
     };
     let (mut hlsl, pipeline) = (String::new(), Default::default());
     let mut writer = back::hlsl::Writer::new(&mut hlsl, &options, &pipeline);
-    writer.write(&module, &info, None).map_err(|e| e.to_string())?;
+    writer.write(module, info, None).map_err(|e| e.to_string())?;
     drop(writer);
-    Ok(Translated { spirv, msl, hlsl })
+    Ok(hlsl)
 }

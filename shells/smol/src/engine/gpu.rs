@@ -94,7 +94,15 @@ fn open(wanted: &Wanted) -> Result<Option<Arc<Device>>, Error> {
     let adapter = choose(adapters(), wanted).map_err(|names| Error::Backend(not_there(wanted, &names)))?;
     let Some(adapter) = adapter else { return Ok(None) };
     match (Device::open(&adapter, FOLDER.get().map(PathBuf::as_path)), wanted) {
-        (Ok(device), _) => Ok(Some(device)),
+        (Ok(device), _) => {
+            if std::env::var("TUTU_GPU_KERNELS").is_ok_and(|which| which == "plain") {
+                device.keep_plain();
+            } else if device.is_plain() {
+                let fields = [("gpu", adapter.info.to_string().into())];
+                log::say(Level::Warn, "the GPU's driver gets narrow numbers wrong; plain kernels are used", &fields);
+            }
+            Ok(Some(device))
+        }
         // Nobody asked for it: the processor does as well.
         (Err(error), Wanted::Auto) => {
             let fields = [("gpu", adapter.info.to_string().into()), ("error", error.to_string().into())];
