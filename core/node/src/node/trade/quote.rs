@@ -21,6 +21,10 @@ use crate::{
     },
 };
 
+/// How much more rarely a worker on trial is asked. Three clients that use a bad answer of it are as many as its term was begun by;
+/// ten audits in a row, which make it free again, take four times as long.
+const RARER_ON_TRIAL: u32 = 4;
+
 impl<K: Signer + Verifier + Clone> Trade<K> {
     /// Somebody at this machine wants work done.
     pub(super) fn wanted(&mut self, now: Instant, asker: u64, wish: Wish, out: &mut Vec<Effect>) {
@@ -78,7 +82,8 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         let weights = self.reputation.weights(&peers);
         let candidate = |((worker, _), trust): (&(NodeId, Credits), u32)| Candidate {
             worker: *worker,
-            trust,
+            // Whoever was barred is on trial: its work is audited, but only after it was used.
+            trust: if self.quarantine.watches(worker) { trust / RARER_ON_TRIAL } else { trust },
             price: 1_000_000,
             link: 0,
             hot: true,

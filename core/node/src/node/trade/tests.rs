@@ -356,10 +356,18 @@ fn who_is_barred_stays_so_over_a_loss_of_power_until_it_is_free() {
         let trade = Trade::restore(config.clone(), born, town.lines[0].clone());
         (trade.quarantine().allows(&peer), trade.quarantine().watches(&peer))
     };
+    let weight = |town: &Town| {
+        let list = town.trades[0].candidates(town.trades[0].date(town.local(0)), MODEL);
+        list.iter().find(|candidate| candidate.worker == peer).map(|candidate| candidate.trust)
+    };
+    let whole = weight(&town).unwrap();
     hears(&mut town, quarantine::Input::Failed(peer));
+    assert_eq!(weight(&town), None);
     assert_eq!((again(&town, 3_611), again(&town, 3_613)), ((false, true), (true, true)), "an hour, then a trial");
     town.run(3_700);
+    assert_eq!(weight(&town), Some(whole / 4), "a trial");
     hears(&mut town, quarantine::Input::Passed(peer));
+    assert_eq!(weight(&town), Some(whole));
     assert_eq!(again(&town, 4_000), (true, false));
 }
 
