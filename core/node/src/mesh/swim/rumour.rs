@@ -61,9 +61,9 @@ impl Rumours {
         if self.list.len() >= self.max {
             self.list.pop();
         }
-        let own = rank(urgent, &news, 0);
-        let at = self.list.partition_point(|other| rank(other.urgent, &other.news, other.told) < own);
-        self.list.insert(at, Rumour { subject, left: times, told: 0, urgent, news });
+        let new = Rumour { subject, left: times, told: 0, urgent, news };
+        let at = self.list.partition_point(|other| other.rank() < new.rank());
+        self.list.insert(at, new);
         self.recount();
     }
 
@@ -76,8 +76,9 @@ impl Rumours {
     /// Somebody told us what we tell: it is known a little better than we thought. Urgent news are told all the same; to
     /// reach everybody matters more than to be brief.
     pub fn heard(&mut self, subject: u64, same: impl Fn(&News) -> bool) {
-        let is = |rumour: &Rumour| rumour.subject == subject && !rumour.urgent && same(&rumour.news);
-        let Some(at) = self.list.iter().position(is) else { return };
+        let slow = self.urgent..;
+        let is = |rumour: &Rumour| rumour.subject == subject && same(&rumour.news);
+        let Some(at) = self.list[slow].iter().position(is).map(|at| at + self.urgent) else { return };
         self.list[at].left -= 1;
         if self.list[at].left == 0 {
             self.list.remove(at);
@@ -91,7 +92,8 @@ impl Rumours {
             return;
         }
         let mut spent = false;
-        for rumour in &mut self.list {
+        let mut told = Vec::with_capacity(16);
+        for (at, rumour) in self.list.iter_mut().enumerate() {
             // Nobody is told of itself by way of gossip: what concerns it is put first by the caller.
             if rumour.subject == receiver {
                 continue;
@@ -108,13 +110,30 @@ impl Rumours {
             rumour.left -= 1;
             rumour.told += 1;
             spent |= rumour.left == 0;
+            told.push(at);
         }
+        self.move_back(&told);
         if spent {
             self.list.retain(|rumour| rumour.left > 0);
             self.recount();
         }
-        // What somebody says of itself goes before what others say of it: one answer settles many accusations.
-        self.list.sort_by_key(|rumour| rank(rumour.urgent, &rumour.news, rumour.told));
+    }
+
+    /// Moves the rumours at `told`, in ascending order, behind those that were told less; all others are in order. A list
+    /// of hundreds is told some ten at a time, so that sorting it all cost more than the telling.
+    fn move_back(&mut self, told: &[usize]) {
+        let mut end = told.len();
+        while let Some(last) = end.checked_sub(1) {
+            let rank = self.list[told[last]].rank();
+            let mut first = last;
+            while first > 0 && told[first - 1] + 1 == told[first] && self.list[told[first - 1]].rank() == rank {
+                first -= 1;
+            }
+            let (from, until) = (told[first], told[last] + 1);
+            let less = self.list[until..].partition_point(|other| other.rank() < rank);
+            self.list[from..until + less].rotate_left(until - from);
+            end = first;
+        }
     }
 
     fn recount(&mut self) {
@@ -123,6 +142,12 @@ impl Rumours {
 }
 
 impl Rumour {
+    /// What is told first: lower before higher. What somebody says of itself goes before what others say of it: one answer
+    /// settles many accusations.
+    fn rank(&self) -> (bool, bool, u8) {
+        (!self.urgent, !matches!(self.news, News::Record(_)), self.told)
+    }
+
     fn item(&self, age: impl Fn(Instant) -> u8) -> Item<'_> {
         match &self.news {
             News::Record(record) => Item::Record(record.bytes()),
@@ -132,11 +157,6 @@ impl Rumour {
             }
         }
     }
-}
-
-/// What is told first: lower before higher.
-fn rank(urgent: bool, news: &News, told: u8) -> (bool, bool, u8) {
-    (!urgent, !matches!(news, News::Record(_)), told)
 }
 
 /// Whether nobody needs to hear `old` of the same subject when there is `new`.
@@ -194,6 +214,26 @@ mod tests {
         let first = told(&mut rumours, 45, 0);
         let second = told(&mut rumours, 45, 0);
         assert!(first.iter().all(|subject| !second.contains(subject)), "{first:?} {second:?}");
+    }
+
+    #[test]
+    fn those_that_were_told_go_where_a_stable_sort_puts_them() {
+        let mut rng = crate::kit::Rng::new(4);
+        for _ in 0..500 {
+            let mut rumours = Rumours::new(60);
+            for subject in 0..rng.below(60).into() {
+                let news = if rng.below(2) == 0 { death() } else { accusation(subject, 1) };
+                rumours.push(subject, news, 9, rng.below(3) > 0);
+            }
+            for _ in 0..4 {
+                let told: Vec<_> = (0..rumours.len()).filter(|_| rng.below(3) == 0).collect();
+                told.iter().for_each(|at| rumours.list[*at].told += 1);
+                let mut sorted = rumours.list.clone();
+                sorted.sort_by_key(Rumour::rank);
+                rumours.move_back(&told);
+                assert_eq!(rumours.list, sorted);
+            }
+        }
     }
 
     #[test]
