@@ -253,21 +253,21 @@ impl Table {
     /// Somebody by chance for whom `fits`; of hosts with many members each is taken as rarely as if the host had one.
     /// `None` if nobody is found in a reasonable time.
     pub fn sample(&self, rng: &mut Rng, fits: impl Fn(&Slot) -> bool) -> Option<usize> {
+        let fit = |at: &usize| self.slots[*at].record.is_some() && fits(&self.slots[*at]);
+        let drawn = |at: &usize, rng: &mut Rng| {
+            let crowd = u32::from(self.crowd(self.slots[*at].record()));
+            crowd <= 1 || rng.below(crowd) == 0 || fault::on(Fault::CrowdsCountInFull)
+        };
         for _ in 0..64 {
             let at = rng.below(self.slots.len() as u32) as usize;
-            let slot = &self.slots[at];
-            if slot.record.is_none() || !fits(slot) {
-                continue;
-            }
-            let crowd = u32::from(self.crowd(slot.record()));
-            if crowd <= 1 || rng.below(crowd) == 0 || fault::on(Fault::CrowdsCountInFull) {
+            if fit(&at) && drawn(&at, rng) {
                 return Some(at);
             }
         }
-        // Few fit: look at all, from a point by chance.
+        // Few fit: look at all, from a point by chance; among crowds alone, take any.
         let start = rng.below(self.slots.len() as u32) as usize;
-        let fit = |at: &usize| self.slots[*at].record.is_some() && fits(&self.slots[*at]);
-        (start..self.slots.len()).chain(0..start).find(fit)
+        let all = || (start..self.slots.len()).chain(0..start).filter(fit);
+        all().find(|at| drawn(at, rng)).or_else(|| all().next())
     }
 
     /// Proved living members where `record` says to be, or a few more: places share counters.
@@ -468,8 +468,15 @@ mod tests {
         }
         let mut rng = Rng::new(1);
         let crowd = |slot: &Slot| slot.record().facts.addr.ip() == IpAddr::from([192, 0, 2, 1]);
-        let hits = (0..4100).filter(|_| crowd(table.get(table.sample(&mut rng, |_| true).unwrap()))).count();
+        let mut hits = |table: &Table| {
+            let sample = |rng: &mut Rng| crowd(table.get(table.sample(rng, Slot::is_proved).unwrap()));
+            (0..4100).filter(|_| sample(&mut rng)).count()
+        };
+        let alone = hits(&table);
+        // Among thousands of names that never answered.
+        (1000..4000).for_each(|n| table.insert(record(n, 1), 0));
+        let drowned = hits(&table);
         // One of 41 hosts, if it shares its counter with nobody: 100 of 4100.
-        assert!((40..250).contains(&hits), "{hits}");
+        assert!((40..250).contains(&alone) && (40..250).contains(&drowned), "{alone} {drowned}");
     }
 }
