@@ -31,6 +31,11 @@ fn tables_come_right_after_whatever_happened() {
 }
 
 #[test]
+fn many_who_come_at_once_over_bad_lines_are_no_flood() {
+    (1..4).for_each(|seed| drop(run("join", 120, 60, 20, seed)));
+}
+
+#[test]
 fn delegates_find_the_cells_that_they_are_for() {
     let outcome = run("strange", 1024, 300, 0, 1);
     assert!(outcome.lacking < 20, "{} % of delegates are lacking", outcome.lacking);

@@ -128,10 +128,10 @@ impl<K: Signer + Verifier> Swim<K> {
                 if self.table.lives() == 0 {
                     self.compare.hurry(now + self.config.period / 8);
                 }
-                let flooded = self.is_flooded();
+                let crowded = self.is_crowded();
                 self.table.insert(record.clone(), Self::second(now));
                 out.push(Effect::Tell(Event::Joined(record.clone())));
-                if flooded {
+                if crowded {
                     // Of names that are cheap only those are told on that are proved; whoever comes itself is asked first.
                     if told_by.is_some_and(|sender| sender.id == record.id) {
                         self.vouch(short);

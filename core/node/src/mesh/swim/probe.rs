@@ -410,7 +410,7 @@ impl<K: Signer + Verifier> Swim<K> {
         }
         self.reached.take_if(|asked| *asked == (nonce, sender.short));
         if asked {
-            self.company.answered(nonce);
+            self.new_answered(sender.short, nonce);
         }
     }
 
@@ -472,15 +472,17 @@ impl<K: Signer + Verifier> Swim<K> {
         if !self.keys.verify(&self.table.get(slot).record().key, Domain::Proof, &parts, proof) {
             return;
         }
-        self.company.answered(nonce);
         if probed.is_some() {
             self.probe = None;
             self.answered(false);
         }
+        let record = self.table.get(slot).record();
+        let (short, hidden) = (record.id.short(), record.facts.is_hidden());
         // By way of others only those can be reached who say so.
-        if self.table.get(slot).record().facts.is_hidden() {
+        if hidden {
             self.prove(slot, out);
         }
+        self.new_answered(short, nonce);
     }
 
     pub(super) fn on_nack(&mut self, now: Instant, sender: &Sender, nonce: u32) {

@@ -27,6 +27,8 @@ const BUDGET: u32 = 64;
 const LISTS: usize = 8;
 /// Differences that call for the next comparison at once.
 const MANY: usize = 8;
+/// Differences among so many members, or less often, that are only what is under way.
+const FEW: usize = 1000;
 /// Comparisons in a row, half a period apart, of a node that lacks much.
 const EAGER: u32 = 4;
 /// Members that are saved for a restart.
@@ -40,7 +42,7 @@ pub(super) struct Compare {
     found: usize,
     /// Comparisons that follow at once.
     eager: u32,
-    /// How long to wait for the one after: twice as long each time, until all is quiet.
+    /// How long to wait for the one after: longer each time that hardly anything differed, until all is quiet.
     wait: Duration,
     /// Members that rose from the dead since the last comparison.
     risen: usize,
@@ -95,12 +97,18 @@ impl<K: Signer + Verifier> Swim<K> {
     pub(super) fn compare(&mut self, now: Instant, out: &mut Vec<Effect>) {
         self.fit_cell(now, out);
         let period = self.config.period;
+        // In a flood there are always names that others do not have.
+        let alike = self.compare.found * FEW <= self.table.lives() || self.is_flooded();
         let compare = &mut self.compare;
         if compare.eager > 0 {
             compare.eager -= 1;
             compare.wait = period / 2;
+        } else if alike {
+            // Where packets get lost, so do comparisons, and one of which nothing came back looks like one of equals.
+            let growth = 2_000_000 - self.unanswered;
+            compare.wait = (compare.wait * growth / 1_000_000).min(period * self.config.compare_every);
         } else {
-            compare.wait = (compare.wait * 2).min(period * self.config.compare_every);
+            compare.wait = compare.wait.max(period);
         }
         // A sixteenth of jitter, so that nobody walks in step.
         compare.due = now + compare.wait + compare.wait * self.rng.below(1000) / 16_000;
@@ -289,17 +297,16 @@ impl<K: Signer + Verifier> Swim<K> {
         if (first..=last).contains(&own) && theirs.binary_search_by_key(&own, |entry| entry.0).is_err() {
             give.push(self.me.clone());
         }
-        let flooded = self.is_flooded();
+        let (crowded, flooded) = (self.is_crowded(), self.is_flooded());
         for (short, _) in self.between(first, last) {
             if theirs.binary_search_by_key(&short, |entry| entry.0).is_err() && short != sender.short {
                 let member = self.table.get(self.table.find(short).expect("it is between"));
-                if !flooded || member.is_proved() {
+                if !crowded || member.is_proved() {
                     give.push(member.record().clone());
                 }
             }
         }
         self.compare.found += want.len() + give.len();
-        // In a flood there are always names that others do not have.
         if self.compare.found >= MANY && !flooded {
             self.compare.hurry(now + self.config.period / 2);
         }
