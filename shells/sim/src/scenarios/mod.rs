@@ -118,13 +118,13 @@ fn doze(args: &Args) -> Plan {
 fn nap(args: &Args) -> Plan {
     let (mut plan, mut rng) = base(args);
     let nodes = args.nodes;
-    // Time-outs are 8.3 s among two dozen. Whoever falls asleep shortly before the end of one misses the answer, and must
+    // Time-outs are at least 10.4 s among two dozen. Whoever falls asleep shortly before the end of one misses the answer, and must
     // not take its own sleep for silence when it wakes.
     for second in (60..args.seconds.saturating_sub(40)).step_by(40) {
         let sleeper = any(&mut rng, nodes);
-        plan.at(second, Op::Stall(sleeper, 8600));
+        plan.at(second, Op::Stall(sleeper, 11_200));
         for other in (0..nodes).filter(|other| *other != sleeper && other % 3 == sleeper % 3) {
-            plan.ops.push((second * 1_000_000 + 8_200_000, Op::Stall(other, 4000)));
+            plan.ops.push((second * 1_000_000 + 10_800_000, Op::Stall(other, 4000)));
         }
     }
     plan.ops.sort_by_key(|op| op.0);

@@ -19,7 +19,7 @@ pub struct Config {
     /// News that are told at a time; comparing tables brings what found no room.
     pub rumours_max: usize,
     /// Lifeguard: local health, time-outs that shrink with different accusers, telling the accused first, and no belief in
-    /// deaths by hearsay. Off, this is SWIM as published with memberlist's time-out, and only good for comparison.
+    /// deaths by hearsay. Off, this is SWIM as published, with the shortest time-out, and only good for comparison.
     pub lifeguard: bool,
     /// How long the dead are remembered. Partitions shorter than this bring back no ghost.
     pub remember: Duration,
@@ -52,8 +52,10 @@ impl Default for Config {
 impl Config {
     /// The time-outs of suspicion among `members`.
     ///
-    /// At their shortest they are 6 periods for each decimal digit of the number of members: 24 s among 10,000, so that
-    /// one that stalled for 20 s can still answer; at their longest six times that (memberlist's `SuspicionMaxTimeoutMult`).
+    /// At their shortest they are 8 periods for each decimal digit of the number of members: 24 s among 1,000, so that one
+    /// that stalled for 20 s can still answer, and everybody hear of it. With memberlist's 4, and with 6, the longest of
+    /// those stalls were deaths. At their longest they are 24, as memberlist's are (`SuspicionMaxTimeoutMult`, 6, times 4):
+    /// a lone accuser waits three times as long as four.
     /// Whoever is suspected gets no work anyway; only the funeral waits.
     pub(super) fn bounds(&self, members: usize) -> Bounds {
         // Tenths of log10, from sixteenths of log2; among few, as if among ten.
@@ -61,14 +63,14 @@ impl Config {
         let periods = |tenths: u32| self.period * tenths / 10;
         if self.lifeguard {
             Bounds {
-                shortest: periods(6 * digits),
-                longest: periods(36 * digits),
+                shortest: periods(8 * digits),
+                longest: periods(24 * digits),
                 // The accusation reaches the accused within half of it and its answer everybody within the other.
                 floor: periods(30 + digits * 3 / 2),
                 last_call: self.period * 2,
             }
         } else {
-            let fixed = periods(4 * digits);
+            let fixed = periods(8 * digits);
             Bounds { shortest: fixed, longest: fixed, floor: Duration::ZERO, last_call: Duration::ZERO }
         }
     }
@@ -117,8 +119,8 @@ mod tests {
             let bounds = config.bounds(members);
             [bounds.floor, bounds.shortest, bounds.longest].map(|bound| bound.as_millis() / 100)
         };
-        assert_eq!(at(2), [45, 60, 360]);
-        assert_eq!(at(500), [69, 156, 936]);
-        assert_eq!(at(10_000), [88, 234, 1404]);
+        assert_eq!(at(2), [45, 80, 240]);
+        assert_eq!(at(500), [69, 208, 624]);
+        assert_eq!(at(10_000), [88, 312, 936]);
     }
 }

@@ -466,7 +466,8 @@ impl<K: Signer + Verifier> Swim<K> {
 
     /// Fills `body` with gossip and hands it out.
     fn send(&mut self, now: Instant, to: Option<NodeId>, addr: SocketAddr, mut body: Vec<u8>, out: &mut Vec<Effect>) {
-        let receiver = to.map_or(0, |to| to.short());
+        // Without a word of warning the accused reads what is said of it where others do, as SWIM has it.
+        let receiver = to.filter(|_| self.config.lifeguard).map_or(0, |to| to.short());
         let period = self.config.period;
         self.rumours.fill(&mut body, self.config.body_max, receiver, |since| age(now, since, period));
         out.push(Effect::Send { to, addr, body });
