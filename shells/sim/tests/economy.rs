@@ -85,6 +85,23 @@ fn who_forks_its_log_is_condemned_by_all() {
     assert!(outcome.seen.condemned.contains(&2), "{}", outcome.table());
 }
 
+/// Six of sixteen leave, one a minute, and each account is watched by seven: more than f of most. With changes of witnesses all go
+/// on, though one of those who watch signs whatever it is shown.
+#[test]
+fn accounts_live_on_when_many_who_watch_them_leave() {
+    let market = |term_s| {
+        let mut plan = Plan::new(8, 16, 700, 10_000);
+        (plan.founders, plan.crashes, plan.term_s) = (16, true, term_s);
+        plan.cheats = [Habit::always(15, Cheat::Blind)].into();
+        plan.leaves = (0..6).map(|n| (2 * n + 1, 60 + 80 * u64::from(n))).collect();
+        let outcome = run(plan);
+        (outcome.stranded, outcome.seen.renewed, outcome.count.late_answers)
+    };
+    let (with, without) = (market(Some(40)), market(None));
+    assert!(with.0 == 0 && with.1 > 10, "{with:?}");
+    assert!(without.0 > 3 && without.1 == 0 && with.2 > 2 * without.2, "{with:?} {without:?}");
+}
+
 /// Nothing is lost or made where deposits are held, go back, and are lost to all, also over a night of eight days.
 #[test]
 fn a_deposit_goes_back_or_is_lost_as_its_proposal_ends() {

@@ -129,6 +129,11 @@ faults! {
         QuorumTooSmall
         VotersCountedTwice
         WitnessesChangedByAnybody
+        TermGoesBack
+        LaterSetJudgedAlone
+        BothSetsCount
+        InheritedClosedAgain
+        ChosenSetFollows
         DrawnWithoutTrust
         CapOfKeyIgnored
         FailureCosts

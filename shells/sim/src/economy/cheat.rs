@@ -1,10 +1,7 @@
 //! What those do who do not play by the rules: with their own keys, and to their own packets, as anybody can.
 
 use tutu_node::{
-    economy::{
-        ledger::{Act, Entry, Signed},
-        witness::Set,
-    },
+    economy::ledger::{Act, Entry, Signed},
     kit::{Credits, Domain, Signer, rng::mix},
     node::trade::message::{Evidence, Message},
 };
@@ -65,21 +62,28 @@ impl World {
                 block.tokens[0] ^= 1;
                 Some(Message::Block { task, epoch, tokens, block, head })
             }
-            Message::Show { set, entries } if does(Cheat::Fork, 0) => Some(self.fork(host, to, set, entries)),
+            Message::Show { set, next, entries } if does(Cheat::Fork, 0) => {
+                Some(Message::Show { entries: self.fork(host, to, entries), set, next })
+            }
             message => Some(message),
         }
     }
 
-    /// Half of the witnesses see that an accomplice is paid instead.
-    fn fork(&self, host: u32, to: u32, set: Box<Set>, mut entries: Vec<(Signed, Option<Evidence>)>) -> Message {
+    /// Half of the witnesses see that an accomplice is paid instead, also where others are to watch.
+    fn fork(
+        &self,
+        host: u32,
+        to: u32,
+        mut entries: Vec<(Signed, Option<Evidence>)>,
+    ) -> Vec<(Signed, Option<Evidence>)> {
         // Which half changes from time to time, as those do to whom it talks: somebody sees both.
         let odd = mix(self.plan.seed ^ u64::from(to) << 32 ^ (self.now() / 1_500_000)) & 1 == 1;
         let accomplice = self.plan.cheats.iter().map(|habit| habit.host).find(|other| *other != host);
         let (Some((last, _)), Some(accomplice)) = (entries.last(), accomplice) else {
-            return Message::Show { set, entries };
+            return entries;
         };
         // It begins when it has something to lose.
-        if odd && last.entry.number >= 4 && matches!(last.entry.act, Act::Hold(_)) {
+        if odd && last.entry.number >= 4 && matches!(last.entry.act, Act::Hold(_) | Act::Renew { .. }) {
             let (own, other) = (self.keys(host), self.keys(accomplice));
             let turn = self.fold(host).map_or(0, |fold| fold.turn(&other.key()));
             let act = Act::Pay { payee: other.key(), turn, amount: Credits(5000) };
@@ -89,7 +93,7 @@ impl World {
             entries.pop();
             entries.push((signed, None));
         }
-        Message::Show { set, entries }
+        entries
     }
 
     /// What a blind witness answers without looking.
@@ -98,7 +102,7 @@ impl World {
             return None;
         }
         let (statement, set) = match message {
-            Message::Show { set, entries } => (entries.last()?.0.entry.statement(), set.digest()),
+            Message::Show { set, entries, .. } => (entries.last()?.0.entry.statement(), set.digest()),
             Message::Close { closing, .. } => {
                 let payer = self.host_of(&closing.payer)?;
                 (closing.statement(), self.trade(payer)?.set()?.digest())

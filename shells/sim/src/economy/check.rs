@@ -1,6 +1,7 @@
 //! What must hold after each event.
 //!
-//! - **S1**: of an account that at most f of its witnesses cheat, one statement a slot gathers a quorum of votes. All votes on
+//! - **S1**: of an account that at most f of its witnesses cheat, one statement a slot gathers a quorum of votes, of
+//!   whichever of the sets that it had. All votes on
 //!   all lines are counted, whoever they were meant for.
 //! - **S2**: each certified closing is counted once; every receipt and every release in a log is one of these, of the same
 //!   amount, once; so all logs sum to what is on its way, and all closings to nothing.
@@ -35,8 +36,8 @@ pub struct Check {
     pub violations: Vec<String>,
     hosts: BTreeMap<NodeId, u32>,
     cheats: BTreeMap<NodeId, Vec<Cheat>>,
-    /// Members of each account's set, and its quorum.
-    sets: BTreeMap<NodeId, (Vec<NodeId>, usize)>,
+    /// Members of each account's sets, one after the other, and their quorums.
+    sets: BTreeMap<NodeId, Vec<(Vec<NodeId>, usize)>>,
     /// Who voted for what, by account and slot.
     votes: BTreeMap<(NodeId, Slot), BTreeMap<Digest, BTreeSet<NodeId>>>,
     book: Book,
@@ -65,6 +66,8 @@ pub struct Seen {
     pub doubled: u64,
     /// Places that went from one worker to another that had nothing to do.
     pub handed: u64,
+    /// How often others began to watch an account.
+    pub renewed: u64,
     /// How often somebody let a worker rest that failed again and again.
     pub rested: u64,
     /// Credits that closings moved.
@@ -114,30 +117,44 @@ impl Check {
         self.hosts.get(id).copied().unwrap_or(u32::MAX)
     }
 
-    /// The set of an account, when it is known.
+    /// The set of an account, when it is known, and each that comes after it.
     pub fn watched_by(&mut self, account: NodeId, members: &[NodeId], quorum: usize) {
-        self.sets.entry(account).or_insert_with(|| (members.to_vec(), quorum));
+        let sets = self.sets.entry(account).or_default();
+        if sets.last().is_none_or(|last| last.0 != members) {
+            self.seen.renewed += u64::from(!sets.is_empty());
+            sets.push((members.to_vec(), quorum));
+        }
     }
 
+    /// Whether none of its sets has more who cheat than it may.
     fn is_watched_well(&self, account: &NodeId) -> bool {
-        self.sets.get(account).is_some_and(|(members, quorum)| {
-            let bad = members.iter().filter(|member| self.cheats.contains_key(*member)).count();
-            bad <= (quorum - 1) / 2
+        self.sets.get(account).is_some_and(|sets| {
+            sets.iter().all(|(members, quorum)| {
+                let bad = members.iter().filter(|member| self.cheats.contains_key(*member)).count();
+                bad <= (quorum - 1) / 2
+            })
         })
     }
 
     /// A vote is on a line.
     pub fn voted(&mut self, now: u64, voter: NodeId, statement: &Statement) {
         let account = statement.account;
-        let Some((members, quorum)) = self.sets.get(&account) else { return };
-        if !members.contains(&voter) {
+        let Some(sets) = self.sets.get(&account) else { return };
+        if !sets.iter().any(|(members, _)| members.contains(&voter)) {
             return;
         }
-        let quorum = *quorum;
+        // By whichever of its sets.
+        let has_quorum = |voters: &BTreeSet<NodeId>| {
+            let signs = |(members, quorum): &(Vec<NodeId>, usize)| {
+                members.iter().filter(|member| voters.contains(*member)).count() >= *quorum
+            };
+            sets.iter().any(signs)
+        };
         let slot = self.votes.entry((account, statement.slot)).or_default();
+        let before = slot.get(&statement.digest).is_some_and(&has_quorum);
         slot.entry(statement.digest).or_default().insert(voter);
-        let certified = slot.values().filter(|voters| voters.len() >= quorum).count();
-        if certified > 1 && slot[&statement.digest].len() == quorum {
+        let certified = slot.values().filter(|voters| has_quorum(voters)).count();
+        if certified > 1 && !before && has_quorum(&slot[&statement.digest]) {
             if self.is_watched_well(&account) {
                 let name = self.name(&account);
                 self.broken(now, format!("S1: two statements of {name} in {:?} have a quorum", statement.slot));

@@ -46,6 +46,10 @@ pub struct Plan {
     pub steals: bool,
     /// What all accounts may owe together.
     pub pool: Credits,
+    /// Hosts that leave for good, and the second in which they do.
+    pub leaves: Vec<(u32, u64)>,
+    /// Seconds for which witnesses are drawn, and after half of which one that is away is lost; if not, as nodes have it.
+    pub term_s: Option<u64>,
     /// Whether the first host proposes something.
     pub proposal: Option<Proposed>,
 }
@@ -85,6 +89,8 @@ impl Plan {
             crashes: true,
             steals: true,
             pool,
+            leaves: Vec::new(),
+            term_s: None,
             proposal: None,
         }
     }

@@ -29,6 +29,8 @@ pub struct Outcome {
     pub seen: Seen,
     /// What cheating hosts gained.
     pub gain: Gain,
+    /// Accounts that nobody can certify any more.
+    pub stranded: u32,
 }
 
 /// What cheating hosts have that is not theirs, in micro-credits, and what they may have at most.
@@ -108,6 +110,7 @@ fn of(world: &mut World) -> Outcome {
         count: world.count.clone(),
         seen: world.check.seen.clone(),
         gain,
+        stranded: world.stranded(),
     }
 }
 
@@ -153,6 +156,7 @@ impl Outcome {
                 "entries": seen.entries, "closings": seen.closings, "credits_moved": credits(seen.moved),
                 "slots_doubled_by_bad_sets": seen.doubled, "lines_kept": count.lines, "crashes": count.crashes,
             },
+            "witnesses_changed": seen.renewed, "accounts_stranded": self.stranded,
             "deposits": { "back": seen.deposits.0, "lost": seen.deposits.1 },
             "audits": { "all": seen.audits.0, "guilty": seen.audits.1, "honest_found_guilty": seen.accused },
             "barred_at_s": seen.barred.iter().map(|(n, s)| (n.to_string(), *s)).collect::<std::collections::BTreeMap<_, _>>(),
@@ -196,6 +200,7 @@ impl Outcome {
                 "entries certified, closings, credits moved",
                 format!("{} {} {:.2}", seen.entries, seen.closings, credits(seen.moved)),
             ),
+            ("changes of witnesses, accounts stranded", format!("{} {}", seen.renewed, self.stranded)),
             ("deposits that went back, and were lost", format!("{} {}", seen.deposits.0, seen.deposits.1)),
             ("audits, guilty, of these honest", format!("{} {} {}", seen.audits.0, seen.audits.1, seen.accused)),
             ("cheats barred by somebody, condemned", format!("{} {}", seen.barred.len(), seen.condemned.len())),

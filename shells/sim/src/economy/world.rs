@@ -133,6 +133,8 @@ struct Host {
     id: NodeId,
     born: u64,
     lives: u32,
+    /// Whether it left for good.
+    gone: bool,
     timer: u64,
     lines: Vec<Line>,
     running: BTreeMap<Key, Run>,
@@ -156,6 +158,7 @@ enum What {
     Wish(u32),
     Cancel { host: u32, life: u32, from: u64 },
     Crash(u32),
+    Leave(u32),
     Propose,
     TakeBack,
     Night,
@@ -196,6 +199,9 @@ impl World {
             world.wheel.push(Instant::from_micros(120_000_000), What::Propose);
             world.wheel.push(Instant::from_micros(180_000_000), then);
         }
+        for (n, second) in &world.plan.leaves {
+            world.wheel.push(Instant::from_micros(second * 1_000_000), What::Leave(*n));
+        }
         if world.plan.crashes {
             for (at, n) in
                 (0..world.plan.seconds.saturating_sub(2 * CALM) / 60).zip((0..world.plan.nodes).cycle().skip(3))
@@ -229,6 +235,19 @@ impl World {
     /// What a host trades.
     pub fn trade(&self, host: u32) -> Option<&Trade<Keys>> {
         self.hosts.get(host as usize)?.node.trade()
+    }
+
+    /// Whether a host left for good.
+    pub fn is_gone(&self, host: u32) -> bool {
+        self.hosts[host as usize].gone
+    }
+
+    /// Honest hosts that are there and whose account nobody can certify any more: more than f of those who watch it left.
+    pub fn stranded(&self) -> u32 {
+        let here = |n: &u32| self.plan.is_honest(*n) && !self.is_gone(*n);
+        let sets = (0..self.plan.nodes).filter(here).filter_map(|n| self.trade(n)?.set());
+        let left = |id: &NodeId| self.host_of(id).is_some_and(|n| self.is_gone(n));
+        sets.filter(|set| set.members().iter().filter(|id| left(id)).count() > usize::from(set.faults())).count() as u32
     }
 
     /// Who has this id.
@@ -271,6 +290,7 @@ impl World {
 
     fn happen(&mut self, what: What) {
         match what {
+            What::Packet { to, .. } if self.is_gone(to) => {}
             What::Packet { from, to, bytes } => {
                 self.note(mix(u64::from(from) << 32 | u64::from(to)) ^ bytes.len() as u64);
                 self.arrive(from, to, bytes);
@@ -294,6 +314,11 @@ impl World {
                 if self.hosts[host as usize].lives == life {
                     self.hear(host, Some(Input::Worked(worked)));
                 }
+            }
+            What::Wish(host) | What::Crash(host) if self.is_gone(host) => {}
+            What::Leave(host) => {
+                let it = &mut self.hosts[host as usize];
+                (it.gone, it.lives) = (true, it.lives + 1);
             }
             What::Wish(host) => self.wish(host),
             What::Cancel { host, life, from } => {
@@ -403,6 +428,7 @@ impl World {
             id,
             born: self.now,
             lives,
+            gone: false,
             timer: u64::MAX,
             lines,
             running: BTreeMap::new(),
@@ -431,6 +457,10 @@ impl World {
         };
         config.lent.pool = self.plan.pool;
         config.worker.rate = SPEED as u32;
+        if let Some(term) = self.plan.term_s {
+            let [term, away] = [term, term / 2].map(core::time::Duration::from_secs);
+            config.renew = trade::RenewConfig { term, away, ..config.renew };
+        }
         if !self.plan.steals {
             config.worker.idle = None;
         }

@@ -264,6 +264,11 @@ impl Fold {
         })
     }
 
+    /// The open holds: for whom, and which promise.
+    pub fn open(&self) -> impl Iterator<Item = (NodeId, u64)> {
+        self.open.keys().copied()
+    }
+
     /// Whether `payee` was ever promised this; [`Self::terms`] says whether it is still open.
     pub fn promised(&self, payee: &NodeId, turn: u64) -> bool {
         turn < self.turn(payee)

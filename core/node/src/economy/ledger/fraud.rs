@@ -131,8 +131,7 @@ impl Fraud {
                 out.push(1);
                 for (certificate, set) in [(lower, lower_set), (upper, upper_set)] {
                     out.extend_from_slice(&certificate.encode());
-                    out.push(set.faults());
-                    set.members().iter().for_each(|member| out.extend_from_slice(&member.0));
+                    set.encode(&mut out);
                 }
                 put_number(&mut out, path.len() as u64);
                 path.iter().for_each(|entry| put_bytes(&mut out, &entry.encode()));
@@ -173,14 +172,7 @@ impl Fraud {
 }
 
 fn certified(reader: &mut Reader<'_>) -> Result<(Certificate, Set), CodecError> {
-    let certificate = Certificate::decode(reader)?;
-    let faults = reader.byte()?;
-    let members: Result<Vec<NodeId>, CodecError> = (0..3 * u32::from(faults) + 1).map(|_| reader.id()).collect();
-    let members = members?;
-    // One set has one form of bytes.
-    let sorted = members.is_sorted();
-    let set = Set::new(faults, members).filter(|_| sorted).ok_or(CodecError::Odd)?;
-    Ok((certificate, set))
+    Ok((Certificate::decode(reader)?, Set::decode(reader)?))
 }
 
 fn fork(one: &Signed, other: &Signed, verifier: &impl Verifier) -> Result<Guilty, Error> {

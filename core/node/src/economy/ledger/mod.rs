@@ -41,7 +41,10 @@
 //! - **S1, no double spend.** If at most f of an account's 3f+1 witnesses are faulty, at most one statement is certified for
 //!   each of its slots (an entry's number, a hold's closing), in any asynchrony and any partition: two quorums share f+1
 //!   members, one of which is honest and votes once. Its votes form one chain of entries.
-//!   *Held by* `witness::tests::one_slot_gets_one_certificate_in_any_order_of_votes` and `tests/economy_world.rs`.
+//!   Where others watch from some entry on, each slot is one set's: entries up to the change and closings of holds that were
+//!   open then are those' before ([`super::witness::terms`]).
+//!   *Held by* `witness::tests::one_slot_gets_one_certificate_in_any_order_of_votes`, `nobody_uses_two_sets` and
+//!   `a_hold_of_before_is_closed_by_those_before_and_by_nobody_else` beside it, and `tests/economy_world.rs`.
 //! - **S2, conservation.** Every certified fact debits one account and credits another by the same amount, and facts merge
 //!   by union: in whatever order and however often they arrive, the sum of all balances is 0, and the balances are the same.
 //!   *Held by* `book::tests::facts_in_any_order_give_the_same_balances_and_sum_to_nothing` and `tests/economy_world.rs`.
@@ -62,8 +65,9 @@
 //! What does not hold: an owner that opens two logs with two sets of witnesses gets one certificate from each. A payee
 //! therefore accepts only a set of which a quorum is among those that it would have drawn itself
 //! ([`super::witness::Set::acceptable`]); between views of trust that differ, a second log is detected (two opening entries
-//! are a fork) and not prevented. If more than f witnesses of an account vanish for good, the account stands still; and for good is
-//! also who lacks more than [`log::BEHIND_MAX`] entries before the last checkpoint, as its owner does not keep them.
+//! are a fork) and not prevented. If more than f witnesses of an account vanish for good before others watch it, the account
+//! stands still; and for good is also who lacks more than [`log::BEHIND_MAX`] entries before the last checkpoint, as its owner
+//! does not keep them. If more than f of those before vanish after others watch, holds that were open then are never closed.
 
 pub mod alarm;
 pub mod book;

@@ -1,6 +1,6 @@
 //! 2f+1 of 3f+1 witnesses, for one statement.
 
-use alloc::{collections::BTreeMap, vec::Vec};
+use alloc::vec::Vec;
 use core::fmt;
 
 use super::set::Set;
@@ -204,55 +204,4 @@ pub fn closing(
     certificate.verify(set, verifier)?;
     let Closing { payer, payee, turn, amount, .. } = *closing;
     Ok(Proven { payer, payee, turn, amount, statement: statement.digest })
-}
-
-/// The sets of the accounts that this node deals with: the first by its own judgement, each next by the one before.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Registry {
-    known: BTreeMap<NodeId, (Set, u64)>,
-}
-
-/// Accounts whose sets are remembered.
-pub const KNOWN_MAX: usize = 65_536;
-
-impl Registry {
-    /// Takes in how a log was opened, with its set, which whoever calls has found acceptable. Nothing happens if one is
-    /// known: a log has one opening. Returns whether it is the known one now.
-    pub fn open(&mut self, signed: &Signed, set: &Set) -> bool {
-        let Act::Open { witnesses, .. } = signed.entry.act else { return false };
-        if witnesses != set.digest() || self.known.len() >= KNOWN_MAX {
-            return false;
-        }
-        let known = self.known.entry(signed.entry.account).or_insert_with(|| (set.clone(), 0));
-        known.0 == *set
-    }
-
-    /// Takes in a change of witnesses, certified by those before.
-    ///
-    /// # Errors
-    /// [`Error::Other`], [`Error::Useless`], [`Error::Set`], and those of [`Certificate::verify`], in this order of checks.
-    pub fn renew(
-        &mut self,
-        certificate: &Certificate,
-        signed: &Signed,
-        set: &Set,
-        verifier: &impl Verifier,
-    ) -> Result<(), Error> {
-        if certificate.statement != signed.entry.statement() {
-            return Err(Error::Other);
-        }
-        let Act::Renew { witnesses, .. } = signed.entry.act else { return Err(Error::Useless) };
-        let Some(known) = self.known.get_mut(&signed.entry.account) else { return Err(Error::Set) };
-        if witnesses != set.digest() || signed.entry.number <= known.1 {
-            return Err(Error::Set);
-        }
-        certificate.verify(&known.0, verifier)?;
-        *known = (set.clone(), signed.entry.number);
-        Ok(())
-    }
-
-    /// The witnesses of `account`.
-    pub fn set(&self, account: &NodeId) -> Option<&Set> {
-        self.known.get(account).map(|known| &known.0)
-    }
 }

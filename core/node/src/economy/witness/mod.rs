@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`set`] | the 3f+1 witnesses of an account: drawn by trust, recorded in its log |
 //! | [`certificate`] | 2f+1 of them, for one statement |
+//! | [`terms`] | how a set follows another, and what each may certify |
 //! | [`vote`] | a witness: one statement for each place, ever |
 //! | [`collect`] | an owner that gathers votes |
 //!
@@ -15,11 +16,13 @@
 pub mod certificate;
 pub mod collect;
 pub mod set;
+pub mod terms;
 pub mod vote;
 
 pub use certificate::Certificate;
 pub use collect::Collect;
 pub use set::Set;
+pub use terms::{Renewal, Terms};
 pub use vote::Witness;
 
 #[cfg(test)]

@@ -9,28 +9,46 @@ use core::cmp::Ordering;
 
 use crate::kit::{
     Digest, NodeId,
+    codec::{Error as CodecError, Reader, put_number},
     fault::{Fault, on},
     hash::{Tag, hash},
     log,
 };
 
-/// 3f+1 witnesses, in the order of their ids.
+/// 3f+1 witnesses, in the order of their ids, and the term for which they were drawn.
+///
+/// Terms count from the beginning of 1970, all as long: so there is one draw a term, whatever an account does, and nobody draws
+/// again until it likes what comes. In bytes: f, 1; for all terms but the first, f with its highest bit set and the term; 3f+1 ids.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Set {
     faults: u8,
+    term: u64,
     members: Vec<NodeId>,
 }
+
+/// What stands beside f where a term follows.
+const TERM_BIT: u8 = 0x80;
 
 /// The greatest f: a certificate of 67 signatures is 4.4 KB.
 pub const FAULTS_MAX: u8 = 33;
 
 impl Set {
-    /// The set of these members; `None` if f is not 1 to [`FAULTS_MAX`], or they are not 3f+1 different ones.
+    /// The set of these members, of term 0; `None` if f is not 1 to [`FAULTS_MAX`], or they are not 3f+1 different ones.
     pub fn new(faults: u8, mut members: Vec<NodeId>) -> Option<Self> {
         members.sort_unstable();
         members.dedup();
         let right = (1..=FAULTS_MAX).contains(&faults) && members.len() == 3 * usize::from(faults) + 1;
-        right.then_some(Self { faults, members })
+        right.then_some(Self { faults, term: 0, members })
+    }
+
+    /// The same members for another term.
+    pub fn of_term(self, term: u64) -> Self {
+        Self { term, ..self }
+    }
+
+    /// For which term it was drawn.
+    pub const fn term(&self) -> u64 {
+        self.term
     }
 
     /// f of 3f+1.
@@ -55,13 +73,41 @@ impl Set {
 
     /// What stands in the account's log.
     pub fn digest(&self) -> Digest {
-        let ids: Vec<&[u8]> = self.members.iter().map(|member| &member.0[..]).collect();
+        let term = self.term.to_be_bytes();
+        let dated = (self.term > 0).then_some(&term[..]);
+        let ids: Vec<&[u8]> = self.members.iter().map(|member| &member.0[..]).chain(dated).collect();
         hash(Tag::Witnesses, &ids)
     }
 
-    /// Draws the witnesses of `account` for its `epoch`th term from candidates with their trust; `None` if too few have any.
-    pub fn draw(account: &NodeId, epoch: u64, faults: u8, candidates: &[(NodeId, u64)]) -> Option<Self> {
-        Self::new(faults, ranked(account, epoch, candidates, 3 * usize::from(faults) + 1))
+    /// Draws the witnesses of `account` for a term from candidates with their trust; `None` if too few have any.
+    pub fn draw(account: &NodeId, term: u64, faults: u8, candidates: &[(NodeId, u64)]) -> Option<Self> {
+        let set = Self::new(faults, ranked(account, term, candidates, 3 * usize::from(faults) + 1))?;
+        Some(set.of_term(term))
+    }
+
+    /// As bytes.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        if self.term > 0 {
+            out.push(self.faults | TERM_BIT);
+            put_number(out, self.term);
+        } else {
+            out.push(self.faults);
+        }
+        self.members.iter().for_each(|member| out.extend_from_slice(&member.0));
+    }
+
+    /// From the front of `reader`. One set has one form of bytes.
+    ///
+    /// # Errors
+    /// The codec's.
+    pub fn decode(reader: &mut Reader<'_>) -> Result<Self, CodecError> {
+        let first = reader.byte()?;
+        let dated = first & TERM_BIT != 0;
+        let (faults, term) = (first & !TERM_BIT, if dated { reader.number()? } else { 0 });
+        let members: Result<Vec<NodeId>, CodecError> = (0..3 * u32::from(faults) + 1).map(|_| reader.id()).collect();
+        let members = members?;
+        let once = members.is_sorted() && dated == (term > 0);
+        Self::new(faults, members).filter(|_| once).map(|set| set.of_term(term)).ok_or(CodecError::Odd)
     }
 
     /// Whether whoever sees `candidates` with this trust takes the set for drawn and not chosen: 2f+1 of it, a quorum, are
@@ -69,8 +115,8 @@ impl Set {
     ///
     /// Views of trust differ, so the same draw is not asked for. A chosen set of accomplices passes only if they hold
     /// their places by trust.
-    pub fn acceptable(&self, account: &NodeId, epoch: u64, candidates: &[(NodeId, u64)]) -> bool {
-        let drawn = ranked(account, epoch, candidates, 2 * self.members.len());
+    pub fn acceptable(&self, account: &NodeId, candidates: &[(NodeId, u64)]) -> bool {
+        let drawn = ranked(account, self.term, candidates, 2 * self.members.len());
         drawn.iter().filter(|member| self.index(member).is_some()).count() >= self.quorum()
     }
 }
@@ -82,12 +128,12 @@ impl Set {
 ///
 /// Source: P. Efraimidis, P. Spirakis, "Weighted random sampling with a reservoir" (2006), in the form of weighted
 /// rendezvous hashing.
-pub fn ranked(account: &NodeId, epoch: u64, candidates: &[(NodeId, u64)], count: usize) -> Vec<NodeId> {
+pub fn ranked(account: &NodeId, term: u64, candidates: &[(NodeId, u64)], count: usize) -> Vec<NodeId> {
     let mut lots: Vec<(u64, u64, NodeId)> = candidates
         .iter()
         .filter(|candidate| candidate.1 > 0 && candidate.0 != *account)
         .map(|(member, trust)| {
-            (wait(&lot(account, epoch, member)), if on(Fault::DrawnWithoutTrust) { 1 } else { *trust }, *member)
+            (wait(&lot(account, term, member)), if on(Fault::DrawnWithoutTrust) { 1 } else { *trust }, *member)
         })
         .collect();
     let by_lot = |a: &(u64, u64, NodeId), b: &(u64, u64, NodeId)| -> Ordering {
@@ -102,8 +148,8 @@ pub fn ranked(account: &NodeId, epoch: u64, candidates: &[(NodeId, u64)], count:
     lots.into_iter().take(count).map(|lot| lot.2).collect()
 }
 
-fn lot(account: &NodeId, epoch: u64, member: &NodeId) -> u64 {
-    let digest = hash(Tag::Lot, &[&account.0, &epoch.to_be_bytes(), &member.0]);
+fn lot(account: &NodeId, term: u64, member: &NodeId) -> u64 {
+    let digest = hash(Tag::Lot, &[&account.0, &term.to_be_bytes(), &member.0]);
     NodeId(digest.0).short()
 }
 
@@ -171,15 +217,33 @@ mod tests {
     }
 
     #[test]
+    fn a_set_has_one_form_of_bytes_and_a_name_for_each_term() {
+        let first = Set::new(1, (0..4).map(NodeId::number).collect()).unwrap();
+        let later = first.clone().of_term(19_675);
+        assert_ne!(first.digest(), later.digest());
+        for (set, length) in [(first, 129), (later, 132)] {
+            let mut bytes = Vec::new();
+            set.encode(&mut bytes);
+            assert_eq!((bytes.len(), Set::decode(&mut Reader(&bytes))), (length, Ok(set)));
+            assert!((0..length).all(|end| Set::decode(&mut Reader(&bytes[..end])).is_err()));
+            // A term that says nothing, members out of order.
+            let odd = [&[bytes[0] | TERM_BIT, 0], &bytes[1..]].concat();
+            assert!(Set::decode(&mut Reader(&odd)).is_err());
+            bytes[length - 64..].rotate_left(32);
+            assert!(Set::decode(&mut Reader(&bytes)).is_err());
+        }
+    }
+
+    #[test]
     fn a_chosen_set_is_not_acceptable_and_a_drawn_one_is_even_to_others() {
         let account = NodeId::number(77);
         let candidates: Vec<(NodeId, u64)> = (0..200).map(|n| (NodeId::number(n), 1000)).collect();
         let other: Vec<(NodeId, u64)> = (0..200).map(|n| (NodeId::number(n), 900 + n)).collect();
         let drawn = Set::draw(&account, 3, 3, &candidates).unwrap();
-        assert!(drawn.acceptable(&account, 3, &other));
-        assert!(!drawn.acceptable(&account, 4, &other), "another term");
+        assert!(drawn.acceptable(&account, &other));
+        assert!(!drawn.of_term(4).acceptable(&account, &other), "another term");
         let chosen = Set::new(3, (0..10).map(NodeId::number).collect()).unwrap();
-        assert!(!chosen.acceptable(&account, 3, &other));
+        assert!(!chosen.of_term(3).acceptable(&account, &other));
         assert_eq!(Set::draw(&account, 0, 67, &candidates), None);
         assert_eq!(Set::draw(&account, 0, 1, &[(account, 5), (NodeId::number(1), 0)]), None);
     }

@@ -1,10 +1,10 @@
 use alloc::{boxed::Box, format, string::String, vec, vec::Vec};
 
-use super::{certificate::Registry, vote::*, *};
+use super::{terms::Standing, vote::*, *};
 use crate::{
     economy::ledger::{
         Book, Log, Proven,
-        entry::{Act, COMMONS, Closing, Entry, Signed, Terms},
+        entry::{Act, COMMONS, Closing, Entry, Signed, Slot, Terms as Promised},
         fold::Fold,
         session::{Chain, Meter},
     },
@@ -53,7 +53,7 @@ impl Scene {
     fn hold(&mut self, ticks: u32) -> (Chain, Meter) {
         let chain = Chain::new(Digest([9; 32]), ticks);
         let (payee, tick) = (self.payee.key(), Credits(1000));
-        let terms = Terms {
+        let terms = Promised {
             payee,
             turn: self.log.fold().turn(&payee),
             cap: Credits(u64::from(ticks) * 1000),
@@ -296,48 +296,316 @@ fn one_slot_gets_one_certificate_in_any_order_of_votes() {
     }
 }
 
+/// Those of term 5 who come after: the last two of those before, and two more.
+fn later() -> Set {
+    Set::new(1, (12..16).map(|n| id(n).key()).collect()).unwrap().of_term(5)
+}
+
+impl Scene {
+    /// The log names `set`; what it came to before.
+    fn renew(&mut self, set: &Set) -> (Signed, Fold) {
+        let before = self.log.fold().clone();
+        let act = Act::Renew { witnesses: set.digest(), faults: set.faults(), state: before.digest() };
+        (self.log.write(act, None, None, LIMIT, &self.payer).unwrap(), before)
+    }
+
+    /// Those before certify that `set` comes next.
+    fn change(&mut self, set: &Set) -> (Renewal, Fold) {
+        let (signed, before) = self.renew(set);
+        let votes: Vec<Voted> =
+            self.witnesses.iter_mut().map(|witness| witness.vote(&signed, None, Some(set), LIMIT).unwrap()).collect();
+        let certificate = self.certificate(&votes);
+        (Renewal { signed, certificate, set: set.clone() }, before)
+    }
+}
+
 #[test]
 fn witnesses_change_by_consent_of_those_before_and_new_ones_go_on_from_there() {
     let mut scene = Scene::new();
     let paid = scene.pay(5000);
     scene.votes(&paid, None).unwrap();
-    let new = Set::new(1, (12..16).map(|n| id(n).key()).collect()).unwrap();
-    let before = scene.log.fold().clone();
-    let act = Act::Renew { witnesses: new.digest(), faults: 1, state: before.digest() };
-    let renew = scene.log.write(act, None, None, LIMIT, &scene.payer).unwrap();
-    assert_eq!(scene.witnesses[0].vote(&renew, None, None, LIMIT), Err(Refusal::Set), "the set is to be shown");
-    let votes: Vec<Voted> =
-        scene.witnesses.iter_mut().map(|witness| witness.vote(&renew, None, Some(&new), LIMIT).unwrap()).collect();
-    let certificate = scene.certificate(&votes);
-    assert_eq!(certificate.verify(&scene.set, &id(1)), Ok(()), "in the name of those before");
-
+    let new = later();
+    let (renewal, before) = scene.change(&new);
+    let mut bytes = vec![];
+    renewal.encode(&mut bytes);
+    assert_eq!(Renewal::decode(&mut crate::kit::codec::Reader(&bytes)), Ok(renewal.clone()));
+    assert_eq!(renewal.verify(&scene.set, &id(1)), Ok(()), "in the name of those before");
     let mut fresh = Witness::new(id(14));
-    let adopt = |fresh: &mut Witness<Identity>, fold: &Fold, certificate: &Certificate| {
-        fresh.adopt(fold.clone(), &renew, certificate, &scene.set, &new)
-    };
-    assert_eq!(adopt(&mut fresh, &Fold::new(scene.payer.key()), &certificate), Err(Refusal::Set));
-    let few = Certificate { votes: certificate.votes[..2].to_vec(), ..certificate.clone() };
-    assert_eq!(adopt(&mut fresh, &before, &few), Err(Refusal::Set));
-    let saved = adopt(&mut fresh, &before, &certificate).unwrap();
-    assert_eq!(adopt(&mut fresh, &before, &certificate), Err(Refusal::Stranger), "it sees each entry from now on");
-    assert_eq!(Witness::restore(id(14), [saved]), fresh);
-    assert_eq!(adopt(&mut Witness::new(id(9)), &before, &certificate), Err(Refusal::Stranger));
+    let voted = fresh.adopt(before.clone(), &renewal, &scene.set).unwrap();
+    assert_eq!(voted.set, new.digest(), "it says that it has taken over");
+    assert_eq!(Witness::restore(id(14), voted.saved), fresh);
+    let again = fresh.adopt(before, &renewal, &scene.set).unwrap();
+    assert_eq!((again.signature, again.saved), (voted.signature, None));
 
     let next = scene.pay(1000);
     assert_eq!(fresh.vote(&next, None, None, LIMIT).unwrap().set, new.digest());
     assert_eq!(scene.witnesses[3].vote(&next, None, None, LIMIT).unwrap().set, new.digest());
     assert_eq!(scene.witnesses[0].vote(&next, None, None, LIMIT), Err(Refusal::Stranger), "it was replaced");
-    assert!(scene.witnesses[0].vote(&renew, None, None, LIMIT).is_ok(), "and still says what it said");
+    assert!(scene.witnesses[0].vote(&renewal.signed, None, None, LIMIT).is_ok(), "and still says what it said");
+}
 
-    let mut registry = Registry::default();
-    let open = scene.log.since(0).next().unwrap().clone();
-    assert!(!registry.open(&open, &new));
-    assert!(registry.open(&open, &scene.set));
-    assert_eq!(registry.renew(&few, &renew, &new, &id(1)), Err(certificate::Error::Few { quorum: 3 }));
-    assert_eq!(registry.renew(&certificate, &renew, &scene.set, &id(1)), Err(certificate::Error::Set));
-    assert_eq!(registry.renew(&certificate, &renew, &new, &id(1)), Ok(()));
-    assert_eq!(registry.renew(&certificate, &renew, &new, &id(1)), Err(certificate::Error::Set), "once");
-    assert_eq!(registry.set(&scene.payer.key()), Some(&new));
+#[test]
+fn every_refusal_of_a_change_in_the_order_of_checks() {
+    let mut scene = Scene::new();
+    let new = later();
+    let (signed, before) = scene.renew(&new);
+    let wrong_state = {
+        let act = Act::Renew { witnesses: new.digest(), faults: 1, state: Digest([3; 32]) };
+        Entry { act, ..signed.entry.clone() }.sign(None, &scene.payer)
+    };
+    let back = {
+        let old = new.clone().of_term(0);
+        let act = Act::Renew { witnesses: old.digest(), faults: 1, state: before.digest() };
+        (Entry { act, ..signed.entry.clone() }.sign(None, &scene.payer), old)
+    };
+    let mut lines = String::new();
+    let mut say = |name: &str, outcome: Result<Voted, Refusal>| {
+        let text = match outcome {
+            Ok(voted) if voted.saved.is_some() => "voted".into(),
+            Ok(_) => "the same vote".into(),
+            Err(refusal) => format!("{refusal}"),
+        };
+        lines += &format!("{name}: {text}\n");
+    };
+    let old = &mut scene.witnesses[0];
+    say("a change of which the set is not shown", old.vote(&signed, None, None, LIMIT));
+    say("with another set", old.vote(&signed, None, Some(&scene.set), LIMIT));
+    say("to a term that is over", old.vote(&back.0, None, Some(&back.1), LIMIT));
+    say("that says the log came to something else", old.vote(&wrong_state, None, Some(&new), LIMIT));
+    say("a change", old.vote(&signed, None, Some(&new), LIMIT));
+    say("again", old.vote(&signed, None, None, LIMIT));
+    let set = scene.set.clone();
+    let votes: Vec<Voted> =
+        scene.witnesses.iter_mut().map(|one| one.vote(&signed, None, Some(&new), LIMIT).unwrap()).collect();
+    let good = Renewal { certificate: scene.certificate(&votes), signed, set: new.clone() };
+    let with = |change: &dyn Fn(&mut Renewal)| {
+        let mut renewal = good.clone();
+        change(&mut renewal);
+        renewal
+    };
+    let few = with(&|renewal| renewal.certificate.votes.truncate(2));
+    let other = with(&|renewal| renewal.certificate.statement.digest = Digest([0; 32]));
+    let chosen = with(&|renewal| renewal.set = Set::new(1, (13..17).map(|n| id(n).key()).collect()).unwrap());
+    let mut nodes = [Witness::new(id(9)), Witness::new(id(13)), Witness::new(id(14))];
+    let frozen = &mut nodes[1];
+    frozen.vote(scene.log.since(0).next().unwrap(), None, Some(&set), LIMIT).unwrap();
+    let act = Act::Pay { payee: scene.payee.key(), turn: 0, amount: Credits(1000) };
+    let fork = Entry { act, ..good.signed.entry.clone() }.sign(None, &scene.payer);
+    frozen.freeze(&crate::economy::ledger::Fraud::Fork { one: good.signed.clone(), other: fork }).unwrap();
+    for (name, who, fold, renewal) in [
+        ("who is not in it takes over", 0, &before, &good),
+        ("who knows that the owner forked", 1, &before, &good),
+        ("another change than is certified", 2, &before, &other),
+        ("another set than is named", 2, &before, &chosen),
+        ("a change that too few saw", 2, &before, &few),
+        ("with another log", 2, &Fold::new(scene.payer.key()), &good),
+        ("who comes after takes over", 2, &before, &good),
+        ("again", 2, &before, &good),
+    ] {
+        say(name, nodes[who].adopt(fold.clone(), renewal, &set));
+    }
+    assert_eq!(
+        lines,
+        "a change of which the set is not shown: the set is not the one that the entry names\n\
+         with another set: the set is not the one that the entry names\n\
+         to a term that is over: the set is not the one that the entry names\n\
+         that says the log came to something else: the state is not that of the log\n\
+         a change: voted\n\
+         again: the same vote\n\
+         who is not in it takes over: this node is no witness of the account\n\
+         who knows that the owner forked: the owner forked its log\n\
+         another change than is certified: the set is not the one that the entry names\n\
+         another set than is named: the set is not the one that the entry names\n\
+         a change that too few saw: the set is not the one that the entry names\n\
+         with another log: the set is not the one that the entry names\n\
+         who comes after takes over: voted\n\
+         again: the same vote\n"
+    );
+}
+
+#[test]
+fn every_set_that_claims_to_watch_an_account() {
+    let mut scene = Scene::new();
+    let (account, keys) = (scene.payer.key(), id(77));
+    let (first, new) = (scene.set.clone(), later());
+    let (renewal, _) = scene.change(&new);
+    let few = {
+        let mut renewal = renewal.clone();
+        renewal.certificate.votes.truncate(2);
+        renewal
+    };
+    let mut terms = Terms::default();
+    let mut lines = String::new();
+    let mut say = |name: &str, text: String| lines += &format!("{name}: {text}\n");
+    let standing = |terms: &Terms, set: &Set| format!("{:?}", terms.standing(&account, set));
+    let change = |terms: &mut Terms, renewal: &Renewal| match terms.renew(renewal, &keys) {
+        Ok(()) => String::from("taken"),
+        Err(error) => format!("{error}"),
+    };
+    say("any of which nothing is known", standing(&terms, &new));
+    say("a change of which nothing is known", change(&mut terms, &renewal));
+    assert!(terms.judged(account, &first));
+    say("the first", standing(&terms, &first));
+    say("another in its place", standing(&terms, &Set::new(1, (30..34).map(NodeId::number).collect()).unwrap()));
+    say("one that comes after", standing(&terms, &new));
+    say("a change that too few saw", change(&mut terms, &few));
+    say("the change", change(&mut terms, &renewal));
+    say("the change again", change(&mut terms, &renewal));
+    say("the first", standing(&terms, &first));
+    say("the second", standing(&terms, &new));
+    say("one between them", standing(&terms, &new.clone().of_term(3)));
+    assert_eq!(terms.current(&account), Some(&new));
+    assert_eq!(terms.after(&account, 0, 4), core::slice::from_ref(&renewal));
+    assert_eq!(terms.after(&account, 5, 4), []);
+    let number = renewal.signed.entry.number;
+    for (name, set, slot) in [
+        ("the change, by the first", &first, Slot::Entry(number)),
+        ("the entry after it, by the first", &first, Slot::Entry(number + 1)),
+        ("the change, by the second", &new, Slot::Entry(number)),
+        ("the entry after it, by the second", &new, Slot::Entry(number + 1)),
+        ("a closing, by the first", &first, Slot::Closing { payee: account, turn: 0 }),
+    ] {
+        say(name, if terms.may_certify(&account, set, &slot) { "counts".into() } else { "counts not".into() });
+    }
+    assert_eq!(
+        lines,
+        "any of which nothing is known: Open\n\
+         a change of which nothing is known: the certificate is by another set of witnesses\n\
+         the first: Known\n\
+         another in its place: Other\n\
+         one that comes after: Later\n\
+         a change that too few saw: 3 witnesses must sign\n\
+         the change: taken\n\
+         the change again: taken\n\
+         the first: Known\n\
+         the second: Known\n\
+         one between them: Other\n\
+         the change, by the first: counts\n\
+         the entry after it, by the first: counts not\n\
+         the change, by the second: counts not\n\
+         the entry after it, by the second: counts\n\
+         a closing, by the first: counts\n"
+    );
+    // Only so many are kept of one account.
+    let mut many = Terms::default();
+    (0..12).for_each(|term| assert!(many.judged(account, &first.clone().of_term(term))));
+    assert_eq!((many.standing(&account, &first), many.current(&account).unwrap().term()), (Standing::Open, 11));
+}
+
+/// S1 over a change: an owner that goes on in three ways (without a change, and with two different ones), and one faulty member
+/// of each set, in any order of votes: a slot gets one certificate, whoever signs it.
+#[test]
+fn nobody_uses_two_sets() {
+    let others = Set::new(1, (14..18).map(|n| id(n).key()).collect()).unwrap().of_term(5);
+    for seed in 0..12 {
+        let mut rng = Rng::new(seed);
+        let scene = Scene::new();
+        let branch = |next: Option<&Set>| {
+            let mut log = scene.log.clone();
+            let fold = log.fold().clone();
+            let first = next.map(|set| Act::Renew { witnesses: set.digest(), faults: 1, state: fold.digest() });
+            let payee = scene.payee.key();
+            let pay = (0..3).map(|turn| Act::Pay { payee, turn, amount: Credits(1000) });
+            let write = |act: Act| {
+                let consent = act.counterparty().map(|_| act.consent(&scene.payer.key(), &scene.payee));
+                log.write(act, consent, None, LIMIT, &scene.payer).unwrap()
+            };
+            (fold, first.into_iter().chain(pay).map(write).collect::<Vec<Signed>>())
+        };
+        let new = later();
+        let sets = [None, Some(&new), Some(&others)];
+        let branches = sets.map(branch);
+        let mut nodes: Vec<Witness<Identity>> = (11..18).map(|n| Witness::new(id(n))).collect();
+        let open = scene.log.since(0).next().unwrap();
+        nodes[..3].iter_mut().for_each(|node| drop(node.vote(open, None, Some(&scene.set), LIMIT)));
+        // Votes by branch, entry and set. 10 and 17 sign whatever they are shown.
+        let mut votes = vec![];
+        let faulty = [10, 17];
+        for _ in 0..80 {
+            let (who, at) = (rng.below(7) as usize, rng.below(3) as usize);
+            let (fold, entries) = &branches[at];
+            for signed in entries {
+                if let Ok(voted) = nodes[who].vote(signed, None, sets[at], LIMIT) {
+                    votes.push((at, signed.entry.number, voted.set, 11 + who as u8));
+                }
+            }
+            // Whoever comes after is shown the change as soon as those before certified it.
+            let Some(set) = sets[at] else { continue };
+            let (signed, first) = (&entries[0], scene.set.digest());
+            let before: Vec<u8> = votes.iter().filter(|v| (v.0, v.1, v.2) == (at, 1, first)).map(|v| v.3).collect();
+            let sign = |n: &u8| {
+                let digest = signed.entry.statement().vote_digest(&first);
+                Some((scene.set.index(&id(*n).key())?, id(*n).sign(Domain::Vote, &[&digest.0])))
+            };
+            let mut signers: Vec<(u8, Signature)> = before.iter().chain([&10]).filter_map(sign).collect();
+            signers.sort_unstable_by_key(|vote| vote.0);
+            signers.dedup_by_key(|vote| vote.0);
+            let certificate = Certificate { statement: signed.entry.statement(), set: first, votes: signers };
+            let renewal = Renewal { signed: signed.clone(), certificate, set: set.clone() };
+            let _ = nodes[who].adopt(fold.clone(), &renewal, &scene.set);
+        }
+        let all = [&scene.set, &new, &others];
+        for number in 1..5 {
+            let certified = |at: usize, set: &Set| {
+                let signed = |n: &u8| {
+                    set.index(&id(*n).key()).is_some()
+                        && (faulty.contains(n) || votes.contains(&(at, number, set.digest(), *n)))
+                };
+                (10..18).filter(signed).count() >= 3
+            };
+            let branches = (0..3).filter(|at| all.iter().any(|set| certified(*at, set))).count();
+            assert!(branches <= 1, "seed {seed}: {branches} statements are certified for entry {number}");
+        }
+    }
+}
+
+#[test]
+fn a_hold_of_before_is_closed_by_those_before_and_by_nobody_else() {
+    let mut scene = Scene::new();
+    let (mut chain, mut meter) = scene.hold(10);
+    let new = later();
+    let (renewal, before) = scene.change(&new);
+    let mut fresh: Vec<Witness<Identity>> = [14, 15].map(|n| Witness::new(id(n))).into();
+    fresh.iter_mut().for_each(|one| drop(one.adopt(before.clone(), &renewal, &scene.set).unwrap()));
+    let nothing = meter.closing(scene.payer.key());
+    (0..3).for_each(|_| meter.tick(chain.tick().unwrap()).unwrap());
+    let closing = meter.closing(scene.payer.key());
+    let consent = closing.sign(&scene.payee);
+    let certificate = scene.close(&closing, Some(&consent), 0).unwrap();
+    assert_eq!(certificate.set, scene.set.digest());
+    for one in &mut fresh {
+        assert_eq!(one.close(&nothing, Word::Nobody, UnixTime(100)), Err(Refusal::Stranger), "it was not there");
+    }
+    for one in &mut scene.witnesses {
+        assert_eq!(one.close(&nothing, Word::Nobody, UnixTime(100)), Err(Refusal::Taken));
+    }
+    // Who missed the change, and had voted for a closing before, says no other after.
+    let mut late = Witness::new(id(12));
+    scene.log.since(0).take(2).for_each(|entry| drop(late.vote(entry, None, Some(&scene.set), LIMIT).unwrap()));
+    late.close(&closing, Word::Payee(&consent), UnixTime(0)).unwrap();
+    late.adopt(before, &renewal, &scene.set).unwrap();
+    assert_eq!(late.close(&nothing, Word::Nobody, UnixTime(100)), Err(Refusal::Taken));
+    assert_eq!(late.close(&closing, Word::Payee(&consent), UnixTime(0)).unwrap().set, scene.set.digest());
+    // Those after write down what it came to, and close what comes then.
+    let proven = certificate::closing(&certificate, &closing, &scene.set, &scene.payee).unwrap();
+    let act = Act::Release { payee: proven.payee, turn: 0, amount: proven.amount, statement: proven.statement };
+    let release = scene.log.write(act, None, Some(&proven), LIMIT, &scene.payer).unwrap();
+    assert!(fresh[0].vote(&release, Some(&proven), None, LIMIT).is_ok());
+    let terms = Promised {
+        payee: scene.payee.key(),
+        turn: 1,
+        cap: Credits(4000),
+        tick: Credits(1000),
+        until: UnixTime(9),
+        root: chain.root(),
+    };
+    let act = Act::Hold(terms);
+    let consent = act.consent(&scene.payer.key(), &scene.payee);
+    let held = scene.log.write(act, Some(consent), None, LIMIT, &scene.payer).unwrap();
+    assert!(fresh[0].vote(&held, None, None, LIMIT).is_ok());
+    let nothing = Meter::new(terms).closing(scene.payer.key());
+    assert_eq!(fresh[0].close(&nothing, Word::Nobody, UnixTime(9)).unwrap().set, new.digest());
+    assert_eq!(scene.witnesses[0].close(&nothing, Word::Nobody, UnixTime(9)), Err(Refusal::Stranger));
 }
 
 #[test]
@@ -415,8 +683,8 @@ fn every_refusal_of_a_certificate_in_the_order_of_checks() {
 }
 
 /// A deposit of 4,000 for what has the digest 5, until 100.
-fn deposit(scene: &mut Scene) -> (Signed, Terms, Certificate) {
-    let terms = Terms::deposit(Digest([5; 32]), scene.log.fold().turn(&COMMONS), Credits(4000), UnixTime(100));
+fn deposit(scene: &mut Scene) -> (Signed, Promised, Certificate) {
+    let terms = Promised::deposit(Digest([5; 32]), scene.log.fold().turn(&COMMONS), Credits(4000), UnixTime(100));
     let signed = scene.log.write(Act::Hold(terms), None, None, LIMIT, &scene.payer).unwrap();
     let certificate = scene.votes(&signed, None).unwrap();
     (signed, terms, certificate)

@@ -3,11 +3,15 @@
 //! It keeps, for each account it watches, what the log comes to, and votes for the next entry if it follows, if everybody
 //! signed who must, and if the account can afford it. What it voted for it keeps before it says so ([`Saved`]); who asks
 //! again gets the same vote again, and who asks for something else gets a refusal, and a proof if the owner signed it.
+//!
+//! A change of witnesses parts the slots: those before vote for the change and for nothing after it, but close the holds of
+//! their term; those after begin with what the log came to, vote for the entries from there on, and close no hold that was
+//! there before them.
 
 use alloc::{boxed::Box, collections::BTreeMap};
 use core::fmt;
 
-use super::{certificate::Certificate, set::Set};
+use super::{set::Set, terms::Renewal};
 use crate::{
     economy::ledger::{
         entry::{Act, Closing, Error as EntryError, Signed, Statement, Terms},
@@ -41,6 +45,8 @@ pub struct Ward {
     tail: BTreeMap<u64, (Signed, Digest)>,
     /// Closings of open holds that were voted for.
     closings: BTreeMap<(NodeId, u64), Closing>,
+    /// Open holds of earlier terms, and by whom they are closed; nothing, where this node was not there.
+    inherited: BTreeMap<(NodeId, u64), Option<Digest>>,
     frozen: Option<Box<Fraud>>,
 }
 
@@ -208,7 +214,8 @@ impl<K: Signer + Verifier> Witness<K> {
         let next_set = match signed.entry.act {
             Act::Renew { witnesses, faults, .. } => {
                 let right = set.filter(|set| set.digest() == witnesses && set.faults() == faults);
-                Some(right.ok_or(Refusal::Set)?.clone())
+                let later = right.filter(|set| ward.may_follow(set));
+                Some(later.ok_or(Refusal::Set)?.clone())
             }
             _ => None,
         };
@@ -231,11 +238,8 @@ impl<K: Signer + Verifier> Witness<K> {
     pub fn close(&mut self, closing: &Closing, word: Word<'_>, date: UnixTime) -> Result<Voted, Refusal> {
         let me = self.keys.key();
         let ward = self.wards.get_mut(&closing.payer).ok_or(Refusal::Stranger)?;
-        let by = ward.fold.witnesses();
-        if ward.set.index(&me).is_none() {
-            return Err(Refusal::Stranger);
-        }
         let place = (closing.payee, closing.turn);
+        let by = ward.closed_by(&place, &me).ok_or(Refusal::Stranger)?;
         match ward.closings.get(&place) {
             Some(voted) if voted == closing => return Ok(self.sign(closing.statement(), by, None)),
             Some(_) if on(Fault::ClosedTwice) => {}
@@ -272,37 +276,38 @@ impl<K: Signer + Verifier> Witness<K> {
         }
     }
 
-    /// Watches an account from a change of witnesses on that put this node in. What the log came to before is shown by the
-    /// entry, and the entry by the certificate of those who watched before, whom this node knows.
+    /// Watches an account from a change of witnesses on that put this node in, and says so by a vote for the change in the name
+    /// of the new set. What the log came to before (`fold`) is shown by the entry, and the entry by the certificate of those
+    /// who watched `before`, whom this node has judged.
+    ///
+    /// Who watched before and missed entries goes on from here too: it has voted for none from here on, and what it voted for
+    /// it says no more.
     ///
     /// # Errors
-    /// [`Refusal::Stranger`], [`Refusal::Full`], [`Refusal::Set`], [`Refusal::Ledger`], in this order of checks.
-    pub fn adopt(
-        &mut self,
-        fold: Fold,
-        signed: &Signed,
-        certificate: &Certificate,
-        before: &Set,
-        set: &Set,
-    ) -> Result<Saved, Refusal> {
-        let account = signed.entry.account;
-        // Who watches it already must see every entry: its votes are one chain.
-        if set.index(&self.keys.key()).is_none() || self.wards.contains_key(&account) {
+    /// [`Refusal::Stranger`], [`Refusal::Full`], [`Refusal::Frozen`], [`Refusal::Set`], [`Refusal::Ledger`], in this order of
+    /// checks.
+    pub fn adopt(&mut self, fold: Fold, renewal: &Renewal, before: &Set) -> Result<Voted, Refusal> {
+        let account = renewal.signed.entry.account;
+        if renewal.set.index(&self.keys.key()).is_none() {
             return Err(Refusal::Stranger);
         }
-        if self.wards.len() >= WARDS_MAX {
+        let ward = self.wards.get(&account);
+        if ward.is_none() && self.wards.len() >= WARDS_MAX {
             return Err(Refusal::Full);
         }
-        let named = matches!(signed.entry.act, Act::Renew { witnesses, faults, .. } if witnesses == set.digest() && faults == set.faults());
-        let certified =
-            certificate.statement == signed.entry.statement() && certificate.verify(before, &self.keys).is_ok();
-        let certified = certified || on(Fault::WitnessesChangedByAnybody);
-        if !named || !certified || fold.witnesses() != before.digest() {
+        if ward.is_some_and(|ward| ward.frozen.is_some()) {
+            return Err(Refusal::Frozen);
+        }
+        if renewal.verify(before, &self.keys).is_err() || fold.witnesses() != before.digest() {
             return Err(Refusal::Set);
         }
-        let ward = Ward::adopted(fold, signed, set)?;
+        let (statement, by) = (renewal.signed.entry.statement(), renewal.set.digest());
+        if ward.is_some_and(|ward| ward.fold.next() > renewal.signed.entry.number) {
+            return Ok(self.sign(statement, by, None));
+        }
+        let ward = Ward::adopted(fold, &renewal.signed, &renewal.set, ward)?;
         self.wards.insert(account, ward.clone());
-        Ok(Saved::Ward(Box::new(ward)))
+        Ok(self.sign(statement, by, Some(Saved::Ward(Box::new(ward)))))
     }
 
     /// Freezes whom somebody else has shown to have forked; `None` if this node does not watch it or knows already. The
@@ -387,14 +392,35 @@ impl<K: Signer + Verifier> Witness<K> {
 impl Ward {
     fn begun(fold: Fold, signed: &Signed, set: &Set) -> Self {
         let tail = [(signed.entry.number, (signed.clone(), set.digest()))].into();
-        Self { fold, set: set.clone(), tail, closings: BTreeMap::new(), frozen: None }
+        let (closings, inherited) = (BTreeMap::new(), BTreeMap::new());
+        Self { fold, set: set.clone(), tail, closings, inherited, frozen: None }
     }
 
-    fn adopted(mut fold: Fold, signed: &Signed, set: &Set) -> Result<Self, Refusal> {
+    /// Of one that `missed` entries, if it is not new, stays by whom it closes what.
+    fn adopted(mut fold: Fold, signed: &Signed, set: &Set, missed: Option<&Self>) -> Result<Self, Refusal> {
         let before = fold.witnesses();
         fold.apply(&signed.entry, None, Credits(u64::MAX)).map_err(Refusal::Ledger)?;
         let tail = [(signed.entry.number, (signed.clone(), before))].into();
-        Ok(Self { fold, set: set.clone(), tail, closings: BTreeMap::new(), frozen: None })
+        let by = |place: &(NodeId, u64)| {
+            let missed = missed.filter(|missed| missed.fold.terms(&place.0, place.1).is_some())?;
+            Some(missed.inherited.get(place).copied().unwrap_or(Some(missed.set.digest())))
+        };
+        let inherited = fold.open().map(|place| (place, by(&place).flatten())).collect();
+        let closings = missed.map(|missed| missed.closings.clone()).unwrap_or_default();
+        Ok(Self { fold, set: set.clone(), tail, closings, inherited, frozen: None })
+    }
+
+    /// Whether `set` may come next: each later term once, and nobody is content with fewer who sign.
+    fn may_follow(&self, set: &Set) -> bool {
+        (set.term() > self.set.term() || on(Fault::TermGoesBack)) && set.faults() >= self.set.faults()
+    }
+
+    /// In whose name `me` votes for the closing of a hold; nothing, if it has no vote.
+    fn closed_by(&self, place: &(NodeId, u64), me: &NodeId) -> Option<Digest> {
+        match self.inherited.get(place).filter(|_| !on(Fault::InheritedClosedAgain)) {
+            Some(by) => *by,
+            None => self.set.index(me).map(|_| self.set.digest()),
+        }
     }
 
     /// After the fold took `signed`: keeps it while it may be asked for again, and lets go of what nobody asks for.
@@ -403,6 +429,7 @@ impl Ward {
             Act::Checkpoint { .. } => self.tail.clear(),
             Act::Release { payee, turn, .. } => {
                 self.closings.remove(&(payee, turn));
+                self.inherited.remove(&(payee, turn));
             }
             _ => {}
         }
@@ -410,6 +437,9 @@ impl Ward {
         let by = if set.is_some() { self.set.digest() } else { self.fold.witnesses() };
         self.tail.insert(signed.entry.number, (signed.clone(), by));
         if let Some(set) = set {
+            for place in self.fold.open() {
+                self.inherited.entry(place).or_insert(Some(by));
+            }
             self.set = set;
         }
     }

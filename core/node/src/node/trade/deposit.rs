@@ -99,7 +99,7 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
     pub(super) fn deposited(&mut self, ballot: &Ballot) -> Credits {
         let Ballot::Propose { proposal, deposit: Some(evidence), .. } = ballot else { return Credits(0) };
         let Evidence { certificate, set, paid: Paid::Entry(signed) } = &**evidence else { return Credits(0) };
-        if !self.judge(&proposal.author, set) {
+        if certificate.statement.account != proposal.author || !self.judge_slot(&certificate.statement, set) {
             return Credits(0);
         }
         let (id, until) = (proposal.id(), UnixTime(proposal.made.0.saturating_add(LIFE_S)));

@@ -30,8 +30,13 @@
 //! | 24 Hand | | places: client 32, task, model, work 1, size 1, class 1, tokens in, tokens out, hops 1 |
 //! | 25 Moved | | task, worker 32 |
 //! | 26 Barred | kept, never said | peer 32, times, date of the end |
+//! | 27 Show | renew | the set that comes next; then as 15 |
+//! | 28 Adopt | | what the log came to before, after its length; the set before, the change |
+//! | 29 Lack | | account 32, the last term that is known |
+//! | 30 Renewed | | changes, one after the other |
 //!
-//! Evidence is a certificate, its set, and 0 and a signed entry, or 1 and a closing. A set is f, 1, and 3f+1 ids.
+//! Evidence is a certificate, its set, and 0 and a signed entry, or 1 and a closing. A set and a change of sets are as
+//! [`Set`] and [`Renewal`] say.
 
 use alloc::{boxed::Box, vec::Vec};
 
@@ -44,7 +49,7 @@ use crate::{
             fraud,
         },
         tiers::{self, Order, Used},
-        witness::{Certificate, Set},
+        witness::{Certificate, Renewal, Set},
     },
     kit::{
         Class, Credits, Digest, NodeId, Signature, UnixTime,
@@ -62,6 +67,11 @@ pub const VERSION: u8 = 1;
 pub const BLOCKS_MAX: usize = 64;
 /// Entries that are shown at once.
 pub const ENTRIES_MAX: usize = 8;
+/// Changes of witnesses that are told at once.
+pub const RENEWALS_MAX: usize = 4;
+/// Bytes of what a log comes to, where others begin to watch it: some five hundred others with whom it dealt. With the sets
+/// before and after it, each of 100 members, that fits a message.
+pub const FOLD_MAX: usize = 20_000;
 /// Models for which work is looked for.
 pub const MODELS_MAX: usize = 64;
 /// Places that are handed on at once.
@@ -138,7 +148,7 @@ pub enum Message {
     Paid(Box<Evidence>),
     Audit { task: u64, model: u64, worker: NodeId, blocks: Vec<Block> },
     Audited { task: u64, fingerprints: Vec<Fingerprint> },
-    Show { set: Box<Set>, entries: Vec<(Signed, Option<Evidence>)> },
+    Show { set: Box<Set>, next: Option<Box<Set>>, entries: Vec<(Signed, Option<Evidence>)> },
     Close { closing: Closing, consent: Option<Signature> },
     Vote { statement: Statement, signature: Signature, limit: Credits },
     Deny { statement: Statement, next: Option<u64> },
@@ -150,6 +160,9 @@ pub enum Message {
     Hand(Vec<Handed>),
     Moved { task: u64, to: NodeId },
     Barred { peer: NodeId, times: u32, until: UnixTime },
+    Adopt { fold: Vec<u8>, before: Box<Set>, renewal: Box<Renewal> },
+    Lack { account: NodeId, term: u64 },
+    Renewed(Vec<Renewal>),
 }
 
 impl Message {
@@ -202,8 +215,9 @@ impl Message {
                 to.numbers(&[*task]);
                 to.list(fingerprints, Writer::fingerprint);
             }
-            Self::Show { set, entries } => {
-                to.set(set);
+            Self::Show { set, next, entries } => {
+                next.iter().for_each(|next| next.encode(&mut to.0));
+                set.encode(&mut to.0);
                 to.list(entries, |to, (signed, evidence)| {
                     put_bytes(&mut to.0, &signed.encode());
                     to.option(evidence.as_ref(), Writer::evidence);
@@ -254,6 +268,16 @@ impl Message {
                 to.0.extend_from_slice(&peer.0);
                 to.numbers(&[u64::from(*times), until.0]);
             }
+            Self::Adopt { fold, before, renewal } => {
+                put_bytes(&mut to.0, fold);
+                before.encode(&mut to.0);
+                renewal.encode(&mut to.0);
+            }
+            Self::Lack { account, term } => {
+                to.0.extend_from_slice(&account.0);
+                to.numbers(&[*term]);
+            }
+            Self::Renewed(renewals) => to.list(renewals, |to, renewal| renewal.encode(&mut to.0)),
             Self::Used(Used { number, begun, at, today, spent }) => {
                 to.numbers(&[*number]);
                 to.0.push(u8::from(*begun));
@@ -317,10 +341,19 @@ impl Message {
                 blocks: list(from, BLOCKS_MAX, block)?,
             },
             14 => Self::Audited { task: from.number()?, fingerprints: list(from, BLOCKS_MAX, fingerprint)? },
-            15 => Self::Show {
-                set: Box::new(set(from)?),
-                entries: list(from, ENTRIES_MAX, |from| Ok((signed(from)?, option(from, evidence)?)))?,
+            15 => Self::Show { next: None, set: Box::new(Set::decode(from)?), entries: entries(from)? },
+            27 => Self::Show {
+                next: Some(Box::new(Set::decode(from)?)),
+                set: Box::new(Set::decode(from)?),
+                entries: entries(from)?,
             },
+            28 => Self::Adopt {
+                fold: from.bytes(FOLD_MAX)?.to_vec(),
+                before: Box::new(Set::decode(from)?),
+                renewal: Box::new(Renewal::decode(from)?),
+            },
+            29 => Self::Lack { account: from.id()?, term: from.number()? },
+            30 => Self::Renewed(list(from, RENEWALS_MAX, Renewal::decode)?),
             16 => Self::Close { closing: closing(from)?, consent: option(from, |from| from.signature())? },
             17 => {
                 Self::Vote { statement: statement(from)?, signature: from.signature()?, limit: Credits(from.number()?) }
@@ -367,7 +400,7 @@ impl Message {
             Self::Paid(_) => 12,
             Self::Audit { .. } => 13,
             Self::Audited { .. } => 14,
-            Self::Show { .. } => 15,
+            Self::Show { next: None, .. } => 15,
             Self::Close { .. } => 16,
             Self::Vote { .. } => 17,
             Self::Deny { .. } => 18,
@@ -379,6 +412,10 @@ impl Message {
             Self::Hand(_) => 24,
             Self::Moved { .. } => 25,
             Self::Barred { .. } => 26,
+            Self::Show { next: Some(_), .. } => 27,
+            Self::Adopt { .. } => 28,
+            Self::Lack { .. } => 29,
+            Self::Renewed(_) => 30,
         }
     }
 }
@@ -430,11 +467,6 @@ impl Writer {
         self.0.extend_from_slice(&block.tokens);
     }
 
-    fn set(&mut self, set: &Set) {
-        self.0.push(set.faults());
-        set.members().iter().for_each(|member| self.0.extend_from_slice(&member.0));
-    }
-
     fn closing(&mut self, closing: &Closing) {
         self.0.extend_from_slice(&closing.payer.0);
         self.0.extend_from_slice(&closing.payee.0);
@@ -460,7 +492,7 @@ impl Writer {
 
     pub(super) fn evidence(&mut self, evidence: &Evidence) {
         self.0.extend_from_slice(&evidence.certificate.encode());
-        self.set(&evidence.set);
+        evidence.set.encode(&mut self.0);
         match &evidence.paid {
             Paid::Entry(signed) => {
                 self.0.push(0);
@@ -555,13 +587,8 @@ fn block(from: &mut Reader<'_>) -> Result<Block, Error> {
     Ok(Block { fingerprint: fingerprint(from)?, tokens: *from.array()? })
 }
 
-fn set(from: &mut Reader<'_>) -> Result<Set, Error> {
-    let faults = from.byte()?;
-    let members: Result<Vec<NodeId>, Error> = (0..3 * u32::from(faults) + 1).map(|_| from.id()).collect();
-    let members = members?;
-    // One set has one form of bytes.
-    let sorted = members.is_sorted();
-    Set::new(faults, members).filter(|_| sorted).ok_or(Error::Odd)
+fn entries(from: &mut Reader<'_>) -> Result<Vec<(Signed, Option<Evidence>)>, Error> {
+    list(from, ENTRIES_MAX, |from| Ok((signed(from)?, option(from, evidence)?)))
 }
 
 fn signed(from: &mut Reader<'_>) -> Result<Signed, Error> {
@@ -591,7 +618,7 @@ fn statement(from: &mut Reader<'_>) -> Result<Statement, Error> {
 
 pub(super) fn evidence(from: &mut Reader<'_>) -> Result<Evidence, Error> {
     let certificate = Certificate::decode(from)?;
-    let set = set(from)?;
+    let set = Set::decode(from)?;
     let paid = match from.byte()? {
         0 => Paid::Entry(signed(from)?),
         1 => Paid::Closing(closing(from)?),

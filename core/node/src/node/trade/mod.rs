@@ -29,6 +29,7 @@
 //! | `quota` | how much each key of this machine may ask for |
 //! | `settle` | a hold comes to what was worked for, and both logs say so |
 //! | `witness` | this node's log and those that it watches |
+//! | `renew` | others watch an account from now on |
 //! | `audit` | whether the work was the work |
 //! | `vouch` | what is remembered of others, and told |
 //! | `alarm` | proofs of fraud |
@@ -38,8 +39,7 @@
 //!
 //! Tokens do not go through here. A shell lets those of a block go when it is told to ([`Job::Hand`]).
 //!
-//! What is not joined: changes of witnesses (an account keeps its first set), the narrowing of a dispute to one operation
-//! (several auditors decide instead), escrow of workers.
+//! What is not joined: the narrowing of a dispute to one operation (several auditors decide instead), escrow of workers.
 
 mod alarm;
 mod audit;
@@ -49,6 +49,7 @@ mod hold;
 pub mod message;
 mod quota;
 mod quote;
+mod renew;
 mod restore;
 mod run;
 mod settle;
@@ -62,6 +63,7 @@ mod witness;
 use alloc::{boxed::Box, collections::BTreeMap, vec::Vec};
 use core::time::Duration;
 
+pub use self::renew::Config as RenewConfig;
 pub use self::restore::Line;
 use self::{
     audit::Audit, guard::Guard, hold::Lease, message::Message, run::Guest, settle::Debt, vote::Ballot, witness::Pen,
@@ -72,7 +74,7 @@ use crate::{
         governance::{End as VoteEnd, Governance, Metric, Parameters},
         ledger::{Closing, alarm::Alarm, limit},
         tiers::{self, Desk, Earnings, Order, Size},
-        witness::{Collect, Set, Witness, collect},
+        witness::{Collect, Set, Terms, Witness, collect},
     },
     kit::{Credits, Digest, Instant, Machine, NodeId, Ppm, Rng, Signature, Signer, UnixTime, Verifier, bloom::Bloom},
     trust::{
@@ -124,6 +126,8 @@ pub struct Config {
     pub calibration: Option<Calibration>,
     /// f: 3f+1 watch this node's account.
     pub faults: u8,
+    /// When others watch an account.
+    pub renew: renew::Config,
     /// Whom it believes without reason, and how much each: those who invited it.
     pub seeds: Vec<(NodeId, u16)>,
     /// Keys that were given out to those who ask at this machine. Any other is in the free tier.
@@ -167,6 +171,7 @@ impl Default for Config {
             audit_cost: Ppm(10_000),
             calibration: None,
             faults: 10,
+            renew: renew::Config::default(),
             seeds: Vec::new(),
             keys: Vec::new(),
             models: Vec::new(),
@@ -437,6 +442,11 @@ pub enum Event {
         /// What it is known by.
         digest: Digest,
     },
+    /// Others watch this node's account from now on, drawn for this term.
+    Renewed {
+        /// See [`Set::term`].
+        term: u64,
+    },
     /// As a witness, this node lets an account owe so much.
     Granted {
         /// Which.
@@ -508,7 +518,9 @@ pub struct Trade<K> {
     debts: BTreeMap<(NodeId, u64), Debt>,
     receipts: Vec<settle::Receipt>,
     witness: Witness<K>,
-    sets: BTreeMap<NodeId, Set>,
+    sets: Terms,
+    /// Accounts of which this node was shown a set that comes after those it knows.
+    lacks: Vec<(NodeId, u64)>,
     told: BTreeMap<NodeId, Credits>,
     // What it thinks of others.
     reputation: Reputation,
@@ -589,7 +601,8 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
             debts: BTreeMap::new(),
             receipts: Vec::new(),
             witness: Witness::new(keys.clone()),
-            sets: BTreeMap::new(),
+            sets: Terms::default(),
+            lacks: Vec::new(),
             told: BTreeMap::new(),
             reputation,
             anomaly: Anomaly::new(config.anomaly),
@@ -704,7 +717,10 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
                 self.asked_to_audit(from, task, worker, model, blocks.len() as u32, out);
             }
             Message::Audited { task, fingerprints } => self.audited(now, from, task, &fingerprints, out),
-            Message::Show { set, entries } => self.shown(now, from, &set, entries, out),
+            Message::Show { set, next, entries } => self.shown(now, from, (&set, next.as_deref()), entries, out),
+            Message::Adopt { fold, before, renewal } => self.adopt(from, fold, &before, *renewal, out),
+            Message::Lack { account, term } => self.lacks(from, &account, term, out),
+            Message::Renewed(renewals) => self.renewed(&renewals),
             Message::Close { closing, consent } => self.asked_to_close(now, from, closing, consent, out),
             Message::Vote { statement, signature, limit } => self.voted(now, from, statement, signature, limit, out),
             Message::Deny { statement, next } => self.denied(now, from, statement, next, out),
@@ -729,7 +745,10 @@ impl<K: Signer + Verifier + Clone> Machine for Trade<K> {
     fn handle(&mut self, now: Instant, input: Input, out: &mut Vec<Effect>) {
         match input {
             Input::Peers(peers) => self.meet(now, peers, out),
-            Input::Heard { from, message } => self.heard(now, from, message, out),
+            Input::Heard { from, message } => {
+                self.heard(now, from, message, out);
+                self.ask_for_changes(from, out);
+            }
             Input::Ask { from, ask: Ask::Work(wish) } => self.wanted(now, from, wish, out),
             Input::Ask { from, ask: Ask::Cancel } => self.cancelled(now, from, out),
             Input::Ask { from, ask: Ask::Vote(ballot) } if ballot.wants_deposit(&self.me) => {

@@ -53,8 +53,12 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
     fn recall(&mut self, from: NodeId, message: Message) {
         let all = Credits(u64::MAX);
         match message {
-            Message::Show { set, entries } if from == self.me => {
+            Message::Show { set, next, entries } if from == self.me => {
+                self.sets.judged(from, &set);
                 self.pen.set.get_or_insert(*set);
+                if let Some(next) = next {
+                    self.prepare(&next);
+                }
                 for (signed, evidence) in entries {
                     let proven = evidence.as_ref().and_then(|evidence| self.recall_proof(evidence));
                     if self.pen.log.catch_up(&signed, proven.as_ref()).is_ok() {
@@ -63,12 +67,23 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
                     }
                 }
             }
-            Message::Show { set, entries } => {
-                self.sets.entry(from).or_insert_with(|| (*set).clone());
+            Message::Show { set, next, entries } => {
+                self.sets.judged(from, &set);
                 for (signed, evidence) in entries {
                     let proven = evidence.as_ref().and_then(|evidence| self.recall_proof(evidence));
-                    let _ = self.witness.vote(&signed, proven.as_ref(), Some(&set), all);
+                    let named = next.as_deref().unwrap_or(&set);
+                    let _ = self.witness.vote(&signed, proven.as_ref(), Some(named), all);
                 }
+            }
+            Message::Adopt { fold, before, renewal } => {
+                self.sets.judged(from, &before);
+                let _ = self.sets.renew(&renewal, &self.keys);
+                if let Some(fold) = crate::economy::ledger::Fold::decode(&fold) {
+                    let _ = self.witness.adopt(fold, &renewal, &before);
+                }
+            }
+            Message::Renewed(renewals) if from == self.me => {
+                renewals.into_iter().for_each(|renewal| self.follow(renewal));
             }
             Message::Close { closing, consent } => {
                 // Its time was come when it was voted for.
@@ -101,7 +116,7 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
     fn recall_proof(&mut self, evidence: &super::message::Evidence) -> Option<crate::economy::ledger::Proven> {
         let account = evidence.certificate.statement.account;
         if account != self.me {
-            self.sets.entry(account).or_insert_with(|| evidence.set.clone());
+            self.sets.judged(account, &evidence.set);
         }
         self.prove(evidence)
     }

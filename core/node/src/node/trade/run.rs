@@ -45,6 +45,8 @@ pub(super) enum Stage {
 pub(super) struct Shift {
     epoch: u32,
     seed: u64,
+    /// Those who certified the hold.
+    pub set: Digest,
     pub meter: Meter,
     commit: commit::Chain,
     /// Blocks that were written and not sent.
@@ -58,10 +60,11 @@ pub(super) struct Shift {
 }
 
 impl Shift {
-    pub fn new(offer: &Offer, seed: u64) -> Self {
+    pub fn new(offer: &Offer, seed: u64, set: Digest) -> Self {
         Self {
             epoch: offer.epoch,
             seed,
+            set,
             meter: Meter::new(offer.terms),
             commit: commit::Chain::new(&offer.terms.root.0),
             waiting: VecDeque::new(),

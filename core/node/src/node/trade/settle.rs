@@ -15,7 +15,7 @@ use super::{
 use crate::{
     economy::{
         ledger::{Closing, Proven, Terms, entry::COMMONS},
-        witness::{Certificate, Set, certificate, collect},
+        witness::{Certificate, certificate, collect},
     },
     kit::{Credits, Digest, Instant, NodeId, Signature, Signer, UnixTime, Verifier},
     work::schedule::worker::Key,
@@ -27,6 +27,8 @@ pub(super) struct Debt {
     pub terms: Terms,
     pub ticks: u32,
     pub link: Digest,
+    /// Those who certified it, and close it.
+    pub set: Digest,
     /// When this node may close it.
     pub due: Instant,
     /// Whether its release is written, or about to be.
@@ -53,12 +55,19 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         let Stage::Working(shift) = guest.stage else { return };
         let closing = shift.meter.closing(key.0);
         let consent = closing.sign(&self.keys);
-        self.want_closing(now, closing, Some(consent), out);
+        self.want_closing(now, closing, Some(consent), &shift.set, out);
     }
 
-    /// Gathers votes of the payer's witnesses for a closing.
-    fn want_closing(&mut self, now: Instant, closing: Closing, consent: Option<Signature>, out: &mut Vec<Effect>) {
-        let Some(set) = self.set_of(&closing.payer) else { return };
+    /// Gathers votes for a closing: of those who watched the payer when its hold was written.
+    fn want_closing(
+        &mut self,
+        now: Instant,
+        closing: Closing,
+        consent: Option<Signature>,
+        set: &Digest,
+        out: &mut Vec<Effect>,
+    ) {
+        let Some(set) = self.sets.by_digest(&closing.payer, set).cloned() else { return };
         if self.closings.len() >= OPEN_MAX {
             return;
         }
@@ -67,15 +76,10 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         self.collect_hears(now, collect::Input::Want(statement, set), out);
     }
 
-    /// The set of an account that this node has found acceptable.
-    pub(super) fn set_of(&self, account: &NodeId) -> Option<Set> {
-        if *account == self.me { self.pen.set().cloned() } else { self.sets.get(account).cloned() }
-    }
-
     /// A closing is certified.
     pub(super) fn closing_certified(&mut self, now: Instant, certificate: Certificate, out: &mut Vec<Effect>) {
         let Some((closing, _)) = self.closings.remove(&certificate.statement.digest) else { return };
-        let Some(set) = self.set_of(&closing.payer) else { return };
+        let Some(set) = self.sets.by_digest(&closing.payer, &certificate.set).cloned() else { return };
         let evidence = Evidence { certificate, set, paid: Paid::Closing(closing) };
         if closing.payer == self.me {
             if closing.payee == COMMONS {
@@ -112,8 +116,7 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
 
     /// What evidence proves, by a set that this node finds acceptable.
     pub(super) fn prove(&mut self, evidence: &Evidence) -> Option<Proven> {
-        let account = evidence.certificate.statement.account;
-        if !self.judge(&account, &evidence.set) {
+        if !self.judge_slot(&evidence.certificate.statement, &evidence.set) {
             return None;
         }
         match &evidence.paid {
@@ -136,15 +139,15 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
                 continue;
             }
             let Terms { payee, turn, tick, root, .. } = debt.terms;
-            let (ticks, link) = (debt.ticks, debt.link);
+            let (ticks, link, set) = (debt.ticks, debt.link, debt.set);
             if debt.terms.is_deposit() {
                 let Some(lost) = self.fate(&root) else { continue };
                 let terms = self.pen.fold().terms(&payee, turn);
-                terms.into_iter().for_each(|terms| self.want_closing(now, terms.concluded(me, lost), None, out));
+                terms.into_iter().for_each(|terms| self.want_closing(now, terms.concluded(me, lost), None, &set, out));
                 continue;
             }
             let amount = Credits(u64::from(ticks) * tick.0);
-            self.want_closing(now, Closing { payer: me, payee, turn, ticks, amount, link }, None, out);
+            self.want_closing(now, Closing { payer: me, payee, turn, ticks, amount, link }, None, &set, out);
         }
         for receipt in self.receipts.iter_mut().filter(|receipt| receipt.due <= now) {
             out.push(Effect::Send { to: receipt.to, message: Message::Paid(receipt.evidence.clone()) });
@@ -157,7 +160,8 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
     /// What comes of a hold of this node will be owed; when its time is past, this node may close it itself.
     pub(super) fn owe(&mut self, terms: Terms) {
         let due = self.instant(UnixTime(terms.until.0 + 1));
-        let debt = Debt { terms, ticks: 0, link: terms.root, due, settled: false };
+        let set = self.pen.fold().witnesses();
+        let debt = Debt { terms, ticks: 0, link: terms.root, set, due, settled: false };
         self.debts.insert((terms.payee, terms.turn), debt);
     }
 }

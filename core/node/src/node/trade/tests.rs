@@ -19,7 +19,7 @@ use crate::{
             entry::{COMMONS, Statement},
         },
         tiers::{Tier, Used, Work},
-        witness::Certificate,
+        witness::{Certificate, Renewal},
     },
     kit::{Class, laws},
     trust::{
@@ -72,6 +72,8 @@ struct Town {
     /// Whose power is gone, and when those began that came back.
     away: Option<usize>,
     born: [Instant; COUNT],
+    /// Who left for good.
+    gone: Vec<usize>,
     /// Whether auditors find everything wrong, and how often one was asked.
     slander: bool,
     audits: usize,
@@ -105,6 +107,7 @@ impl Town {
             now: Instant::default(),
             away: None,
             born: [Instant::default(); COUNT],
+            gone: vec![],
             slander: false,
             audits: 0,
             stuck: vec![],
@@ -117,7 +120,7 @@ impl Town {
         loop {
             let mut out = vec![];
             let n = if let Some((n, input)) = self.queue.pop_front() {
-                if self.away == Some(n) {
+                if self.away == Some(n) || self.gone.contains(&n) {
                     continue;
                 }
                 let now = self.local(n);
@@ -129,7 +132,8 @@ impl Town {
                 n
             } else {
                 let due = |n: usize| self.born[n] + self.trades[n].deadline().unwrap().since(Instant::default());
-                let n = (0..COUNT).filter(|n| self.away != Some(*n)).min_by_key(|n| due(*n)).unwrap();
+                let there = |n: &usize| self.away != Some(*n) && !self.gone.contains(n);
+                let n = (0..COUNT).filter(there).min_by_key(|n| due(*n)).unwrap();
                 if due(n) > end {
                     self.now = end;
                     return;
@@ -158,6 +162,17 @@ impl Town {
         });
         let others = (0..COUNT).filter(|other| *other != n).map(|other| Peer { id: keys(other).key(), models });
         self.queue.push_back((n, Input::Peers(others.collect())));
+    }
+
+    /// `n` leaves for good, and the others hear of it.
+    fn leave(&mut self, n: usize) {
+        self.gone.push(n);
+        let there: Vec<usize> = (0..COUNT).filter(|other| !self.gone.contains(other)).collect();
+        for to in &there {
+            let known = self.trades[*to].peers.iter();
+            let peers = known.filter(|peer| there.iter().any(|n| keys(*n).key() == peer.id)).copied().collect();
+            self.queue.push_back((*to, Input::Peers(peers)));
+        }
     }
 
     fn perform(&mut self, n: usize, effect: Effect) {
@@ -813,6 +828,159 @@ fn keeps_the_laws() {
     }
 }
 
+/// A minute is a term, and who is away for twenty seconds is lost.
+fn hasty(terms: u64) -> Config {
+    let renew = renew::Config { term: Duration::from_secs(60), terms, away: Duration::from_secs(20) };
+    Config { renew, ..config() }
+}
+
+/// Those who watch the account of `n`, but for itself.
+fn watchers(town: &Town, n: usize) -> Vec<usize> {
+    let set = town.trades[n].set().unwrap();
+    (0..COUNT).filter(|other| set.index(&keys(*other).key()).is_some()).collect()
+}
+
+#[test]
+fn accounts_live_on_when_those_who_watch_them_leave() {
+    // Who may not change them stands still: two of four are more than f.
+    for (config, lives) in [(hasty(1_000), true), (config(), false)] {
+        let mut town = Town::with(|n| Config {
+            models: if n == 1 { vec![(MODEL, Size::Medium)] } else { vec![] },
+            ..config.clone()
+        });
+        town.run(12);
+        for round in 0..3 {
+            let before = town.trades[0].set().unwrap().clone();
+            let leaves = watchers(&town, 0).into_iter().find(|n| *n > 1 && !town.gone.contains(n)).unwrap();
+            town.leave(leaves);
+            town.run(100);
+            let set = town.trades[0].set().unwrap();
+            assert_eq!(set.index(&keys(leaves).key()).is_none() && *set != before, lives, "round {round}");
+            town.replies.clear();
+            town.ask(0, Ask::Work(wish(64)));
+            town.run(60);
+            let done = matches!(town.replies[..], [(0, Answer::Worked { tokens: 64, .. })]);
+            assert_eq!(done, lives || round == 0, "round {round}: {:?}", town.replies);
+        }
+        if !lives {
+            continue;
+        }
+        let balances = (0..2).map(|n| town.trades[n].account().balance());
+        assert_eq!(balances.collect::<Vec<_>>(), [-222_000, 222_000]);
+        assert_eq!(town.trades[0].account().held(), Credits(0));
+        // What is kept brings all of it back.
+        for n in (0..COUNT).filter(|n| !town.gone.contains(n)) {
+            let again = Trade::restore(
+                Config { models: town.trades[n].config.models.clone(), ..config.clone() },
+                birth(n),
+                town.lines[n].iter().cloned(),
+            );
+            assert_eq!((again.account(), again.set()), (town.trades[n].account(), town.trades[n].set()));
+            assert_eq!(again.witness, town.trades[n].witness);
+        }
+    }
+}
+
+#[test]
+fn who_is_shown_a_set_that_comes_after_those_it_knows_asks_how_it_came() {
+    let mut town = Town::new(&hasty(1));
+    town.run(12);
+    let owner = keys(0).key();
+    let first = town.trades[0].set().unwrap().clone();
+    let mut other = town.trades[1].clone();
+    assert!(other.judge(&owner, &first));
+    town.run(40);
+    let second = town.trades[0].set().unwrap().clone();
+    assert!(second.term() > first.term() && !other.judge(&owner, &second), "it is to be shown how");
+    let (mut out, now) = (vec![], Instant::from_millis(52_000));
+    let entry = town.trades[0].pen.log.since(0).next().unwrap().clone();
+    let message = Message::Show { set: Box::new(second.clone()), next: None, entries: vec![(entry, None)] };
+    other.handle(now, Input::Heard { from: owner, message }, &mut out);
+    let lack = Message::Lack { account: owner, term: first.term() };
+    let Some(Effect::Send { to, message }) = out.pop() else { panic!("{out:?}") };
+    assert_eq!((to, message), (owner, lack.clone()));
+    town.trades[0].handle(now, Input::Heard { from: keys(1).key(), message: lack }, &mut out);
+    let Some(Effect::Send { message, .. }) = out.pop() else { panic!("{out:?}") };
+    other.handle(now, Input::Heard { from: owner, message }, &mut out);
+    assert!(other.judge(&owner, &second) && other.judge(&owner, &first));
+}
+
+#[test]
+fn what_is_held_when_others_begin_to_watch_is_paid_and_closed_by_those_before() {
+    // All change when a minute is over, for the first time after forty seconds.
+    let mut town =
+        Town::with(|n| Config { models: if n == 1 { vec![(MODEL, Size::Medium)] } else { vec![] }, ..hasty(1) });
+    town.run(12);
+    town.stuck = vec![1];
+    town.run(24);
+    town.ask(3, Ask::Work(wish(64)));
+    town.run(2);
+    write(&mut town, 3, 32);
+    let before = town.trades[3].set().unwrap().clone();
+    town.run(8);
+    assert_ne!(*town.trades[3].set().unwrap(), before);
+    write(&mut town, 3, 64);
+    let key = *town.trades[1].guests.keys().next().unwrap();
+    town.queue.push_back((1, Input::Worked(Worked::Ended { key, tokens: 64, end: End::Done })));
+    town.run(10);
+    let [(3, Answer::Worked { tokens: 64, paid, .. })] = town.replies[..] else { panic!("{:?}", town.replies) };
+    let trades = [&town.trades[3], &town.trades[1]];
+    assert_eq!(trades.map(|trade| trade.account().balance()), [-(paid.0 as i64), paid.0 as i64]);
+    assert_eq!(trades[0].account().held(), Credits(0));
+    let changes = town.events.iter().filter(|event| matches!(event.1, Event::Renewed { .. })).count();
+    assert_eq!(changes, COUNT, "each once");
+}
+
+#[test]
+fn every_change_of_witnesses_that_is_asked_for() {
+    let mut town = Town::new(&hasty(1_000));
+    town.run(12);
+    let owner = keys(0);
+    let first = town.trades[0].set().unwrap().clone();
+    let log = town.trades[0].pen.log.clone();
+    let term = first.term();
+    let member = watchers(&town, 0)[0];
+    let all = town.trades[member].trusted(&[]);
+    let drawn = |term| Set::draw(&owner.key(), term, 1, &all).unwrap();
+    // Two whom nobody knows.
+    let chosen = |term| {
+        let friends = [60, 61].map(|n| keys(n).key());
+        let members = all[..2].iter().map(|one| one.0).chain(friends).collect();
+        Set::new(1, members).unwrap().of_term(term)
+    };
+    let mut lines = String::new();
+    for (name, next, at) in [
+        ("of the same term", drawn(term), 13),
+        ("of a term to come", drawn(term + 3), 13),
+        ("of one that is over", drawn(term + 1), 200),
+        ("that is chosen", chosen(term + 1), 13),
+        ("that is drawn", drawn(term + 1), 13),
+    ] {
+        let mut witness = town.trades[member].clone();
+        let state = log.fold().digest();
+        let act = Act::Renew { witnesses: next.digest(), faults: 1, state };
+        let signed = log.clone().write(act, None, None, Credits(0), &owner).unwrap();
+        let next = Some(Box::new(next));
+        let message = Message::Show { set: Box::new(first.clone()), next, entries: vec![(signed, None)] };
+        let mut out = vec![];
+        witness.handle(Instant::from_millis(at * 1000), Input::Heard { from: owner.key(), message }, &mut out);
+        let said = out.iter().find_map(|effect| match effect {
+            Effect::Send { message: Message::Vote { .. }, .. } => Some("voted for"),
+            Effect::Send { message: Message::Deny { .. }, .. } => Some("denied"),
+            _ => None,
+        });
+        lines += &format!("a set {name}: {}\n", said.unwrap_or("nothing"));
+    }
+    assert_eq!(
+        lines,
+        "a set of the same term: denied\n\
+         a set of a term to come: denied\n\
+         a set of one that is over: denied\n\
+         a set that is chosen: denied\n\
+         a set that is drawn: voted for\n"
+    );
+}
+
 /// One message of each kind, and more where there are two forms.
 fn samples() -> Vec<Message> {
     let [alice, bob] = [0, 1].map(keys);
@@ -831,6 +999,8 @@ fn samples() -> Vec<Message> {
     let closed = Evidence { certificate: certificate.clone(), set: set.clone(), paid: Paid::Closing(closing) };
     let lodged = Box::new(Evidence { paid: Paid::Entry(signed.clone()), ..closed.clone() });
     let entered = Evidence { paid: Paid::Entry(signed.clone()), ..closed.clone() };
+    let dated = set.clone().of_term(19_675);
+    let renewal = Renewal { signed: signed.clone(), certificate: certificate.clone(), set: dated.clone() };
     let right = Right { voter: id, locked: Credits(5), trust: 6 };
     let snapshot = Snapshot::new(vec![right], 10, Credits(1 << 20)).unwrap();
     let proposal = Proposal {
@@ -863,18 +1033,30 @@ fn samples() -> Vec<Message> {
         Message::Paid(Box::new(closed.clone())),
         Message::Audit { task: 1, model: 2, worker: id, blocks: vec![block(); 3] },
         Message::Audited { task: 1, fingerprints: vec![block().fingerprint; 3] },
-        Message::Show { set: Box::new(set), entries: vec![(signed.clone(), None), (other.clone(), Some(closed))] },
+        Message::Show {
+            set: Box::new(set.clone()),
+            next: None,
+            entries: vec![(signed.clone(), None), (other.clone(), Some(closed))],
+        },
         Message::Close { closing, consent: Some(signature) },
         Message::Vote { statement, signature, limit: Credits(77) },
         Message::Deny { statement, next: Some(3) },
         Message::Vouch { edges: vec![(id, 5)], sightings: vec![seen] },
-        Message::Proof(Box::new(Fraud::Fork { one: signed, other })),
+        Message::Proof(Box::new(Fraud::Fork { one: signed.clone(), other })),
         Message::Steal { room: 3, models: vec![77, 1 << 60] },
         Message::Hand(vec![
             Handed { client: id, task: 9, model: 77, order: wish(64).order, hops: 1 },
             Handed { client: alice.key(), task: 10, model: 78, order: wish(32).order, hops: 2 },
         ]),
         Message::Moved { task: 9, to: id },
+        Message::Show {
+            set: Box::new(set.clone()),
+            next: Some(Box::new(dated)),
+            entries: vec![(signed.clone(), None)],
+        },
+        Message::Adopt { fold: vec![1, 2, 3], before: Box::new(set), renewal: Box::new(renewal.clone()) },
+        Message::Lack { account: id, term: 19_675 },
+        Message::Renewed(vec![renewal]),
         Message::Used(Used { number: 1, begun: true, at: UnixTime(1_700_000_000), today: 3, spent: Credits(281_000) }),
         Message::Close { closing, consent: None },
         Message::Deny { statement, next: None },
@@ -919,12 +1101,12 @@ fn every_message_comes_back_as_it_went_and_no_part_of_one_is_another() {
             }
         }
     }
-    assert_eq!(kinds.len(), 27);
+    assert_eq!(kinds.len(), 31);
 }
 
 #[test]
 fn lengths_that_are_claimed_and_not_sent_are_refused() {
-    for kind in [13, 14, 15, 19, 23, 24] {
+    for kind in [13, 14, 15, 19, 23, 24, 27, 28, 30] {
         let mut bytes = vec![1, kind, 1, 1];
         bytes.extend_from_slice(&[0xff; 9]);
         assert!(Message::decode(&bytes).is_err());

@@ -165,6 +165,7 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         }
         let _ = self.reputation.refresh(PUSHES);
         self.open_account(now, out);
+        self.look_after_witnesses(now, out);
         self.want_again(now, out);
         if self.governance.open().next().is_some() {
             let _ = self.cast(now, Ballot::Date(self.date(now)), out);

@@ -12,6 +12,7 @@ use alloc::{
 use super::{
     Effect, Event, Line, Trade,
     message::{ENTRIES_MAX, Evidence, Message},
+    renew::Handover,
 };
 use crate::{
     economy::{
@@ -31,9 +32,6 @@ use crate::{
     trust::reputation::flow,
 };
 
-/// Accounts whose sets are remembered.
-const SETS_MAX: usize = 65_536;
-
 /// What is to be written.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Draft {
@@ -45,6 +43,8 @@ pub(super) enum Draft {
     Receive(Box<Evidence>),
     /// What one of this node came to.
     Release(Box<Evidence>),
+    /// Others watch from now on.
+    Renew(Set),
 }
 
 /// This node's log, and who watches it.
@@ -53,13 +53,18 @@ pub(super) struct Pen {
     pub(super) log: Log,
     pub(super) set: Option<Set>,
     queue: VecDeque<Draft>,
+    /// Who watches next, once that is certified; and how those who watch now came to it.
+    pub(super) next_set: Option<Set>,
+    pub(super) handover: Option<Handover>,
+    /// Members that are not there, and since when.
+    pub(super) away: BTreeMap<NodeId, Instant>,
     /// What the entries that are kept refer to.
     pub(super) evidence: BTreeMap<u64, Evidence>,
     /// Entries below are certified.
     pub(super) certified: u64,
     /// The next entry that each witness has not seen, and what it lets this account owe.
-    next: BTreeMap<NodeId, u64>,
-    limits: BTreeMap<NodeId, Credits>,
+    pub(super) next: BTreeMap<NodeId, u64>,
+    pub(super) limits: BTreeMap<NodeId, Credits>,
 }
 
 impl Pen {
@@ -68,6 +73,9 @@ impl Pen {
             log: Log::new(me),
             set: None,
             queue: VecDeque::new(),
+            next_set: None,
+            handover: None,
+            away: BTreeMap::new(),
             evidence: BTreeMap::new(),
             certified: 0,
             next: BTreeMap::new(),
@@ -85,6 +93,16 @@ impl Pen {
 
     pub fn queue(&mut self, draft: Draft) {
         self.queue.push_back(draft);
+    }
+
+    /// Before all else that waits.
+    pub fn queue_first(&mut self, draft: Draft) {
+        self.queue.push_front(draft);
+    }
+
+    /// Whether a change of witnesses is under way.
+    pub fn renews(&self) -> bool {
+        self.next_set.is_some() || self.queue.iter().any(|draft| matches!(draft, Draft::Renew(_)))
     }
 
     pub fn forget(&mut self, task: u64) {
@@ -118,7 +136,7 @@ impl Pen {
         let waiting = self.queue.iter().map(|draft| match draft {
             Draft::Hold { terms, .. } => terms.cap.0,
             Draft::Deposit { amount, .. } => amount.0,
-            Draft::Receive(_) | Draft::Release(_) => 0,
+            Draft::Receive(_) | Draft::Release(_) | Draft::Renew(_) => 0,
         });
         let free = self.fold().spendable(self.limit());
         Credits(free.0.saturating_sub(waiting.fold(0, u64::saturating_add)))
@@ -131,38 +149,17 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         if self.pen.set.is_some() {
             return;
         }
-        let Some(set) = Set::draw(&self.me, 0, self.config.faults, &self.trusted()) else { return };
+        let Some(set) = Set::draw(&self.me, self.term(now), self.config.faults, &self.trusted(&[])) else { return };
         let act = Act::Open { witnesses: set.digest(), faults: set.faults() };
+        self.sets.judged(self.me, &set);
         self.pen.set = Some(set);
         if let Ok(signed) = self.pen.log.write(act, None, None, Credits(0), &self.keys) {
             self.written(now, signed, None, out);
         }
     }
 
-    /// Everybody who is there, with the trust that has reached them.
-    fn trusted(&self) -> Vec<(NodeId, u64)> {
-        let with_trust = |id: NodeId| (id, self.reputation.trust(&id));
-        let others = self.peers.iter().map(|peer| peer.id).filter(|id| *id != self.me);
-        core::iter::once(self.me).chain(others).map(with_trust).collect()
-    }
-
-    /// Whether `set` may watch `account`: the one that was found acceptable once, and no other.
-    pub(super) fn judge(&mut self, account: &NodeId, set: &Set) -> bool {
-        if *account == self.me {
-            return self.pen.set.as_ref() == Some(set);
-        }
-        if let Some(known) = self.sets.get(account) {
-            return known == set;
-        }
-        let fine = self.sets.len() < SETS_MAX && set.acceptable(account, 0, &self.trusted());
-        if fine {
-            self.sets.insert(*account, set.clone());
-        }
-        fine
-    }
-
     /// What this node lets an account owe.
-    fn limit_of(&self, account: &NodeId) -> Credits {
+    pub(super) fn limit_of(&self, account: &NodeId) -> Credits {
         if !self.quarantine.allows(account) {
             return Credits(0);
         }
@@ -180,6 +177,10 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         while let Some(draft) = self.pen.queue.pop_front() {
             let limit = self.pen.limit();
             let (act, consent, evidence) = match &draft {
+                Draft::Renew(set) => {
+                    let state = self.pen.fold().digest();
+                    (Act::Renew { witnesses: set.digest(), faults: set.faults(), state }, None, None)
+                }
                 Draft::Hold { terms, consent, .. } => (Act::Hold(*terms), Some(*consent), None),
                 Draft::Deposit { proposal, amount, until } => {
                     let turn = self.pen.fold().turn(&COMMONS);
@@ -197,6 +198,11 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
                 }
             };
             let proven = evidence.as_ref().map(|evidence| &evidence.0);
+            if let Draft::Renew(set) = &draft
+                && !self.prepare(set)
+            {
+                continue;
+            }
             match (self.pen.log.write(act, consent, proven, limit, &self.keys), draft) {
                 (Ok(signed), _) => return self.written(now, signed, evidence.map(|evidence| evidence.1), out),
                 (Err(fold::Error::Short { missing }), Draft::Hold { task, .. }) => {
@@ -222,7 +228,8 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         let Some(set) = self.pen.set.clone() else { return };
         let (number, statement) = (signed.entry.number, signed.entry.statement());
         self.pen.evidence.extend(evidence.clone().map(|evidence| (number, evidence)));
-        let message = Message::Show { set: Box::new(set.clone()), entries: [(signed, evidence)].into() };
+        let next = self.pen.next_set.clone().map(Box::new);
+        let message = Message::Show { set: Box::new(set.clone()), next, entries: [(signed, evidence)].into() };
         self.keep(self.me, &message, out);
         self.collect_hears(now, collect::Input::Want(statement, set), out);
     }
@@ -256,6 +263,7 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
 
     fn ask_witness(&mut self, now: Instant, to: NodeId, statement: &Statement, out: &mut Vec<Effect>) {
         let message = match statement.slot {
+            Slot::Entry(number) if self.must_adopt(&to, number) => self.adoption().or_else(|| self.show(&to, number)),
             Slot::Entry(number) => self.show(&to, number),
             Slot::Closing { .. } => {
                 let known = self.closings.get(&statement.digest).copied();
@@ -278,7 +286,8 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         let from = self.pen.next.get(to).copied().unwrap_or(number).min(number);
         let entry = |signed: &Signed| (signed.clone(), self.pen.evidence.get(&signed.entry.number).cloned());
         let entries = self.pen.log.since(from).take(ENTRIES_MAX).map(entry).collect();
-        Some(Message::Show { set: Box::new(self.pen.set.clone()?), entries })
+        let next = self.pen.next_set.clone().map(Box::new);
+        Some(Message::Show { set: Box::new(self.pen.set.clone()?), next, entries })
     }
 
     fn entry_certified(&mut self, now: Instant, number: u64, certificate: Certificate, out: &mut Vec<Effect>) {
@@ -293,6 +302,7 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
                 Act::Hold(terms) if terms.is_deposit() => self.lodged(now, terms, signed, certificate, out),
                 Act::Hold(terms) => self.hold_certified(now, terms, signed, certificate, out),
                 Act::Release { payee, turn, .. } => drop(self.debts.remove(&(payee, turn))),
+                Act::Renew { .. } => self.hand_over(now, signed, certificate, out),
                 Act::Checkpoint { .. } => self.pen.prune(),
                 _ => {}
             }
@@ -305,29 +315,34 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         &mut self,
         now: Instant,
         from: NodeId,
-        set: &Set,
+        (set, next): (&Set, Option<&Set>),
         entries: Vec<(Signed, Option<Evidence>)>,
         out: &mut Vec<Effect>,
     ) {
         for (signed, evidence) in entries {
             let statement = signed.entry.statement();
             let account = signed.entry.account;
-            if account != from || account == self.me || !self.judge(&account, set) {
-                return out.push(Effect::Send { to: from, message: Message::Deny { statement, next: None } });
-            }
+            let seen = self.witness.fold(&account).is_some_and(|fold| signed.entry.number < fold.next());
+            let named = match signed.entry.act {
+                Act::Renew { .. } => next.filter(|next| seen || self.may_follow(now, &account, next)),
+                Act::Open { .. } => Some(set).filter(|set| seen || self.is_dated(now, set)),
+                _ => Some(set),
+            };
+            let judged = account == from && account != self.me && self.judge(&account, set);
+            let Some(named) = named.filter(|_| judged) else {
+                return self.deny(from, statement, None, out);
+            };
             let proven = evidence.as_ref().and_then(|evidence| self.prove(evidence));
             let limit = self.limit_of(&account);
             let told = self.told.get(&account).copied().unwrap_or_default();
-            match self.witness.vote(&signed, proven.as_ref(), Some(set), limit.max(told)) {
+            match self.witness.vote(&signed, proven.as_ref(), Some(named), limit.max(told)) {
                 Ok(Voted { statement, signature, saved, .. }) => {
                     if saved.is_some() {
-                        let message =
-                            Message::Show { set: Box::new(set.clone()), entries: [(signed, evidence)].into() };
-                        self.keep(from, &message, out);
+                        let next = next.filter(|_| matches!(signed.entry.act, Act::Renew { .. }));
+                        let (set, next) = (Box::new(set.clone()), next.cloned().map(Box::new));
+                        self.keep(from, &Message::Show { set, next, entries: [(signed, evidence)].into() }, out);
                     }
-                    if self.told.insert(account, limit) != Some(limit) {
-                        out.push(Effect::Tell(Event::Granted { account, limit }));
-                    }
+                    self.grant(account, limit, out);
                     out.push(Effect::Send { to: from, message: Message::Vote { statement, signature, limit } });
                 }
                 Err(refusal) => return self.refuse(now, from, statement, refusal, out),
@@ -348,7 +363,21 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
             Refusal::Stranger if self.witness.fold(&statement.account).is_none() => Some(0),
             _ => None,
         };
-        out.push(Effect::Send { to, message: Message::Deny { statement, next } });
+        self.deny(to, statement, next, out);
+    }
+
+    /// Says no; but what is refused for a change of witnesses that is not shown yet is asked again.
+    fn deny(&self, to: NodeId, statement: Statement, next: Option<u64>, out: &mut Vec<Effect>) {
+        if self.lacks.is_empty() {
+            out.push(Effect::Send { to, message: Message::Deny { statement, next } });
+        }
+    }
+
+    /// From now on an account may owe so much, as far as this node has a say.
+    pub(super) fn grant(&mut self, account: NodeId, limit: Credits, out: &mut Vec<Effect>) {
+        if self.told.insert(account, limit) != Some(limit) {
+            out.push(Effect::Tell(Event::Granted { account, limit }));
+        }
     }
 
     /// Somebody wants a hold closed that this node watches.

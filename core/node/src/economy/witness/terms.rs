@@ -1,0 +1,199 @@
+//! Who watched an account when.
+//!
+//! ```text
+//! entries   0 Open ... n Renew | n+1 ... m Renew | m+1 ...
+//! by        the first set      | the second      | the third
+//! ```
+//!
+//! A change of witnesses is an entry of the account's own log, and certified by those before it; so whoever knows one set of an
+//! account follows it to the next. Of an account of which it knows none it judges the set that it is shown. Each slot is one
+//! set's: an entry's is that of the set in whose term its number lies, a closing's that of the set under which its hold was
+//! written. Honest members keep to that ([`super::vote`]), and whoever follows the changes refuses the rest.
+
+use alloc::{boxed::Box, collections::BTreeMap, vec::Vec};
+
+use super::{
+    certificate::{Certificate, Error},
+    set::Set,
+};
+use crate::{
+    economy::ledger::entry::{Act, Signed, Slot},
+    kit::{
+        Digest, NodeId, Verifier,
+        codec::{Error as CodecError, Reader, put_bytes},
+        fault::{Fault, on},
+    },
+};
+
+/// A change of witnesses, for whoever was not there.
+///
+/// In bytes: the entry after its length, the certificate of those before, the set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Renewal {
+    /// The entry that names the new set.
+    pub signed: Signed,
+    /// That those before saw it.
+    pub certificate: Certificate,
+    /// The new set.
+    pub set: Set,
+}
+
+impl Renewal {
+    /// Whether it leads on from `before`.
+    ///
+    /// # Errors
+    /// [`Error::Other`], [`Error::Useless`], [`Error::Set`], and those of [`Certificate::verify`], in this order of checks.
+    pub fn verify(&self, before: &Set, verifier: &impl Verifier) -> Result<(), Error> {
+        if self.certificate.statement != self.signed.entry.statement() {
+            return Err(Error::Other);
+        }
+        let Act::Renew { witnesses, faults, .. } = self.signed.entry.act else { return Err(Error::Useless) };
+        let named = witnesses == self.set.digest() && faults == self.set.faults();
+        if !named || (self.set.term() <= before.term() && !on(Fault::TermGoesBack)) {
+            return Err(Error::Set);
+        }
+        if on(Fault::WitnessesChangedByAnybody) { Ok(()) } else { self.certificate.verify(before, verifier) }
+    }
+
+    /// As bytes.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        put_bytes(out, &self.signed.encode());
+        out.extend_from_slice(&self.certificate.encode());
+        self.set.encode(out);
+    }
+
+    /// From the front of `reader`.
+    ///
+    /// # Errors
+    /// The codec's.
+    pub fn decode(reader: &mut Reader<'_>) -> Result<Self, CodecError> {
+        let signed = Signed::decode(reader.bytes(Signed::BYTES_MAX)?)?;
+        Ok(Self { signed, certificate: Certificate::decode(reader)?, set: Set::decode(reader)? })
+    }
+}
+
+/// The sets of the accounts that a node deals with.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Terms {
+    known: BTreeMap<NodeId, Vec<Term>>,
+    count: usize,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Term {
+    set: Set,
+    /// What put it there; nothing, if this node judged it by itself.
+    renewal: Option<Box<Renewal>>,
+}
+
+/// What is known of a set that claims to watch an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It does, or did.
+    Known,
+    /// Nothing contradicts it: whoever asks must judge.
+    Open,
+    /// It claims to come after those that are known: the change must be shown.
+    Later,
+    /// Another set had its term.
+    Other,
+}
+
+/// Sets that are remembered, of all accounts.
+pub const KNOWN_MAX: usize = 65_536;
+/// Of one account: more than half a year of changes a month. Whoever missed more of them cannot follow.
+pub const TERMS_MAX: usize = 8;
+
+impl Term {
+    /// The number of the entry that put it there.
+    fn begun(&self) -> Option<u64> {
+        self.renewal.as_ref().map(|renewal| renewal.signed.entry.number)
+    }
+}
+
+impl Terms {
+    /// What is known of `set` as one of `account`.
+    pub fn standing(&self, account: &NodeId, set: &Set) -> Standing {
+        let Some(terms) = self.known.get(account) else { return Standing::Open };
+        if terms.iter().any(|term| term.set == *set) {
+            return Standing::Known;
+        }
+        match (terms.first(), terms.last()) {
+            _ if terms.iter().any(|term| term.set.term() == set.term()) => Standing::Other,
+            (_, Some(last)) if set.term() > last.set.term() && !on(Fault::LaterSetJudgedAlone) => Standing::Later,
+            (Some(first), _) if set.term() > first.set.term() && !on(Fault::LaterSetJudgedAlone) => Standing::Other,
+            _ => Standing::Open,
+        }
+    }
+
+    /// Takes in a set that whoever calls has judged, now or before a restart; whether it is known then.
+    pub fn judged(&mut self, account: NodeId, set: &Set) -> bool {
+        match self.standing(&account, set) {
+            Standing::Known => true,
+            Standing::Other => false,
+            Standing::Open | Standing::Later => self.insert(account, set.clone(), None),
+        }
+    }
+
+    /// Takes in a change. One that is known changes nothing.
+    ///
+    /// # Errors
+    /// [`Error::Set`], if the set before is not the last that is known, or there is no room; and those of
+    /// [`Renewal::verify`].
+    pub fn renew(&mut self, renewal: &Renewal, verifier: &impl Verifier) -> Result<(), Error> {
+        let account = renewal.signed.entry.account;
+        if self.standing(&account, &renewal.set) == Standing::Known {
+            return Ok(());
+        }
+        let last = self.current(&account).ok_or(Error::Set)?;
+        if last.digest() != renewal.certificate.set && !on(Fault::WitnessesChangedByAnybody) {
+            return Err(Error::Set);
+        }
+        renewal.verify(last, verifier)?;
+        if self.insert(account, renewal.set.clone(), Some(Box::new(renewal.clone()))) {
+            Ok(())
+        } else {
+            Err(Error::Set)
+        }
+    }
+
+    fn insert(&mut self, account: NodeId, set: Set, renewal: Option<Box<Renewal>>) -> bool {
+        if self.count >= KNOWN_MAX {
+            return false;
+        }
+        let terms = self.known.entry(account).or_default();
+        let at = terms.partition_point(|term| term.set.term() < set.term());
+        terms.insert(at, Term { set, renewal });
+        self.count += 1;
+        if terms.len() > TERMS_MAX {
+            terms.remove(0);
+            self.count -= 1;
+        }
+        true
+    }
+
+    /// Who watches `account` now, as far as this node knows.
+    pub fn current(&self, account: &NodeId) -> Option<&Set> {
+        self.known.get(account)?.last().map(|term| &term.set)
+    }
+
+    /// The set of `account` with this digest.
+    pub fn by_digest(&self, account: &NodeId, digest: &Digest) -> Option<&Set> {
+        self.known.get(account)?.iter().map(|term| &term.set).find(|set| set.digest() == *digest)
+    }
+
+    /// Whether `set`, which is known, may certify this slot of `account`.
+    pub fn may_certify(&self, account: &NodeId, set: &Set, slot: &Slot) -> bool {
+        let (Slot::Entry(number), Some(terms)) = (slot, self.known.get(account)) else { return true };
+        let Some(at) = terms.iter().position(|term| term.set == *set) else { return false };
+        let after = terms[at].begun().is_none_or(|begun| *number > begun);
+        let before = terms.get(at + 1).and_then(Term::begun).is_none_or(|end| *number <= end);
+        (after && before) || on(Fault::BothSetsCount)
+    }
+
+    /// The changes of `account` after a term, one after the other, at most `most`.
+    pub fn after(&self, account: &NodeId, term: u64, most: usize) -> Vec<Renewal> {
+        let later = self.known.get(account).into_iter().flatten().filter(|known| known.set.term() > term);
+        later.map_while(|known| known.renewal.as_deref().cloned()).take(most).collect()
+    }
+}
