@@ -166,6 +166,7 @@ faults! {
         OldPromiseCounts
         OpeningUnchecked
         LatePromiseTaken
+        EarlyBallotLost
         DoublePromiseCounts
         DelegateVotesForVoters
         HarmNotBlocked

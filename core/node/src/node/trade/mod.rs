@@ -727,7 +727,7 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
             Message::Vouch { edges, sightings } => self.vouched(now, from, edges, sightings, out),
             Message::Proof(fraud) => self.alarm_hears(now, crate::economy::ledger::alarm::Input::Heard(fraud), out),
             // What a node tells only itself is nothing that others may say.
-            Message::Ballot(ballot) if ballot.is_public() => drop(self.cast(now, *ballot, out)),
+            Message::Ballot(ballot) if ballot.is_public() => self.told_ballot(now, *ballot, out),
             Message::Ballot(_) | Message::Used(_) | Message::Barred { .. } => {}
         }
     }

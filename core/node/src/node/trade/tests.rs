@@ -737,6 +737,39 @@ fn the_deposit_of_a_proposal_that_nobody_cares_for_is_lost_to_all_even_after_a_l
 }
 
 #[test]
+fn a_ballot_that_comes_before_its_proposal_counts_when_that_comes() {
+    let mut town = Town::new(&slow());
+    town.run(3660);
+    let (proposal, snapshot) = longer_tasks(3660);
+    let id = proposal.id();
+    let ballot = urn::Ballot { choice: Choice::For, share: Ppm::ALL };
+    let sealed = ballot.seal(&id, &keys(4).key(), &[4; 32]);
+    let promise = Ballot::Promise(Promise::new(id, 1, sealed, &keys(4)));
+    let (now, from, mut out) = (town.local(7), keys(4).key(), vec![]);
+    let told = |ballot: &Ballot| Input::Heard { from, message: Message::Ballot(Box::new(ballot.clone())) };
+    let other = |n: u8| Ballot::Promise(Promise::new(Digest([n; 32]), 1, sealed, &keys(4)));
+    let mut late = town.trades[7].clone();
+    late.handle(now, told(&promise), &mut out);
+    (0..3).for_each(|n| late.handle(now, told(&other(n)), &mut out));
+    late.handle(now, told(&promise), &mut out);
+    assert!(out.is_empty(), "it is kept by nobody, and told to nobody");
+    let propose = Ballot::Propose { proposal: proposal.clone(), snapshot: snapshot.clone(), deposit: None };
+    town.ask(2, Ask::Vote(Box::new(propose)));
+    town.run(60);
+    town.ask(4, Ask::Vote(Box::new(promise)));
+    town.run(7200);
+    let shown = town.lines[7].iter().find_map(|line| match Message::decode(&line.message) {
+        Ok(Message::Ballot(ballot)) if matches!(*ballot, Ballot::Propose { .. }) => Some(*ballot),
+        _ => None,
+    });
+    late.handle(now, told(&shown.unwrap()), &mut out);
+    late.tick(now + Duration::from_secs(3600), &mut out);
+    late.tick(now + Duration::from_secs(7200), &mut out);
+    let counted = out.iter().any(|effect| matches!(effect, Effect::Save(line) if matches!(Message::decode(&line.message), Ok(Message::Ballot(ballot)) if matches!(*ballot, Ballot::Promise(_)))));
+    assert!(counted, "once its proposal is there");
+}
+
+#[test]
 fn every_proposal_without_its_deposit() {
     let mut town = Town::new(&slow());
     let mut lines = String::new();

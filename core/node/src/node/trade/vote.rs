@@ -41,6 +41,7 @@ use crate::{
     kit::{
         Credits, Digest, Instant, Machine, NodeId, Ppm, Rng, Signature, Signer, UnixTime, Verifier,
         codec::{Error, Reader, put_bytes, put_number},
+        fault::{Fault, on},
         hash::{Tag, hash},
     },
 };
@@ -66,6 +67,16 @@ impl Ballot {
     /// Whether others may say it.
     pub const fn is_public(&self) -> bool {
         !matches!(self, Self::Date(_) | Self::Simulated { .. } | Self::Measured(_))
+    }
+
+    /// The proposal that must be there before it.
+    const fn about(&self) -> Option<Digest> {
+        match self {
+            Self::Cancel { id, .. } => Some(*id),
+            Self::Promise(promise) => Some(promise.proposal),
+            Self::Open(opening) => Some(opening.proposal),
+            _ => None,
+        }
     }
 
     /// What the machine of votes hears, when so much lies in deposit.
@@ -259,6 +270,8 @@ fn category(from: &mut Reader<'_>) -> Result<Category, Error> {
 /// Ballots on their way.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Rumours {
+    /// Those that came before what they are about, in the order in which they came.
+    waiting: VecDeque<Box<Ballot>>,
     /// Told on so many times more, the next at that moment.
     telling: VecDeque<(Instant, u8, Box<Ballot>)>,
     /// Those that were here, the oldest first.
@@ -268,17 +281,23 @@ pub(super) struct Rumours {
 
 /// Ballots that are known when they come again: a vote of ten thousand members has twenty thousand.
 const SEEN_MAX: usize = 65_536;
+/// Ballots that wait: a few hundred bytes each. Who floods it loses others their wait and no vote, as they are told again.
+const WAITING_MAX: usize = 1024;
 /// Peers that are told each time, how often, and what lies between: as for proofs of fraud.
 const FANOUT: usize = 6;
 const ROUNDS: u8 = 4;
 const PAUSE: Duration = Duration::from_secs(2);
 
 impl Rumours {
-    /// Whether it is new.
-    fn note(&mut self, ballot: &Ballot) -> bool {
+    fn digest(ballot: &Ballot) -> Digest {
         let mut bytes = Vec::new();
         ballot.encode(&mut bytes);
-        let digest = hash(Tag::Ballot, &[&bytes]);
+        hash(Tag::Ballot, &[&bytes])
+    }
+
+    /// Whether it is new.
+    fn note(&mut self, ballot: &Ballot) -> bool {
+        let digest = Self::digest(ballot);
         if !self.seen.insert(digest) {
             return false;
         }
@@ -289,6 +308,22 @@ impl Rumours {
             self.seen.remove(&oldest);
         }
         true
+    }
+
+    /// What did not count may count when it comes again.
+    fn forget(&mut self, ballot: &Ballot) {
+        self.seen.remove(&Self::digest(ballot));
+    }
+
+    /// It is heard again when its time may have come; until then it is known.
+    fn wait(&mut self, ballot: Ballot) {
+        self.note(&ballot);
+        self.waiting.push_back(Box::new(ballot));
+        if self.waiting.len() > WAITING_MAX
+            && let Some(oldest) = self.waiting.pop_front()
+        {
+            self.forget(&oldest);
+        }
     }
 
     pub fn deadline(&self) -> Option<Instant> {
@@ -307,15 +342,39 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         if ballot.is_public() && !self.rumours.note(&ballot) {
             return Ok(());
         }
-        if matches!(ballot, Ballot::Propose { .. }) {
-            self.governed(now, Ballot::Date(self.date(now)), out)?;
+        let dated = match &ballot {
+            Ballot::Propose { .. } => self.governed(now, Ballot::Date(self.date(now)), out),
+            _ => Ok(()),
+        };
+        if let Err(error) = dated.and_then(|()| self.governed(now, ballot.clone(), out)) {
+            self.rumours.forget(&ballot);
+            return Err(error);
         }
-        self.governed(now, ballot.clone(), out)?;
         if ballot.is_public() {
             self.rumours.telling.push_back((now, ROUNDS, Box::new(ballot)));
             self.tick_votes(now, out);
         }
         Ok(())
+    }
+
+    /// Another tells a ballot: one that comes before its proposal, its promise or its time waits for it.
+    pub(super) fn told_ballot(&mut self, now: Instant, ballot: Ballot, out: &mut Vec<Effect>) {
+        use governance::{Error::*, vote::Error as Urn};
+        let early = matches!(
+            self.cast(now, ballot.clone(), out),
+            Err(Unknown | Vote(Urn::Phase | Urn::Unpromised)) if ballot.about().is_some_and(|id| self.governance.ended(&id).is_none())
+        );
+        if early && !on(Fault::EarlyBallotLost) {
+            self.rumours.wait(ballot);
+        }
+    }
+
+    /// Hears those again that came too early.
+    pub(super) fn hear_waiting(&mut self, now: Instant, out: &mut Vec<Effect>) {
+        for ballot in core::mem::take(&mut self.rumours.waiting) {
+            self.rumours.forget(&ballot);
+            self.told_ballot(now, *ballot, out);
+        }
     }
 
     fn governed(&mut self, now: Instant, ballot: Ballot, out: &mut Vec<Effect>) -> Result<(), governance::Error> {

@@ -169,6 +169,7 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         self.want_again(now, out);
         if self.governance.open().next().is_some() {
             let _ = self.cast(now, Ballot::Date(self.date(now)), out);
+            self.hear_waiting(now, out);
         }
         self.vouch(out);
     }
