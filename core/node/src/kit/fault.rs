@@ -143,6 +143,7 @@ faults! {
         BoundTaskHandedOn
         MovedPlaceBlamed
         MovedToAnybody
+        LetGoIsBound
         HandedUnasked
         HandedToBarred
         BreakerIgnored

@@ -63,6 +63,9 @@ struct Job {
     places: [Option<Place>; PLACES],
     /// Workers that failed this task.
     without: Vec<NodeId>,
+    /// Workers that were told last that they are not needed: they may have called before they heard it, and have nothing of it
+    /// any more.
+    let_go: [Option<NodeId>; PLACES],
     /// When something must have happened.
     due: Instant,
     /// The timer that counts; others of this task are leftovers.
@@ -136,6 +139,7 @@ impl Client {
             group: None,
             places: [None; PLACES],
             without: Vec::new(),
+            let_go: [None; PLACES],
             due: now,
             timer: NEVER,
             until: now + request.wait,
@@ -169,6 +173,7 @@ impl Client {
                 let Some(candidate) = roster.candidate(*at) else { continue };
                 let worker = candidate.worker;
                 *place = Some(Place { worker, wait: None, moved: false });
+                job.let_go.iter_mut().filter(|gone| **gone == Some(worker)).for_each(|gone| *gone = None);
                 out.push(Effect::Reserve { worker, task: number, class, cost, price_max });
             }
         }
@@ -224,9 +229,9 @@ impl Client {
             }
             Some(_) => {
                 job.give_back(&worker);
-                out.push(Effect::Release { worker: to, task: number });
+                job.let_go(to, out);
             }
-            None => return out.push(Effect::Release { worker: to, task: number }),
+            None => return job.let_go(to, out),
         }
         self.with(number, |client, job| client.decide(now, job, out));
     }
@@ -241,8 +246,9 @@ impl Client {
         let wanted = self.jobs.get_mut(&number).filter(|job| {
             // Places are handed on, but only among those whom this client trusts.
             let trusted = || self.rosters.get(&job.request.model).is_some_and(|roster| roster.find(&worker).is_some());
+            let let_go = job.let_go.contains(&Some(worker)) && !on(Seeded::LetGoIsBound);
             job.places.iter().flatten().any(|place| place.worker == worker)
-                || (!job.without.contains(&worker) && trusted())
+                || (!let_go && !job.without.contains(&worker) && trusted())
         });
         let Some((job, lease)) = wanted.and_then(|job| job.task.bind(worker).ok().map(|lease| (job, lease))) else {
             out.push(Effect::Release { worker, task: number });
@@ -459,13 +465,22 @@ impl Job {
             .for_each(|place| *place = None);
     }
 
+    /// Tells a worker that it is not needed.
+    fn let_go(&mut self, worker: NodeId, out: &mut Vec<Effect>) {
+        self.let_go.rotate_right(1);
+        self.let_go[0] = Some(worker);
+        out.push(Effect::Release { worker, task: self.task.lease().task });
+    }
+
     /// Keeps the `count` places with the shortest waits and releases the others; the longest wait of those kept.
     fn keep(&mut self, count: usize, out: &mut Vec<Effect>) -> Option<Duration> {
         let wait = |place: &Option<Place>| place.map_or(Duration::MAX, |place| place.wait.unwrap_or(Duration::MAX));
         // Sorting is stable: of equals, whoever was drawn first stays.
         self.places.sort_by_key(wait);
-        for place in self.places.iter_mut().skip(count).filter_map(Option::take) {
-            out.push(Effect::Release { worker: place.worker, task: self.task.lease().task });
+        for at in count.min(PLACES)..PLACES {
+            if let Some(place) = self.places[at].take() {
+                self.let_go(place.worker, out);
+            }
         }
         self.places.iter().flatten().filter_map(|place| place.wait).max()
     }

@@ -275,3 +275,31 @@ fn a_place_moves_to_whom_this_client_trusts_and_nobody_is_blamed_for_what_anothe
     assert!((0..3).map(after).any(|(given_up, _)| !given_up), "one of them was not asked, and has it now");
     assert!((0..3).map(after).all(|(given_up, blamed)| given_up || !blamed));
 }
+
+#[test]
+fn who_was_let_go_and_called_before_it_heard_that_is_not_bound_and_so_not_blamed() {
+    let moved = |worker, to| Input::Moved { task: 1, worker: id(worker), to: id(to) };
+    // Two of three are asked. The place at one is given up, and it hands it on before it hears of that.
+    let (mut client, mut out) = (Client::new(Config { kept: 1, ..CONFIG }, 1), Vec::new());
+    client.handle(Instant::default(), candidates(3), &mut out);
+    client.handle(Instant::default(), ask(1), &mut out);
+    let is_asked = |n: &u64| out.iter().any(|e| matches!(e, Effect::Reserve { worker, .. } if *worker == id(*n)));
+    let (asked, other): (Vec<u64>, Vec<u64>) = (0..3).partition(is_asked);
+    for (wait, worker) in (1..).zip(&asked) {
+        client.handle(Instant::default(), quoted(*worker, wait), &mut out);
+    }
+    assert_eq!(out.last(), Some(&Effect::Release { worker: id(asked[1]), task: 1 }), "one place is kept");
+    for (input, released) in [
+        (ready(asked[1]), asked[1]),
+        (moved(asked[1], other[0]), other[0]),
+        // It called when it had the place, and hears only then that it is not needed.
+        (ready(other[0]), other[0]),
+    ] {
+        out.clear();
+        client.handle(Instant::default(), input, &mut out);
+        assert_eq!(out, [Effect::Release { worker: id(released), task: 1 }]);
+    }
+    out.clear();
+    client.handle(Instant::default(), ready(asked[0]), &mut out);
+    assert_eq!(out, [Effect::Bind { worker: id(asked[0]), task: 1, epoch: 1, from: 0 }]);
+}
