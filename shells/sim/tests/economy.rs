@@ -36,21 +36,23 @@ fn keys_keep_to_their_quotas_and_the_urgent_go_first() {
     assert!(count.crashes > 0 && count.done > 100, "{}", outcome.table());
 }
 
+/// Many texts begin alike, and those who know a beginning are asked first: load is uneven, and one task at a time is done.
 #[test]
 fn idle_hosts_take_over_what_waits_for_others() {
     let market = |steals| {
         let mut plan = Plan::new(7, 12, 300, 0);
         plan.cheats.clear();
-        (plan.wish_every, plan.crashes, plan.steals) = (3, false, steals);
+        (plan.wish_every, plan.crashes, plan.steals) = (4, false, steals);
+        (plan.slots, plan.beginnings) = (Some(1), Some(3));
+        plan.pool.0 *= 4;
         let outcome = run(plan);
         let waits = &outcome.count.waits;
         (waits.iter().sum::<f64>() / waits.len() as f64, outcome.seen.handed, outcome.count.done)
     };
     let (with, without) = (market(true), market(false));
+    println!("mean wait, places handed on, done: {with:?} with, {without:?} without");
     assert!(with.1 > 20 && without.1 == 0, "{with:?} {without:?}");
-    // Where two places are kept and little waits, it changes a mean by less than chance does; `tests/schedule.rs` of the core
-    // has the town in which it matters.
-    assert!(with.0 < without.0 * 1.1, "{with:?} {without:?}");
+    assert!(with.0 < without.0, "{with:?} {without:?}");
 }
 
 #[test]

@@ -44,6 +44,10 @@ pub struct Plan {
     pub crashes: bool,
     /// Whether idle hosts take over what waits for others.
     pub steals: bool,
+    /// Tasks that one host does at once; if not, as nodes have it.
+    pub slots: Option<u32>,
+    /// How many beginnings all texts have; each its own, if not. Workers are chosen that know a beginning.
+    pub beginnings: Option<u32>,
     /// What all accounts may owe together.
     pub pool: Credits,
     /// Hosts that leave for good, and the second in which they do.
@@ -88,6 +92,8 @@ impl Plan {
             wish_every: 20,
             crashes: true,
             steals: true,
+            slots: None,
+            beginnings: None,
             pool,
             leaves: Vec::new(),
             term_s: None,

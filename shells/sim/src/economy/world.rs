@@ -350,7 +350,10 @@ impl World {
             model: 1 + u64::from(self.rng.below(MODELS as u32)),
             order: Order { class: CLASSES[self.rng.below(CLASSES.len() as u32) as usize], ..ORDER },
             price_max: PRICE_MAX,
-            prefix: self.rng.next(),
+            prefix: match self.plan.beginnings {
+                Some(count) => u64::from(self.rng.below(count)),
+                None => self.rng.next(),
+            },
             wait: core::time::Duration::from_secs(30),
             key: if self.rng.below(6) == 0 { CAPPED_KEY } else { OPEN_KEY },
         };
@@ -457,6 +460,7 @@ impl World {
         };
         config.lent.pool = self.plan.pool;
         config.worker.rate = SPEED as u32;
+        config.worker.slots = self.plan.slots.unwrap_or(config.worker.slots);
         if let Some(term) = self.plan.term_s {
             let [term, away] = [term, term / 2].map(core::time::Duration::from_secs);
             config.renew = trade::RenewConfig { term, away, ..config.renew };
