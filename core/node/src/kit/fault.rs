@@ -143,7 +143,7 @@ faults! {
         BoundTaskHandedOn
         MovedPlaceBlamed
         MovedToAnybody
-        LetGoIsBound
+        LetGoIsBlamed
         HandedUnasked
         HandedToBarred
         BreakerIgnored

@@ -63,8 +63,8 @@ struct Job {
     places: [Option<Place>; PLACES],
     /// Workers that failed this task.
     without: Vec<NodeId>,
-    /// Workers that were told last that they are not needed: they may have called before they heard it, and have nothing of it
-    /// any more.
+    /// Workers that were told last that they are not needed: one that called before it heard that may be bound, and has nothing
+    /// of it any more. Or it was handed a place since, and has: only it knows.
     let_go: [Option<NodeId>; PLACES],
     /// When something must have happened.
     due: Instant,
@@ -246,9 +246,8 @@ impl Client {
         let wanted = self.jobs.get_mut(&number).filter(|job| {
             // Places are handed on, but only among those whom this client trusts.
             let trusted = || self.rosters.get(&job.request.model).is_some_and(|roster| roster.find(&worker).is_some());
-            let let_go = job.let_go.contains(&Some(worker)) && !on(Seeded::LetGoIsBound);
             job.places.iter().flatten().any(|place| place.worker == worker)
-                || (!let_go && !job.without.contains(&worker) && trusted())
+                || (!job.without.contains(&worker) && trusted())
         });
         let Some((job, lease)) = wanted.and_then(|job| job.task.bind(worker).ok().map(|lease| (job, lease))) else {
             out.push(Effect::Release { worker, task: number });
@@ -263,11 +262,15 @@ impl Client {
         job.arm(number, &mut self.timers);
     }
 
-    /// The lease is lost; another worker goes on from where it was. No rest: somebody reads the answer.
+    /// The lease is lost; another worker goes on from where it was. No rest: somebody reads the answer. Whoever was let go, and was
+    /// bound all the same, may say that it has nothing, and is not blamed.
     fn lost(&mut self, now: Instant, job: &mut Job, worker: NodeId, fault: Fault, out: &mut Vec<Effect>) -> bool {
         let number = job.task.lease().task;
         out.extend(job.task.lose(&worker, job.task.lease().epoch).ok().flatten().map(Effect::Charge));
-        out.push(Effect::Blame { worker, task: number, fault });
+        let excused = fault == Fault::Failed && job.let_go.contains(&Some(worker)) && !on(Seeded::LetGoIsBlamed);
+        if !excused {
+            out.push(Effect::Blame { worker, task: number, fault });
+        }
         if job.without.len() < usize::from(u8::MAX) {
             job.without.push(worker);
         }
