@@ -75,6 +75,57 @@ fn logits_are_those_of_the_interpreter() {
     }
 }
 
+/// Of each row of logits but the last how unlikely the token after it was, together: the perplexity of the text.
+fn perplexity(rows: &[f32], width: usize, ids: &[u32]) -> f64 {
+    let each = rows.chunks(width).zip(&ids[1..]).map(|(row, &next)| {
+        let top = row.iter().fold(f32::MIN, |top, x| top.max(*x));
+        let sum: f64 = row.iter().map(|x| f64::from(x - top).exp()).sum();
+        sum.ln() - f64::from(row[next as usize] - top)
+    });
+    (each.sum::<f64>() / (ids.len() - 1) as f64).exp()
+}
+
+/// Tokens of a text, and of a step: more than matvec.wgsl takes.
+const TEXT: usize = 192;
+const STEP: usize = 96;
+
+#[test]
+#[ignore = "minutes on a GPU in software; `ci/gpu --all` runs it"]
+fn narrow_numbers_keep_the_perplexity() {
+    let (Some(bytes), Some(device)) = (file(), gpu::device()) else { return };
+    let tokenizer = Tokenizer::from_gguf(&Gguf::parse(&bytes).unwrap()).unwrap();
+    let model = Model::load(&[Arc::new(bytes)], TEXT).unwrap();
+    let mut ids = Vec::new();
+    tokenizer.encode(include_str!("../../../shells/smol/tests/data/prose.txt"), Special::Text, &mut ids);
+    ids.truncate(TEXT);
+    let own = device.caps();
+    let plain = Caps { software: false, ..own.plain() };
+    let of = |caps: Caps| {
+        let options = Options { tokens_max: STEP, pages: 8, release: None, caps: Some(caps), lose_after: None };
+        let mut engine = Engine::new(device.clone(), model.weights.clone(), model.plan.clone(), options).unwrap();
+        let (mut all, mut out) = (Vec::new(), Vec::new());
+        let tokens: Vec<Token> = ids.iter().enumerate().map(token).collect();
+        for part in tokens.chunks(STEP) {
+            engine.step(&Batch::new(part, &[&[4, 1, 2, 0, 7, 5]]), &mut out).unwrap();
+            all.extend_from_slice(&out);
+        }
+        perplexity(&all, model.plan.output.width, &ids)
+    };
+    let truth = of(plain);
+    let mut narrow = vec![("bytes", Caps { packed: true, ..plain })];
+    if own.halves {
+        narrow.push(("halves", Caps { halves: true, ..plain }));
+    }
+    if own.matrices.is_some() {
+        narrow.push(("matrices", Caps { matrices: own.matrices, ..plain }));
+    }
+    for (name, caps) in narrow {
+        let found = of(caps);
+        println!("perplexity with {name}: {found}, and {truth} without: {:+.3} %", 100.0 * (found / truth - 1.0));
+        assert!((found / truth - 1.0).abs() < 0.005, "{name}: {found} is not {truth}");
+    }
+}
+
 /// Tokens that are written after a prompt.
 const WRITTEN: usize = 48;
 
