@@ -17,8 +17,9 @@ fn more(sum: Sum, a: Word, b: Word) -> Sum { return sum + dot4I8Packed(a, b); }
 fn whole(sum: Sum) -> f32 { return f32(sum); }
 // The largest that x may become.
 const TOP: f32 = 127.0;
+fn made_of(x: vec4<f32>) -> vec4<f32> { return round(x); }
 fn words_of(x: Eight) -> array<Word, WORDS> {
-    return array<Word, WORDS>(pack4xI8(vec4<i32>(round(x.a))), pack4xI8(vec4<i32>(round(x.b))));
+    return array<Word, WORDS>(pack4xI8(vec4<i32>(x.a)), pack4xI8(vec4<i32>(x.b)));
 }
 fn weights_of(row: u32, octet: u32) -> array<Word, WORDS> {
     let q = packed(row, octet);
@@ -31,6 +32,7 @@ const WORDS: u32 = 4u;
 fn more(sum: Sum, a: Word, b: Word) -> Sum { return fma(a, b, sum); }
 fn whole(sum: Sum) -> f32 { return f32(sum.x) + f32(sum.y); }
 const TOP: f32 = 1.0;
+fn made_of(x: vec4<f32>) -> vec4<f32> { return vec4<f32>(vec4<f16>(x)); }
 fn words_of(x: Eight) -> array<Word, WORDS> {
     return array<Word, WORDS>(Word(x.a.xy), Word(x.a.zw), Word(x.b.xy), Word(x.b.zw));
 }
@@ -69,13 +71,17 @@ fn lay_x(token: u32, count: u32, base: u32, lane: u32) {
     let top = max(max(four.x, four.y), max(four.z, four.w));
     // What is smaller is nothing beside anything else, and has no inverse.
     let inverse = select(TOP / top, 0.0, top < 1e-30);
-    let first = words_of(Eight(a.a * inverse, a.b * inverse));
-    let second = words_of(Eight(b.a * inverse, b.b * inverse));
+    let x = Eight(made_of(a.a * inverse), made_of(a.b * inverse));
+    let y = Eight(made_of(b.a * inverse), made_of(b.b * inverse));
+    let first = words_of(x);
+    let second = words_of(y);
     for (var j = 0u; j < WORDS; j++) {
         xs[(2u * WORDS * half + j) * WIDE + t] = first[j];
         xs[(2u * WORDS * half + WORDS + j) * WIDE + t] = second[j];
     }
-    tokens_of[32u * half + t] = vec2<f32>(top * (1.0 / TOP), sum_of(a) + sum_of(b));
+    // A minimum is multiplied with what x became too: what is rounded then moves an element by its weight, not by its quantum.
+    let scale = top * (1.0 / TOP);
+    tokens_of[32u * half + t] = vec2<f32>(scale, scale * (sum_of(x) + sum_of(y)));
 }
 
 @compute @workgroup_size(64)

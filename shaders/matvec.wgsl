@@ -10,20 +10,24 @@
 const SUMS: u32 = ROWS * TOKENS;
 
 //#if PACKED
-struct Taken { a: u32, b: u32, scale: f32 }
+struct Taken { a: u32, b: u32, scale: f32, sum: f32 }
 fn take(x: Eight) -> Taken {
     let four = max(abs(x.a), abs(x.b));
     let top = max(max(four.x, four.y), max(four.z, four.w));
     // What is smaller is nothing beside anything else, and has no inverse.
     let inverse = select(127.0 / top, 0.0, top < 1e-30);
-    let a = pack4xI8(vec4<i32>(round(x.a * inverse)));
-    return Taken(a, pack4xI8(vec4<i32>(round(x.b * inverse))), top * (1.0 / 127.0));
+    let became = Eight(round(x.a * inverse), round(x.b * inverse));
+    let scale = top * (1.0 / 127.0);
+    // A minimum is multiplied with what x became too: what is rounded then moves an element by its weight, not by its quantum.
+    return Taken(pack4xI8(vec4<i32>(became.a)), pack4xI8(vec4<i32>(became.b)), scale, scale * sum_of(became));
 }
+fn sum_of_taken(x: Taken) -> f32 { return x.sum; }
 fn weights_of(row: u32, octet: u32) -> vec2<u32> { return packed(row, octet); }
 fn times(q: vec2<u32>, x: Taken) -> f32 { return x.scale * f32(dot4I8Packed(q.x, x.a) + dot4I8Packed(q.y, x.b)); }
 //#else
 alias Taken = Eight;
 fn take(x: Eight) -> Taken { return x; }
+fn sum_of_taken(x: Taken) -> f32 { return sum_of(x); }
 fn weights_of(row: u32, octet: u32) -> Eight { return eight(row, octet); }
 fn times(q: Eight, x: Taken) -> f32 { return dot(q.a, x.a) + dot(q.b, x.b); }
 //#end
@@ -38,9 +42,8 @@ fn work(here: Workgroup, at: Place) {
         var taken: array<Taken, TOKENS>;
         var all: array<f32, TOKENS>;
         for (var t = 0u; t < TOKENS; t++) {
-            let x = octet_of(p.x_at + min(token + t, count - 1u) * p.x_stride, octet);
-            taken[t] = take(x);
-            if (MINIMA) { all[t] = sum_of(x); }
+            taken[t] = take(octet_of(p.x_at + min(token + t, count - 1u) * p.x_stride, octet));
+            if (MINIMA) { all[t] = sum_of_taken(taken[t]); }
         }
         for (var r = 0u; r < ROWS; r++) {
             let row = min(first + r, p.rows - 1u);
