@@ -86,7 +86,7 @@ fn perplexity(rows: &[f32], width: usize, ids: &[u32]) -> f64 {
 }
 
 /// Tokens of a text, and of a step: more than matvec.wgsl takes.
-const TEXT: usize = 288;
+const TEXT: usize = 192;
 const STEP: usize = 96;
 
 #[test]
