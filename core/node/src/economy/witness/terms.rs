@@ -8,7 +8,8 @@
 //! A change of witnesses is an entry of the account's own log, and certified by those before it; so whoever knows one set of an
 //! account follows it to the next. Of an account of which it knows none it judges the set that it is shown. Each slot is one
 //! set's: an entry's is that of the set in whose term its number lies, a closing's that of the set under which its hold was
-//! written. Honest members keep to that ([`super::vote`]), and whoever follows the changes refuses the rest.
+//! written. Honest members keep to that ([`super::vote`]); whoever follows the changes refuses other entries, and of closings
+//! cannot tell.
 
 use alloc::{boxed::Box, collections::BTreeMap, vec::Vec};
 
@@ -101,7 +102,8 @@ pub enum Standing {
 
 /// Sets that are remembered, of all accounts.
 pub const KNOWN_MAX: usize = 65_536;
-/// Of one account: more than half a year of changes a month. Whoever missed more of them cannot follow.
+/// Of one account: more than half a year of changes a month. Whoever missed more of them cannot follow, and finds every later set
+/// wanting a change that nobody shows; a hold that stays open over more of them can be closed by nobody.
 pub const TERMS_MAX: usize = 8;
 
 impl Term {
@@ -158,7 +160,8 @@ impl Terms {
     }
 
     fn insert(&mut self, account: NodeId, set: Set, renewal: Option<Box<Renewal>>) -> bool {
-        if self.count >= KNOWN_MAX {
+        // Who is known goes on: strangers may fill the rest.
+        if self.count >= KNOWN_MAX && !self.known.contains_key(&account) {
             return false;
         }
         let terms = self.known.entry(account).or_default();

@@ -284,8 +284,8 @@ impl<K: Signer + Verifier> Witness<K> {
     /// it says no more.
     ///
     /// # Errors
-    /// [`Refusal::Stranger`], [`Refusal::Full`], [`Refusal::Frozen`], [`Refusal::Set`], [`Refusal::Ledger`], in this order of
-    /// checks.
+    /// [`Refusal::Stranger`], [`Refusal::Full`], [`Refusal::Frozen`], [`Refusal::Unsigned`], [`Refusal::Set`],
+    /// [`Refusal::Fork`], [`Refusal::Ledger`], in this order of checks.
     pub fn adopt(&mut self, fold: Fold, renewal: &Renewal, before: &Set) -> Result<Voted, Refusal> {
         let account = renewal.signed.entry.account;
         if renewal.set.index(&self.keys.key()).is_none() {
@@ -298,12 +298,15 @@ impl<K: Signer + Verifier> Witness<K> {
         if ward.is_some_and(|ward| ward.frozen.is_some()) {
             return Err(Refusal::Frozen);
         }
+        renewal.signed.check(&self.keys).map_err(Refusal::Unsigned)?;
         if renewal.verify(before, &self.keys).is_err() || fold.witnesses() != before.digest() {
             return Err(Refusal::Set);
         }
         let (statement, by) = (renewal.signed.entry.statement(), renewal.set.digest());
-        if ward.is_some_and(|ward| ward.fold.next() > renewal.signed.entry.number) {
-            return Ok(self.sign(statement, by, None));
+        if let Some(ward) = ward.filter(|ward| ward.fold.next() > renewal.signed.entry.number) {
+            // One statement for each place: whoever voted for another one there shows the fork.
+            let followed = ward.fold.witnesses() == by;
+            return if followed { Ok(self.sign(statement, by, None)) } else { self.again(&renewal.signed) };
         }
         let ward = Ward::adopted(fold, &renewal.signed, &renewal.set, ward)?;
         self.wards.insert(account, ward.clone());
@@ -406,7 +409,9 @@ impl Ward {
             Some(missed.inherited.get(place).copied().unwrap_or(Some(missed.set.digest())))
         };
         let inherited = fold.open().map(|place| (place, by(&place).flatten())).collect();
-        let closings = missed.map(|missed| missed.closings.clone()).unwrap_or_default();
+        // Those of holds that are closed since are done with.
+        let mut closings = missed.map(|missed| missed.closings.clone()).unwrap_or_default();
+        closings.retain(|place, _| fold.terms(&place.0, place.1).is_some());
         Ok(Self { fold, set: set.clone(), tail, closings, inherited, frozen: None })
     }
 

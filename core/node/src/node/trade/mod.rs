@@ -718,7 +718,7 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
             }
             Message::Audited { task, fingerprints } => self.audited(now, from, task, &fingerprints, out),
             Message::Show { set, next, entries } => self.shown(now, from, (&set, next.as_deref()), entries, out),
-            Message::Adopt { fold, before, renewal } => self.adopt(from, fold, &before, *renewal, out),
+            Message::Adopt { fold, before, renewal } => self.adopt(now, from, fold, &before, *renewal, out),
             Message::Lack { account, term } => self.lacks(from, &account, term, out),
             Message::Renewed(renewals) => self.renewed(&renewals),
             Message::Close { closing, consent } => self.asked_to_close(now, from, closing, consent, out),
@@ -746,6 +746,7 @@ impl<K: Signer + Verifier + Clone> Machine for Trade<K> {
         match input {
             Input::Peers(peers) => self.meet(now, peers, out),
             Input::Heard { from, message } => {
+                self.lacks.clear();
                 self.heard(now, from, message, out);
                 self.ask_for_changes(from, out);
             }

@@ -12,12 +12,15 @@
 //! ```
 //!
 //! Terms are as long for everybody, so for each there is one draw, whatever an owner does; who watched votes for the next set only
-//! if it is of this term and looks drawn, not chosen. An owner asks for others when too many of those who watch have long been
-//! away, are trusted no more or have cheated, or after many terms.
+//! if it is of no term to come and looks drawn, not chosen. An owner asks for others when too many of those who watch have long
+//! been away, are trusted no more, have cheated or are too far behind, or after many terms; and while a quorum is there, since a
+//! change that is written and not certified has its place in the log for good.
 //!
 //! Nobody uses two sets: those before vote for the change, and for no entry after it; those after begin only with the change,
 //! certified by a quorum of those before, and close no hold of before ([`crate::economy::witness::vote`]). Whoever knows one set
-//! follows the changes and refuses what a set certified outside of its term ([`Terms::may_certify`]).
+//! follows the changes and refuses entries that a set certified outside of its term ([`Terms::may_certify`]). Of closings that is
+//! not checked: one does not say under which entry its hold was written, so any set that the account ever had is believed, as
+//! far as it is remembered.
 //!
 //! An account stays with its set while what it comes to does not fit a message ([`FOLD_MAX`]); and where more than f are lost
 //! before others watch, nothing helps.
@@ -69,8 +72,8 @@ pub(super) struct Handover {
     /// What the log came to before the change.
     fold: Vec<u8>,
     before: Set,
-    /// The change, once it is certified.
-    renewal: Option<Box<Renewal>>,
+    /// The change, certified.
+    renewal: Box<Renewal>,
 }
 
 impl<K: Signer + Verifier + Clone> Trade<K> {
@@ -121,7 +124,9 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
     /// As one who watches `account`: whether `next` may do so from now on.
     pub(super) fn may_follow(&self, now: Instant, account: &NodeId, next: &Set) -> bool {
         let drawn = next.acceptable(account, &self.trusted(next.members()));
-        (drawn && self.is_dated(now, next)) || on(Fault::ChosenSetFollows)
+        // One of a term that is over is good too: the change may have waited long for those who certify it.
+        let come = next.term() <= self.term(now).saturating_add(1);
+        (drawn && come) || on(Fault::ChosenSetFollows)
     }
 
     /// Looks after those who watch this node's account.
@@ -131,7 +136,9 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         let term = self.term(now);
         let aged = term.saturating_sub(set.term()) >= self.config.renew.terms.max(1);
         let lost = set.members().iter().filter(|member| self.is_lost(now, member)).count();
-        if term <= set.term() || self.pen.renews() || !(aged || lost * 2 > usize::from(set.faults())) {
+        let there = set.members().len() - self.pen.away.len();
+        let wanted = aged || lost * 2 > usize::from(set.faults());
+        if !wanted || there < set.quorum() || term <= set.term() || self.pen.renews() {
             return;
         }
         let Some(next) = Set::draw(&self.me, term, set.faults(), &self.trusted(&[])) else { return };
@@ -162,7 +169,10 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
     fn is_lost(&self, now: Instant, member: &NodeId) -> bool {
         let away = self.pen.away.get(member).is_some_and(|since| now.since(*since) >= self.config.renew.away);
         let convicted = self.reputation.standing(member) == reputation::Standing::Convicted;
-        away || convicted || self.reputation.trust(member) == 0
+        // What it lacks is gone from the log.
+        let shown = |next: &u64| self.pen.log.since(*next).next().is_none_or(|first| first.entry.number <= *next);
+        let behind = self.pen.next.get(member).is_some_and(|next| !shown(next));
+        away || behind || convicted || self.reputation.trust(member) == 0
     }
 
     /// Before a change is written: what it is about to hand over; whether that can be.
@@ -172,7 +182,7 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         if fold.len() > FOLD_MAX {
             return false;
         }
-        self.pen.handover = Some(Handover { fold, before, renewal: None });
+        self.pen.prepared = Some((fold, before));
         self.pen.next_set = Some(next.clone());
         true
     }
@@ -201,34 +211,47 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         self.pen.set = Some(renewal.set.clone());
         // What those after let this node owe they say when they take over.
         self.pen.limits.retain(|member, _| renewal.set.index(member).is_some());
-        if let Some(handover) = &mut self.pen.handover {
-            handover.renewal = Some(Box::new(renewal));
+        self.pen.next.retain(|member, _| renewal.set.index(member).is_some());
+        // Until then, whoever has not taken over yet since the last change was told of that one.
+        if let Some((fold, before)) = self.pen.prepared.take() {
+            self.pen.handover = Some(Handover { fold, before, renewal: Box::new(renewal) });
         }
     }
 
     /// Whether a witness that is to vote for an entry has not taken over yet, or is to say that it has.
     pub(super) fn must_adopt(&self, witness: &NodeId, number: u64) -> bool {
-        let begun = self.pen.handover.as_ref().and_then(|handover| handover.renewal.as_ref());
-        begun
-            .map(|renewal| renewal.signed.entry.number)
-            .is_some_and(|begun| number <= begun || self.pen.next.get(witness).is_none_or(|next| *next <= begun))
+        let begun = self.pen.handover.as_ref().map(|handover| handover.renewal.signed.entry.number);
+        begun.is_some_and(|begun| number <= begun || self.pen.next.get(witness).is_none_or(|next| *next <= begun))
     }
 
     /// What a witness that takes over must know.
     pub(super) fn adoption(&self) -> Option<Message> {
         let Handover { fold, before, renewal } = self.pen.handover.clone()?;
-        Some(Message::Adopt { fold, before: Box::new(before), renewal: renewal? })
+        Some(Message::Adopt { fold, before: Box::new(before), renewal })
     }
 
     /// An owner wants this node to watch its account from a change on.
-    pub(super) fn adopt(&mut self, from: NodeId, fold: Vec<u8>, before: &Set, renewal: Renewal, out: &mut Vec<Effect>) {
+    pub(super) fn adopt(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        fold: Vec<u8>,
+        before: &Set,
+        renewal: Renewal,
+        out: &mut Vec<Effect>,
+    ) {
         let account = renewal.signed.entry.account;
-        let known = account == from && account != self.me && self.judge(&account, before);
+        let convicted = self.reputation.standing(&account) == reputation::Standing::Convicted;
+        let known = account == from && account != self.me && !convicted && self.judge(&account, before);
         if !known || self.sets.renew(&renewal, &self.keys).is_err() {
-            return;
+            // Else it is asked again and again.
+            return self.deny(from, renewal.signed.entry.statement(), None, out);
         }
         let Some(log) = Fold::decode(&fold) else { return };
-        let Ok(Voted { statement, signature, saved, .. }) = self.witness.adopt(log, &renewal, before) else { return };
+        let Voted { statement, signature, saved, .. } = match self.witness.adopt(log, &renewal, before) {
+            Ok(voted) => voted,
+            Err(refusal) => return self.refuse(now, from, renewal.signed.entry.statement(), refusal, out),
+        };
         if saved.is_some() {
             let (before, renewal) = (Box::new(before.clone()), Box::new(renewal));
             self.keep(from, &Message::Adopt { fold, before, renewal }, out);

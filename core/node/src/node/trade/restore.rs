@@ -112,13 +112,14 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         }
     }
 
-    /// What was certified for a set that was found acceptable then.
+    /// What was certified for a set that was found acceptable then. It is not judged again: of the changes of others, by which
+    /// it may have been, not all are kept.
     fn recall_proof(&mut self, evidence: &super::message::Evidence) -> Option<crate::economy::ledger::Proven> {
         let account = evidence.certificate.statement.account;
         if account != self.me {
             self.sets.judged(account, &evidence.set);
         }
-        self.prove(evidence)
+        self.proven(evidence)
     }
 
     /// Every entry before the last was certified; the last one is wanted again. A hold that is open is a debt.

@@ -119,6 +119,11 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         if !self.judge_slot(&evidence.certificate.statement, &evidence.set) {
             return None;
         }
+        self.proven(evidence)
+    }
+
+    /// What evidence proves, if its set may certify that.
+    pub(super) fn proven(&self, evidence: &Evidence) -> Option<Proven> {
         match &evidence.paid {
             Paid::Entry(signed) => certificate::payment(&evidence.certificate, signed, &evidence.set, &self.keys).ok(),
             Paid::Closing(closing) => {

@@ -1008,7 +1008,7 @@ fn every_change_of_witnesses_that_is_asked_for() {
         lines,
         "a set of the same term: denied\n\
          a set of a term to come: denied\n\
-         a set of one that is over: denied\n\
+         a set of one that is over: voted for\n\
          a set that is chosen: denied\n\
          a set that is drawn: voted for\n"
     );

@@ -312,7 +312,12 @@ impl Rumours {
 
     /// What did not count may count when it comes again.
     fn forget(&mut self, ballot: &Ballot) {
-        self.seen.remove(&Self::digest(ballot));
+        let digest = Self::digest(ballot);
+        self.seen.remove(&digest);
+        // What is forgotten came lately; left in its place it would push out another each time it comes.
+        if let Some(at) = self.order.iter().rposition(|other| *other == digest) {
+            self.order.remove(at);
+        }
     }
 
     /// It is heard again when its time may have come; until then it is known.

@@ -56,6 +56,8 @@ pub(super) struct Pen {
     /// Who watches next, once that is certified; and how those who watch now came to it.
     pub(super) next_set: Option<Set>,
     pub(super) handover: Option<Handover>,
+    /// What is to be handed over by a change that is not certified yet, and who watched before it.
+    pub(super) prepared: Option<(Vec<u8>, Set)>,
     /// Members that are not there, and since when.
     pub(super) away: BTreeMap<NodeId, Instant>,
     /// What the entries that are kept refer to.
@@ -75,6 +77,7 @@ impl Pen {
             queue: VecDeque::new(),
             next_set: None,
             handover: None,
+            prepared: None,
             away: BTreeMap::new(),
             evidence: BTreeMap::new(),
             certified: 0,
@@ -350,7 +353,14 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         }
     }
 
-    fn refuse(&mut self, now: Instant, to: NodeId, statement: Statement, refusal: Refusal, out: &mut Vec<Effect>) {
+    pub(super) fn refuse(
+        &mut self,
+        now: Instant,
+        to: NodeId,
+        statement: Statement,
+        refusal: Refusal,
+        out: &mut Vec<Effect>,
+    ) {
         let next = match refusal {
             Refusal::Fork(fraud) => {
                 self.alarm_hears(now, AlarmInput::Heard(fraud), out);
@@ -367,7 +377,7 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
     }
 
     /// Says no; but what is refused for a change of witnesses that is not shown yet is asked again.
-    fn deny(&self, to: NodeId, statement: Statement, next: Option<u64>, out: &mut Vec<Effect>) {
+    pub(super) fn deny(&self, to: NodeId, statement: Statement, next: Option<u64>, out: &mut Vec<Effect>) {
         if self.lacks.is_empty() {
             out.push(Effect::Send { to, message: Message::Deny { statement, next } });
         }
@@ -424,7 +434,7 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         let mine = statement.account == self.me && self.pen.set.as_ref().is_some_and(|set| set.index(&from).is_some());
         if let (Slot::Entry(number), true) = (statement.slot, mine) {
             let next = self.pen.next.entry(from).or_default();
-            *next = (*next).max(number + 1);
+            *next = (*next).max(number.saturating_add(1));
             self.pen.limits.insert(from, limit);
         }
         self.collect_hears(now, collect::Input::Vote { from, statement, signature }, out);
@@ -441,7 +451,9 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         match (statement.slot, next) {
             (Slot::Entry(_), Some(next)) if statement.account == self.me => {
                 // It is shown what it lacks when it is asked again.
-                self.pen.next.insert(from, next);
+                if self.pen.set.as_ref().is_some_and(|set| set.index(&from).is_some()) {
+                    self.pen.next.insert(from, next);
+                }
             }
             _ => self.collect_hears(now, collect::Input::Refused { from, statement }, out),
         }
