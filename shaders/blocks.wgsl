@@ -75,7 +75,7 @@ fn main(
     var q: array<Quanta, ROWS>;
     var x: array<Sixteen, TOKENS>;
     var own: array<vec4<f32>, TOKENS>;
-    for (var t = 0u; t < TOKENS; t++) { at[t] = ((p.x_at + min(token + t, count - 1u) * p.x_stride) >> 2u) + place; }
+    for (var t = 0u; t < TOKENS; t++) { at[t] = (row_of_x(token + t, count) >> 2u) + place; }
     for (var r = 0u; r < ROWS; r++) { begin[r] = min(first + lane + r * LANES, p.rows - 1u) * blocks; }
     for (var base = 0u; base < blocks; base += SPAN) {
         for (var r = 0u; r < ROWS; r++) { s[r] = scales((begin[r] + base) / SPAN); }

@@ -16,10 +16,9 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     if (p.by == 1u) { row = token_position(token); }
     if (row < p.row_first || row >= p.row_first + p.rows) { return; }
     row -= p.row_first;
-    let s = group(row, octet);
-    let q = eight(row, octet);
-    let a = p.factor * (s.x * q.a + s.y);
-    let b = p.factor * (s.x * q.b + s.y);
+    let x = decoded(row, octet);
+    let a = p.factor * x.a;
+    let b = p.factor * x.b;
     let at = p.out_at + token * p.out_stride + 8u * octet;
     for (var i = 0u; i < 8u; i++) {
         let value = select(a[i & 3u], b[i & 3u], i > 3u);

@@ -42,18 +42,10 @@ fn lay_weights(first: u32, base: u32, lane: u32) {
         let r = i >> 2u;
         let octet = base + (i & 3u);
         let at = r * PITCH + 8u * (i & 3u);
-        var a = vec4<f32>();
-        var b = vec4<f32>();
-        if (octet < p.octets) {
-            let row = min(first + r, p.rows - 1u);
-            let s = group(row, octet);
-            let q = eight(row, octet);
-            a = s.x * q.a + s.y;
-            b = s.x * q.b + s.y;
-        }
+        let x = weights_or_nothing(min(first + r, p.rows - 1u), octet);
         for (var j = 0u; j < 4u; j++) {
-            ws[at + j] = number(a[j]);
-            ws[at + 4u + j] = number(b[j]);
+            ws[at + j] = number(x.a[j]);
+            ws[at + 4u + j] = number(x.b[j]);
         }
     }
 }
@@ -63,8 +55,7 @@ fn lay_x(token: u32, count: u32, base: u32, lane: u32) {
     let t = lane >> 2u;
     let octet = base + (lane & 3u);
     let at = t * PITCH + 8u * (lane & 3u);
-    var x = Eight();
-    if (octet < p.octets) { x = octet_of(p.x_at + min(token + t, count - 1u) * p.x_stride, octet); }
+    let x = octet_or_nothing(row_of_x(token + t, count), octet);
     for (var j = 0u; j < 4u; j++) {
         xs[at + j] = number(x.a[j]);
         xs[at + 4u + j] = number(x.b[j]);

@@ -1,12 +1,10 @@
-// Op::Linear for many tokens, in narrow numbers: shapes as in matvec.wgsl, formats with quanta.
+// Op::Linear for many tokens, in narrow numbers: shapes as in matvec.wgsl, tiles as in tile.wgsl, formats with quanta.
 //
 // Quanta are small whole numbers. x is made a part of the largest of sixteen neighbours, so that sixteen products can be
 // added up in numbers as narrow as they are; only their sums are scaled, in f32.
 // PACKED: bytes, four in a word: sums are exact, x is off by a 254th of the largest at most. Else halves, two in a word:
 // quanta are exact, x is off by 2^-12 of the largest at most, a sum stays below 2^11.
-// A workgroup of 64 invocations computes a tile of 64 rows for 32 tokens, 32 elements at a time; each invocation keeps
-// 8 rows of 4 tokens in registers.
-// Workgroups: x and y together over rows / 64, z over tokens / 32. Workgroup memory: 4.6 KiB of bytes, 7.6 KiB of halves.
+// Workgroup memory: 4.6 KiB of bytes, 7.6 KiB of halves.
 // Oracle: reference::linear::multiply.
 
 //#if PACKED
@@ -39,9 +37,6 @@ fn words_of(x: Eight) -> array<Word, WORDS> {
 fn weights_of(row: u32, octet: u32) -> array<Word, WORDS> { return words_of(eight(row, octet)); }
 //#end
 
-// One more than there are, so that neighbours do not share a bank.
-const HIGH: u32 = 65u;
-const WIDE: u32 = 33u;
 var<workgroup> ws: array<Word, 4u * WORDS * HIGH>;
 var<workgroup> xs: array<Word, 4u * WORDS * WIDE>;
 // Of each sixteen: scale and minimum of a row; scale and sum of a token.
@@ -64,13 +59,11 @@ fn lay_weights(first: u32, base: u32, lane: u32) {
 fn lay_x(token: u32, count: u32, base: u32, lane: u32) {
     let t = lane >> 1u;
     let half = lane & 1u;
-    let at = p.x_at + min(token + t, count - 1u) * p.x_stride;
+    let at = row_of_x(token + t, count);
     let a = octet_of(at, base + 2u * half);
     let b = octet_of(at, base + 2u * half + 1u);
-    let four = max(max(abs(a.a), abs(a.b)), max(abs(b.a), abs(b.b)));
-    let top = max(max(four.x, four.y), max(four.z, four.w));
-    // What is smaller is nothing beside anything else, and has no inverse.
-    let inverse = select(TOP / top, 0.0, top < 1e-30);
+    let top = largest(max(max(abs(a.a), abs(a.b)), max(abs(b.a), abs(b.b))));
+    let inverse = inverse_of(top, TOP);
     let x = Eight(made_of(a.a * inverse), made_of(a.b * inverse));
     let y = Eight(made_of(b.a * inverse), made_of(b.b * inverse));
     let first = words_of(x);
@@ -84,50 +77,25 @@ fn lay_x(token: u32, count: u32, base: u32, lane: u32) {
     tokens_of[32u * half + t] = vec2<f32>(scale, scale * (sum_of(x) + sum_of(y)));
 }
 
-@compute @workgroup_size(64)
-fn main(
-    @builtin(workgroup_id) id: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let first = (id.y * groups.x + id.x) * 64u;
-    if (first >= p.rows) { return; }
-    let token = id.z * 32u;
-    let count = batch[p.counted];
-    let high = lane & 7u;
-    let wide = lane >> 3u;
-    var sums: array<f32, 32>;
-    for (var base = 0u; base < p.octets; base += 4u) {
-        lay_weights(first, base, lane);
-        lay_x(token, count, base, lane);
-        workgroupBarrier();
-        for (var half = 0u; half < 2u; half++) {
-            var found: array<Sum, 32>;
-            for (var k = 2u * WORDS * half; k < 2u * WORDS * (half + 1u); k++) {
-                var x: array<Word, 4>;
-                for (var t = 0u; t < 4u; t++) { x[t] = xs[k * WIDE + wide + 8u * t]; }
-                for (var r = 0u; r < 8u; r++) {
-                    let weight = ws[k * HIGH + high + 8u * r];
-                    for (var t = 0u; t < 4u; t++) { found[r * 4u + t] = more(found[r * 4u + t], weight, x[t]); }
-                }
-            }
-            for (var t = 0u; t < 4u; t++) {
-                let of_token = tokens_of[32u * half + wide + 8u * t];
-                for (var r = 0u; r < 8u; r++) {
-                    let of_row = groups_of[64u * half + high + 8u * r];
-                    var sum = of_row.x * of_token.x * whole(found[r * 4u + t]);
-                    if (MINIMA) { sum += of_row.y * of_token.y; }
-                    sums[r * 4u + t] += sum;
-                }
+fn add_products(sums: ptr<function, Sums>, high: u32, wide: u32) {
+    for (var half = 0u; half < 2u; half++) {
+        var found: array<Sum, 32>;
+        for (var k = 2u * WORDS * half; k < 2u * WORDS * (half + 1u); k++) {
+            var x: array<Word, 4>;
+            for (var t = 0u; t < 4u; t++) { x[t] = xs[k * WIDE + wide + 8u * t]; }
+            for (var r = 0u; r < 8u; r++) {
+                let weight = ws[k * HIGH + high + 8u * r];
+                for (var t = 0u; t < 4u; t++) { found[r * 4u + t] = more(found[r * 4u + t], weight, x[t]); }
             }
         }
-        workgroupBarrier();
-    }
-    for (var r = 0u; r < 8u; r++) {
         for (var t = 0u; t < 4u; t++) {
-            let row = first + high + 8u * r;
-            let which = token + wide + 8u * t;
-            if (row < p.rows && which < count) { put(which, row, sums[r * 4u + t]); }
+            let of_token = tokens_of[32u * half + wide + 8u * t];
+            for (var r = 0u; r < 8u; r++) {
+                let of_row = groups_of[64u * half + high + 8u * r];
+                var sum = of_row.x * of_token.x * whole(found[r * 4u + t]);
+                if (MINIMA) { sum += of_row.y * of_token.y; }
+                (*sums)[r * 4u + t] += sum;
+            }
         }
     }
 }

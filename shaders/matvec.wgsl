@@ -12,10 +12,8 @@ const SUMS: u32 = ROWS * TOKENS;
 //#if PACKED
 struct Taken { a: u32, b: u32, scale: f32, sum: f32 }
 fn take(x: Eight) -> Taken {
-    let four = max(abs(x.a), abs(x.b));
-    let top = max(max(four.x, four.y), max(four.z, four.w));
-    // What is smaller is nothing beside anything else, and has no inverse.
-    let inverse = select(127.0 / top, 0.0, top < 1e-30);
+    let top = largest(max(abs(x.a), abs(x.b)));
+    let inverse = inverse_of(top, 127.0);
     let became = Eight(round(x.a * inverse), round(x.b * inverse));
     let scale = top * (1.0 / 127.0);
     // A minimum is multiplied with what x became too: what is rounded then moves an element by its weight, not by its quantum.
@@ -42,7 +40,7 @@ fn work(here: Workgroup, at: Place) {
         var taken: array<Taken, TOKENS>;
         var all: array<f32, TOKENS>;
         for (var t = 0u; t < TOKENS; t++) {
-            taken[t] = take(octet_of(p.x_at + min(token + t, count - 1u) * p.x_stride, octet));
+            taken[t] = take(octet_of(row_of_x(token + t, count), octet));
             if (MINIMA) { all[t] = sum_of_taken(taken[t]); }
         }
         for (var r = 0u; r < ROWS; r++) {

@@ -50,9 +50,29 @@ fn octet_of(at: u32, octet: u32) -> Eight {
 //#end
 }
 
+// Where x of a token begins; past the last token that of the last.
+fn row_of_x(token: u32, count: u32) -> u32 { return p.x_at + min(token, count - 1u) * p.x_stride; }
+
+// An octet of a row of weights, and of x; nothing past the end of a row.
+fn weights_or_nothing(row: u32, octet: u32) -> Eight {
+    if (octet >= p.octets) { return Eight(); }
+    return decoded(row, octet);
+}
+fn octet_or_nothing(at: u32, octet: u32) -> Eight {
+    if (octet >= p.octets) { return Eight(); }
+    return octet_of(at, octet);
+}
+
 fn sum_of(x: Eight) -> f32 {
     let s = x.a + x.b;
     return s.x + s.y + s.z + s.w;
+}
+
+// The largest of four; and what makes `top` to `most`, where numbers become parts of the largest.
+fn largest(x: vec4<f32>) -> f32 { return max(max(x.x, x.y), max(x.z, x.w)); }
+fn inverse_of(top: f32, most: f32) -> f32 {
+    // What is smaller is nothing beside anything else, and has no inverse.
+    return select(most / top, 0.0, top < 1e-30);
 }
 
 fn put(token: u32, row: u32, product: f32) {

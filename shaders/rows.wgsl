@@ -16,16 +16,13 @@ fn main(
     let count = batch[p.counted];
     var at: array<u32, TOKENS>;
     var sums: array<f32, TOKENS>;
-    for (var t = 0u; t < TOKENS; t++) { at[t] = p.x_at + min(token + t, count - 1u) * p.x_stride; }
+    for (var t = 0u; t < TOKENS; t++) { at[t] = row_of_x(token + t, count); }
     for (var octet = 0u; octet < p.octets; octet++) {
-        let s = group(row, octet);
-        let q = eight(row, octet);
         // One product an element and not two: what is decoded here is used for all tokens.
-        let a = s.x * q.a + s.y;
-        let b = s.x * q.b + s.y;
+        let weights = decoded(row, octet);
         for (var t = 0u; t < TOKENS; t++) {
             let x = octet_of(at[t], octet);
-            sums[t] += dot(a, x.a) + dot(b, x.b);
+            sums[t] += dot(weights.a, x.a) + dot(weights.b, x.b);
         }
     }
     for (var t = 0u; t < TOKENS; t++) {

@@ -7,6 +7,13 @@
 
 struct Eight { a: vec4<f32>, b: vec4<f32> }
 
+// Eight elements themselves.
+fn decoded(row: u32, octet: u32) -> Eight {
+    let s = group(row, octet);
+    let q = eight(row, octet);
+    return Eight(s.x * q.a + s.y, s.x * q.b + s.y);
+}
+
 // A half from its bits. Drivers may take halves below 2^-14 for 0, and scales of K formats are that small.
 fn half_of(bits: u32) -> f32 {
     let small = f32(bits & 0x3ffu) * 5.9604645e-8;

@@ -104,6 +104,7 @@ const COMMON: &str = include_str!("../../../shaders/common.wgsl");
 const WEIGHTS: &str = include_str!("../../../shaders/weights.wgsl");
 const PRODUCT: &str = include_str!("../../../shaders/product.wgsl");
 const SUMS: &str = include_str!("../../../shaders/sums.wgsl");
+const TILES: &str = include_str!("../../../shaders/tile.wgsl");
 const ATTENTION: &str = include_str!("../../../shaders/attention.wgsl");
 
 impl Kernel {
@@ -275,6 +276,7 @@ impl Kernel {
         let functions = if matches!(self, Self::Map { .. } | Self::Experts { .. }) { FUNCTIONS } else { "" };
         let pieces = match self {
             Self::Matvec { .. } | Self::Experts { .. } | Self::Norm { .. } => SUMS,
+            Self::Matmul { .. } | Self::MatmulNarrow { .. } => TILES,
             Self::Attend { .. } | Self::AttendSubgroup { .. } => ATTENTION,
             _ => "",
         };
