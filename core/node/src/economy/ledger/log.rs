@@ -53,6 +53,11 @@ impl Log {
         &self.fold
     }
 
+    /// Number of the first entry that is kept; of the next one, where none is.
+    pub fn first(&self) -> u64 {
+        self.tail.front().map_or(self.fold.next(), |signed| signed.entry.number)
+    }
+
     /// Entries from `number` on; fewer, if some were let go.
     pub fn since(&self, number: u64) -> impl Iterator<Item = &Signed> {
         self.tail.iter().filter(move |signed| signed.entry.number >= number)
@@ -158,15 +163,14 @@ mod tests {
         log.write(open, None, None, Credits(0), &keys).unwrap();
         log.checkpoint(&keys).unwrap();
         log.checkpoint(&keys).unwrap();
-        let first = |log: &Log| log.since(0).next().unwrap().entry.number;
-        assert_eq!((log.prune(0), first(&log)), (0, 0), "somebody has seen nothing");
-        assert_eq!((log.prune(1), first(&log)), (1, 1), "all have seen the opening");
-        assert_eq!((log.prune(9), first(&log)), (2, 2), "the checkpoint is kept, whoever has seen it");
+        assert_eq!((log.prune(0), log.first()), (0, 0), "somebody has seen nothing");
+        assert_eq!((log.prune(1), log.first()), (1, 1), "all have seen the opening");
+        assert_eq!((log.prune(9), log.first()), (2, 2), "the checkpoint is kept, whoever has seen it");
         for _ in 0..BEHIND_MAX {
             log.checkpoint(&keys).unwrap();
         }
-        assert_eq!((log.prune(2), first(&log)), (2, 2));
+        assert_eq!((log.prune(2), log.first()), (2, 2));
         log.checkpoint(&keys).unwrap();
-        assert_eq!((log.prune(2), first(&log)), (3, 3), "who lacks more is lost");
+        assert_eq!((log.prune(2), log.first()), (3, 3), "who lacks more is lost");
     }
 }

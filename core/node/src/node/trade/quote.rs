@@ -13,7 +13,6 @@ use crate::{
     economy::tiers::{self, Market, Order},
     kit::{Credits, Instant, Machine, NodeId, Signer, UnixTime, Verifier},
     node::govern,
-    trust::reputation::Standing,
     work::schedule::{
         choice::Candidate,
         client::{self, Request},
@@ -122,8 +121,7 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         let size = self.config.models.iter().find(|served| served.0 == model).map(|served| served.1);
         let limit = u32::try_from(order.tokens_out).ok().filter(|limit| ticks_of(*limit).is_some());
         let known = self.guests.contains_key(&key);
-        let honest = self.quarantine.allows(&key.0) && self.reputation.standing(&key.0) != Standing::Convicted;
-        let welcome = honest && (known || self.guests.len() < OPEN_MAX);
+        let welcome = self.is_welcome(&key.0) && (known || self.guests.len() < OPEN_MAX);
         let (Some(size), Some(limit), true) = (size, limit, welcome) else {
             let message = Message::Refuse { task: key.1, price: 0, after_ms: 60_000 };
             return out.push(Effect::Send { to: key.0, message });

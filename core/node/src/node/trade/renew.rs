@@ -168,11 +168,10 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
 
     fn is_lost(&self, now: Instant, member: &NodeId) -> bool {
         let away = self.pen.away.get(member).is_some_and(|since| now.since(*since) >= self.config.renew.away);
-        let convicted = self.reputation.standing(member) == reputation::Standing::Convicted;
         // What it lacks is gone from the log.
-        let shown = |next: &u64| self.pen.log.since(*next).next().is_none_or(|first| first.entry.number <= *next);
-        let behind = self.pen.next.get(member).is_some_and(|next| !shown(next));
-        away || behind || convicted || self.reputation.trust(member) == 0
+        let behind = self.pen.next.get(member).is_some_and(|next| *next < self.pen.log.first());
+        // Whoever is convicted has no trust either.
+        away || behind || self.reputation.trust(member) == 0
     }
 
     /// Before a change is written: what it is about to hand over; whether that can be.

@@ -39,7 +39,8 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         out.push(Effect::Send { to, message: Message::Steal { room: room.min(HANDED_MAX as u32), models } });
     }
 
-    fn is_welcome(&self, peer: &NodeId) -> bool {
+    /// Whether this node works with `peer` at all.
+    pub(super) fn is_welcome(&self, peer: &NodeId) -> bool {
         self.quarantine.allows(peer) && self.reputation.standing(peer) != Standing::Convicted
     }
 
