@@ -33,7 +33,7 @@ const ASKED_MAX: usize = 4;
 /// Members that others named and that are to be asked first.
 const VOUCHED_MAX: usize = 32;
 /// Members at one place that are as likely as not: more than that are invented sooner than bought.
-const HOUSEHOLD: u8 = 4;
+pub(super) const HOUSEHOLD: u8 = 2;
 
 /// What was asked to tell members from names.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -117,12 +117,18 @@ impl<K: Signer + Verifier> Swim<K> {
 
     /// Whether more names wait to be proved than those who are would explain: a crowd that joins, or a flood.
     pub(super) fn is_crowded(&self) -> bool {
-        self.proved() >= SETTLED && self.table.unproved() > SETTLED + self.proved() / 2
+        self.waits_more_than(2) || self.is_flooded()
     }
 
-    /// Whether such a crowd is a flood: of members so many answer as on this line do, of inventions hardly any.
+    /// Whether they are a flood: of members so many answer as on this line do, of inventions hardly any. Of those fewer are
+    /// borne, since each would be told on, compared and asked.
     pub(super) fn is_flooded(&self) -> bool {
-        self.is_crowded() && self.company.is_mostly_nobody(self.unanswered)
+        self.waits_more_than(8) && self.company.is_mostly_nobody(self.unanswered)
+    }
+
+    /// Whether a few more names wait than one for each `part` that are proved.
+    fn waits_more_than(&self, part: usize) -> bool {
+        self.proved() >= SETTLED && self.table.unproved() > SETTLED + self.proved() / part
     }
 
     /// A living member of the whole network by chance; hosts with many names count as one, and names without a host not at

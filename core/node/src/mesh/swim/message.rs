@@ -177,6 +177,11 @@ pub enum Item<'a> {
 }
 
 impl<'a> Item<'a> {
+    /// Bytes of a doubt, at most: no item is shorter.
+    pub const DOUBT: usize = 2 + 8 + 10 + 2;
+    /// Bytes of an accusation, at most. Records are longer.
+    pub const ACCUSATION: usize = 2 + 8 + 8 + 10 + 1 + 64;
+
     /// Appends it.
     pub fn put(&self, out: &mut Vec<u8>) {
         match self {
@@ -226,8 +231,8 @@ impl<'a> Item<'a> {
     pub const fn size(&self) -> usize {
         match self {
             Self::Record(bytes) => bytes.len() + 3,
-            Self::Accusation(..) => 2 + 8 + 8 + 10 + 1 + 64,
-            Self::Doubt { .. } => 2 + 8 + 10 + 2,
+            Self::Accusation(..) => Self::ACCUSATION,
+            Self::Doubt { .. } => Self::DOUBT,
         }
     }
 }

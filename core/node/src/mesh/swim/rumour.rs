@@ -36,12 +36,14 @@ struct Rumour {
 pub(super) struct Rumours {
     list: Vec<Rumour>,
     urgent: usize,
+    /// Deaths among them, the shortest of news.
+    deaths: usize,
     max: usize,
 }
 
 impl Rumours {
     pub const fn new(max: usize) -> Self {
-        Self { list: Vec::new(), urgent: 0, max }
+        Self { list: Vec::new(), urgent: 0, deaths: 0, max }
     }
 
     /// How many are told.
@@ -57,20 +59,20 @@ impl Rumours {
     /// Takes in `news` of `subject`, to be told `times` times, in place of what it overtakes. When the list is full, what
     /// was told most often goes; comparing tables brings it to those who missed it.
     pub fn push(&mut self, subject: u64, news: News, times: u8, urgent: bool) {
-        self.list.retain(|rumour| rumour.subject != subject || !overtakes(&news, &rumour.news));
+        self.keep(|rumour| rumour.subject != subject || !overtakes(&news, &rumour.news));
         if self.list.len() >= self.max {
-            self.list.pop();
+            self.remove(self.list.len() - 1);
         }
         let new = Rumour { subject, left: times, told: 0, urgent, news };
         let at = self.list.partition_point(|other| other.rank() < new.rank());
+        self.urgent += usize::from(urgent);
+        self.deaths += usize::from(new.is_death());
         self.list.insert(at, new);
-        self.recount();
     }
 
     /// What is told of `subject` is void: it was wrong, or it is settled.
     pub fn drop_charges(&mut self, subject: u64) {
-        self.list.retain(|rumour| rumour.subject != subject || matches!(rumour.news, News::Record(_)));
-        self.recount();
+        self.keep(|rumour| rumour.subject != subject || matches!(rumour.news, News::Record(_)));
     }
 
     /// Somebody told us what we tell: it is known a little better than we thought. Urgent news are told all the same; to
@@ -81,8 +83,7 @@ impl Rumours {
         let Some(at) = self.list[slow].iter().position(is).map(|at| at + self.urgent) else { return };
         self.list[at].left -= 1;
         if self.list[at].left == 0 {
-            self.list.remove(at);
-            self.recount();
+            self.remove(at);
         }
     }
 
@@ -93,6 +94,7 @@ impl Rumours {
         }
         let mut spent = false;
         let mut told = Vec::with_capacity(16);
+        let least = if self.deaths > 0 { Item::DOUBT } else { Item::ACCUSATION };
         for (at, rumour) in self.list.iter_mut().enumerate() {
             // Nobody is told of itself by way of gossip: what concerns it is put first by the caller.
             if rumour.subject == receiver {
@@ -101,7 +103,7 @@ impl Rumours {
             let item = rumour.item(&age);
             if body.len() + item.size() > room && !fault::on(Fault::PacketsOverfilled) {
                 // Something smaller may still fit, but not if even the smallest would not.
-                if room.saturating_sub(body.len()) < 20 {
+                if room.saturating_sub(body.len()) < least {
                     break;
                 }
                 continue;
@@ -114,8 +116,7 @@ impl Rumours {
         }
         self.move_back(&told);
         if spent {
-            self.list.retain(|rumour| rumour.left > 0);
-            self.recount();
+            self.keep(|rumour| rumour.left > 0);
         }
     }
 
@@ -136,8 +137,20 @@ impl Rumours {
         }
     }
 
-    fn recount(&mut self) {
-        self.urgent = self.list.iter().filter(|rumour| rumour.urgent).count();
+    fn keep(&mut self, keeps: impl Fn(&Rumour) -> bool) {
+        let deaths = &mut self.deaths;
+        self.list.retain(|rumour| {
+            let kept = keeps(rumour);
+            *deaths -= usize::from(!kept && rumour.is_death());
+            kept
+        });
+        self.urgent = self.list.partition_point(|rumour| rumour.urgent);
+    }
+
+    fn remove(&mut self, at: usize) {
+        let gone = self.list.remove(at);
+        self.urgent -= usize::from(gone.urgent);
+        self.deaths -= usize::from(gone.is_death());
     }
 }
 
@@ -146,6 +159,10 @@ impl Rumour {
     /// settles many accusations.
     fn rank(&self) -> (bool, bool, u8) {
         (!self.urgent, !matches!(self.news, News::Record(_)), self.told)
+    }
+
+    const fn is_death(&self) -> bool {
+        matches!(self.news, News::Death { .. })
     }
 
     fn item(&self, age: impl Fn(Instant) -> u8) -> Item<'_> {

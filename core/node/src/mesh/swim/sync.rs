@@ -11,6 +11,7 @@ use core::time::Duration;
 
 use super::{
     Config, Effect, Saved, Sender, Swim,
+    company::HOUSEHOLD,
     message::{Head, Item},
     record::Record,
     table::State,
@@ -23,8 +24,9 @@ use crate::kit::{
 
 /// Packets that a node sends per period to those who compare. 64 packets are 77 KB.
 const BUDGET: u32 = 64;
-/// Lists that answer one digest.
+/// Lists that answer one digest, and one in a flood, in which tables differ in names that are cheap.
 const LISTS: usize = 8;
+const LISTS_IN_A_FLOOD: usize = 2;
 /// Differences that call for the next comparison at once.
 const MANY: usize = 8;
 /// Differences among so many members, or less often, that are only what is under way.
@@ -40,6 +42,9 @@ pub(super) struct Compare {
     pub due: Instant,
     /// Differences that the last comparison found.
     found: usize,
+    /// Of them, members that one of the two lacked. Newer facts of a known one are under way by gossip; somebody who makes
+    /// others accuse and refute must not make them compare as well.
+    lacking: usize,
     /// Comparisons that follow at once.
     eager: u32,
     /// How long to wait for the one after: longer each time that hardly anything differed, until all is quiet.
@@ -58,6 +63,7 @@ impl Compare {
         Self {
             due: start + wait,
             found: 0,
+            lacking: 0,
             wait: config.period * config.compare_every,
             eager: 0,
             risen: 0,
@@ -112,7 +118,7 @@ impl<K: Signer + Verifier> Swim<K> {
         }
         // A sixteenth of jitter, so that nobody walks in step.
         compare.due = now + compare.wait + compare.wait * self.rng.below(1000) / 16_000;
-        (self.compare.found, self.compare.risen) = (0, 0);
+        (self.compare.found, self.compare.lacking, self.compare.risen) = (0, 0, 0);
         let fits = |slot: &super::table::Slot| slot.state() == State::Alive && !slot.record().facts.is_hidden();
         if fault::on(Fault::TablesNeverCompared) {
             return;
@@ -179,6 +185,7 @@ impl<K: Signer + Verifier> Swim<K> {
         }
         let buckets = mine.len();
         let start = self.rng.below(buckets as u32) as usize;
+        let most = if self.is_flooded() { LISTS_IN_A_FLOOD } else { LISTS };
         let mut lists = 0;
         for bucket in (start..buckets).chain(0..start) {
             if mine[bucket] == theirs[bucket] {
@@ -189,16 +196,17 @@ impl<K: Signer + Verifier> Swim<K> {
             let last = if bucket + 1 == buckets { u64::MAX } else { first + width };
             // A coarse digest has wide buckets: begin anywhere in it, so that each time another part is listed.
             let first = if self.table.lives() / buckets > 100 { first + self.rng.next() % width } else { first };
-            lists += self.list(slot, first, last, LISTS - lists, out);
-            if lists >= LISTS {
+            lists += self.list(slot, first, last, most - lists, out);
+            if lists >= most {
                 break;
             }
         }
     }
 
-    /// Sends lists of all living members from `first` to `last`, in at most `most` packets. How many it were.
+    /// Sends lists of all living members from `first` to `last`, in at most `most` packets; in a flood, of those who are
+    /// proved. How many it were.
     fn list(&mut self, slot: usize, first: u64, last: u64, most: usize, out: &mut Vec<Effect>) -> usize {
-        let mut members = self.between(first, last);
+        let mut members = self.between(first, last, self.is_flooded());
         if (first..=last).contains(&self.short()) {
             members.push((self.short(), self.me.incarnation));
         }
@@ -227,8 +235,8 @@ impl<K: Signer + Verifier> Swim<K> {
         sent
     }
 
-    /// Short ids and incarnations of living members from `first` to `last`.
-    fn between(&self, first: u64, last: u64) -> Vec<(u64, u64)> {
+    /// Short ids and incarnations of living members from `first` to `last`, or only of those who are `proved`.
+    fn between(&self, first: u64, last: u64, proved: bool) -> Vec<(u64, u64)> {
         let (mut at, end) = (self.table.home(first), self.table.home(last));
         let mut found = Vec::new();
         let mut passed = false;
@@ -236,7 +244,7 @@ impl<K: Signer + Verifier> Swim<K> {
         for _ in 0..self.table.size() {
             passed |= at == end;
             match self.table.occupant(at) {
-                Some(slot) if slot.lives() => {
+                Some(slot) if slot.lives() && (slot.is_proved() || !proved) => {
                     let short = slot.record().id.short();
                     if (first..=last).contains(&short) {
                         found.push((short, slot.record().incarnation));
@@ -270,6 +278,7 @@ impl<K: Signer + Verifier> Swim<K> {
         }
         theirs.sort_unstable();
         let (mut want, mut give, mut doubts) = (Vec::new(), Vec::new(), Vec::new());
+        let mut lacking = 0;
         for (short, incarnation) in &theirs {
             if *short == self.short() {
                 if *incarnation < self.me.incarnation {
@@ -281,6 +290,7 @@ impl<K: Signer + Verifier> Swim<K> {
             }
             let Some(at) = self.table.find(*short) else {
                 want.push(*short);
+                lacking += 1;
                 continue;
             };
             let member = self.table.get(at);
@@ -298,16 +308,19 @@ impl<K: Signer + Verifier> Swim<K> {
             give.push(self.me.clone());
         }
         let (crowded, flooded) = (self.is_crowded(), self.is_flooded());
-        for (short, _) in self.between(first, last) {
+        for (short, _) in self.between(first, last, crowded) {
             if theirs.binary_search_by_key(&short, |entry| entry.0).is_err() && short != sender.short {
                 let member = self.table.get(self.table.find(short).expect("it is between"));
-                if !crowded || member.is_proved() {
+                // Names too many at one place are for those who ask for them.
+                if self.table.crowd(member.record()) <= HOUSEHOLD {
+                    lacking += 1;
                     give.push(member.record().clone());
                 }
             }
         }
         self.compare.found += want.len() + give.len();
-        if self.compare.found >= MANY && !flooded {
+        self.compare.lacking += lacking;
+        if self.compare.lacking >= MANY && !flooded {
             self.compare.hurry(now + self.config.period / 2);
         }
         let record = self.table.get(slot).record();
