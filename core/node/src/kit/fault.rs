@@ -167,6 +167,7 @@ faults! {
         OldPromiseCounts
         OpeningUnchecked
         LatePromiseTaken
+        BallotMultiplied
         EarlyBallotLost
         DoublePromiseCounts
         DelegateVotesForVoters

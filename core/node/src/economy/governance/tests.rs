@@ -127,6 +127,26 @@ fn a_proposal_is_voted_on_waits_becomes_true_and_settles() {
     assert_eq!(governance.ended(&change.id()), Some(End::Settled));
 }
 
+/// Whoever may open a vote with any salt, or promise it again, writes others' disks full.
+#[test]
+fn a_ballot_that_changes_nothing_is_not_kept() {
+    let change = free(200);
+    let mut governance = begun();
+    tell(&mut governance, propose(&change));
+    let (promises, openings) = votes(&change, 1, 0);
+    let Input::Open(opening) = openings[0] else { panic!("{openings:?}") };
+    let mut kept = |input: &Input| {
+        let mut out = vec![];
+        governance.handle(Instant::default(), input.clone(), &mut out);
+        out.iter().filter(|effect| matches!(effect, Effect::Save(_))).count()
+    };
+    assert_eq!([kept(&promises[0]), kept(&promises[0])], [1, 0]);
+    kept(&date(5));
+    assert_eq!([kept(&openings[0]), kept(&openings[0])], [1, 0]);
+    let salted = |n| Input::Open(Opening { salt: [n; 32], ..opening });
+    assert_eq!((2..20).map(|n| kept(&salted(n))).sum::<usize>(), 0);
+}
+
 #[test]
 fn too_few_yes_or_too_few_at_all() {
     assert_eq!(voted(&free(200), 5, 4).1, "Rejected, deposit back, Rejected", "56 %");

@@ -209,6 +209,8 @@ pub enum Error {
         /// Its number.
         serial: u32,
     },
+    /// It was heard before, or changes nothing: of two promises with one number neither counts, whatever a third one says.
+    Known,
     /// The voter did not sign it.
     Forged,
     /// The voter promised nothing, or two things at once.
@@ -224,6 +226,7 @@ impl core::fmt::Display for Error {
             Self::Other => f.write_str("it is about another proposal"),
             Self::Stranger => f.write_str("the voter could not vote when the proposal was made"),
             Self::Old { serial } => write!(f, "promise {serial} came later and holds"),
+            Self::Known => f.write_str("it changes nothing"),
             Self::Forged => f.write_str("the voter did not sign it"),
             Self::Unpromised => f.write_str("the voter promised nothing, or two things at once"),
             Self::Broken => f.write_str("it is not what the voter promised"),
@@ -256,8 +259,9 @@ enum State {
     Double {
         serial: u32,
     },
+    /// What was promised stays, so that whoever opens it again, with whatever salt, is told apart from who says something else.
     Opened {
-        serial: u32,
+        sealed: Digest,
         ballot: Ballot,
     },
 }
@@ -347,8 +351,8 @@ impl Urn {
     /// Takes a promise in.
     ///
     /// # Errors
-    /// [`Error::Phase`], [`Error::Other`], [`Error::Stranger`], [`Error::Old`], [`Error::Forged`], in this order of checks: the dear
-    /// one last.
+    /// [`Error::Phase`], [`Error::Other`], [`Error::Stranger`], [`Error::Old`], [`Error::Known`], [`Error::Forged`], in this order of
+    /// checks: the dear one last.
     pub fn promise(&mut self, promise: &Promise, verifier: &impl Verifier) -> Result<(), Error> {
         let at = self.expected(promise)?;
         if !promise.holds(verifier) {
@@ -368,10 +372,11 @@ impl Urn {
         Ok(())
     }
 
-    /// Opens a vote. What is opened twice is opened once.
+    /// Opens a vote.
     ///
     /// # Errors
-    /// [`Error::Phase`], [`Error::Other`], [`Error::Stranger`], [`Error::Unpromised`], [`Error::Broken`], in this order of checks.
+    /// [`Error::Phase`], [`Error::Other`], [`Error::Stranger`], [`Error::Unpromised`], [`Error::Broken`], [`Error::Known`], in this
+    /// order of checks.
     pub fn reveal(&mut self, opening: &Opening) -> Result<(), Error> {
         if !self.opened {
             return Err(Error::Phase);
@@ -380,16 +385,19 @@ impl Urn {
             return Err(Error::Other);
         }
         let at = self.snapshot.index(&opening.voter).ok_or(Error::Stranger)?;
-        let (serial, sealed) = match self.ballots[at] {
+        let (sealed, opened) = match self.ballots[at] {
             State::Silent | State::Double { .. } => return Err(Error::Unpromised),
-            State::Opened { ballot, .. } => return if ballot == opening.ballot { Ok(()) } else { Err(Error::Broken) },
-            State::Promised { serial, sealed } => (serial, sealed),
+            State::Promised { sealed, .. } => (sealed, false),
+            State::Opened { sealed, .. } => (sealed, true),
         };
         if opening.ballot.seal(&self.proposal, &opening.voter, &opening.salt) != sealed && !on(Fault::OpeningUnchecked)
         {
             return Err(Error::Broken);
         }
-        self.ballots[at] = State::Opened { serial, ballot: opening.ballot };
+        if opened && !on(Fault::BallotMultiplied) {
+            return Err(Error::Known);
+        }
+        self.ballots[at] = State::Opened { sealed, ballot: opening.ballot };
         Ok(())
     }
 
@@ -456,6 +464,11 @@ impl Urn {
             {
                 Err(Error::Old { serial })
             }
+            _ if on(Fault::BallotMultiplied) => Ok(at),
+            State::Promised { serial, sealed } if serial == promise.serial && sealed == promise.sealed => {
+                Err(Error::Known)
+            }
+            State::Double { serial } if serial == promise.serial => Err(Error::Known),
             _ => Ok(at),
         }
     }

@@ -18,7 +18,7 @@ fn urn(rights: &[(Right, Option<Ballot>)]) -> Urn {
     for (right, ballot) in rights {
         let Some(ballot) = *ballot else { continue };
         let at = urn.snapshot.index(&right.voter).unwrap();
-        urn.ballots[at] = State::Opened { serial: 0, ballot };
+        urn.ballots[at] = State::Opened { sealed: Digest([0; 32]), ballot };
     }
     urn.open();
     urn
@@ -174,8 +174,13 @@ fn every_refusal_of_a_ballot_in_the_order_of_checks() {
     say("an earlier one, and forged", urn.promise(&Promise { serial: 4, ..promise(&one, 5, 2) }, &two));
     say("a forged one", urn.promise(&Promise { serial: 6, ..promise(&one, 5, 2) }, &two));
     say("a later one", urn.promise(&promise(&one, 6, 2), &two));
+    say(
+        "that one again, signed in another way",
+        urn.promise(&Promise { signature: Signature([1; 64]), ..promise(&one, 6, 2) }, &two),
+    );
     say("two with one number", urn.promise(&promise(&two, 1, 1), &one));
     say("two with one number", urn.promise(&promise(&two, 1, 2), &one));
+    say("a third with it", urn.promise(&promise(&two, 1, 3), &one));
     urn.open();
     say("a promise too late", urn.promise(&promise(&one, 7, 1), &two));
     say("another proposal's", urn.reveal(&Opening { proposal: Digest([8; 32]), ..open(&stranger, ballot, 2) }));
@@ -185,6 +190,7 @@ fn every_refusal_of_a_ballot_in_the_order_of_checks() {
     say("the contrary", urn.reveal(&open(&one, against, 2)));
     say("what was promised last", urn.reveal(&open(&one, ballot, 2)));
     say("and again", urn.reveal(&open(&one, ballot, 2)));
+    say("and again, in other words", urn.reveal(&open(&one, ballot, 3)));
     say("and the contrary", urn.reveal(&open(&one, against, 2)));
     assert_eq!(
         lines,
@@ -195,8 +201,10 @@ fn every_refusal_of_a_ballot_in_the_order_of_checks() {
          an earlier one, and forged: promise 5 came later and holds\n\
          a forged one: the voter did not sign it\n\
          a later one: counts\n\
+         that one again, signed in another way: it changes nothing\n\
          two with one number: counts\n\
          two with one number: counts\n\
+         a third with it: it changes nothing\n\
          a promise too late: it is not the time for it\n\
          another proposal's: it is about another proposal\n\
          a stranger's: the voter could not vote when the proposal was made\n\
@@ -204,7 +212,8 @@ fn every_refusal_of_a_ballot_in_the_order_of_checks() {
          what was promised first: it is not what the voter promised\n\
          the contrary: it is not what the voter promised\n\
          what was promised last: counts\n\
-         and again: counts\n\
+         and again: it changes nothing\n\
+         and again, in other words: it is not what the voter promised\n\
          and the contrary: it is not what the voter promised\n"
     );
 }
@@ -220,7 +229,7 @@ fn delegates_vote_for_the_silent_with_the_budget_of_the_silent() {
     let mut urn = Urn::new(PROPOSAL, snapshot, &delegates);
     for (voter, choice) in [(0, Choice::For), (5, Choice::Against)] {
         let at = urn.snapshot.index(&ids(voter)).unwrap();
-        urn.ballots[at] = State::Opened { serial: 0, ballot: Ballot { choice, share: Ppm::ALL } };
+        urn.ballots[at] = State::Opened { sealed: Digest([0; 32]), ballot: Ballot { choice, share: Ppm::ALL } };
     }
     urn.open();
     let tally = urn.tally(&Past::default());
