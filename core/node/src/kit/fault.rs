@@ -134,6 +134,14 @@ faults! {
         BothSetsCount
         InheritedClosedAgain
         ChosenSetFollows
+        ChainAcrossSets
+        FewerFollow
+        FewerTaken
+        TermToComeTaken
+        OldOpeningRefused
+        BorderForgotten
+        TableWithoutEnd
+        SetTakenUnproven
         DrawnWithoutTrust
         CapOfKeyIgnored
         FailureCosts

@@ -1,8 +1,24 @@
 //! The witnesses of an account.
 //!
 //! Drawn by lot, each with the chance of its trust: who holds a twentieth of the trust is a twentieth of the witnesses,
-//! whatever the number of its identities. With 5 % of faulty trust a set of 31 has more than 10 faulty members once in
-//! six million draws (1.6e-7, binomial).
+//! whatever the number of its identities.
+//!
+//! # What a draw gives, and what it does not
+//!
+//! Where a share q of all trust is faulty, P(n, k) = Σ C(n, i) qⁱ (1-q)ⁿ⁻ⁱ over i from k to n is the chance that k or more of n
+//! that are drawn are. With f = 10 and q = a twentieth:
+//!
+//! | an owner | has, a draw | with the chance |
+//! |---|---|---|
+//! | draws as it should | more than f faulty members | P(3f+1, f+1) = 1.6e-7, once in 6.2 million |
+//! | chooses as others just let it ([`Set::acceptable`]) | the same | P(2(3f+1), 1) = 0.96 |
+//! | chooses so | a quorum of faulty ones | P(2(3f+1), f+1) = 2.3e-4, once in 4,300 |
+//!
+//! For who chooses needs 2f+1 among the first 2(3f+1), and may have anybody on the other f seats. A draw is one of a key and a
+//! term, and an owner has as many as it makes keys; and until it has begun, as there were terms. So a set keeps an honest owner safe
+//! from all others, but whoever is paid is safe only from owners without accomplices in whom many trust. Less freedom than f seats is no
+//! way out as long as everybody judges by its own view of trust: where views differ by a third, and one in twenty is known to one of two
+//! only, a drawn set of 31 has as few as 25 members among the first 62 of another.
 
 use alloc::vec::Vec;
 use core::cmp::Ordering;
@@ -85,6 +101,11 @@ impl Set {
         Some(set.of_term(term))
     }
 
+    /// Whether it may come next after `before`: each later term once, and nobody is content with fewer who sign.
+    pub fn may_follow(&self, before: &Self) -> bool {
+        (self.term > before.term || on(Fault::TermGoesBack)) && (self.faults >= before.faults || on(Fault::FewerFollow))
+    }
+
     /// As bytes.
     pub fn encode(&self, out: &mut Vec<u8>) {
         if self.term > 0 {
@@ -113,11 +134,16 @@ impl Set {
     /// Whether whoever sees `candidates` with this trust takes the set for drawn and not chosen: 2f+1 of it, a quorum, are
     /// among the first 2(3f+1) that it would have drawn.
     ///
-    /// Views of trust differ, so the same draw is not asked for. A chosen set of accomplices passes only if they hold
-    /// their places by trust.
+    /// Views of trust differ, so the same draw is not asked for; what an owner can make of that stands above. A set of accomplices
+    /// alone passes only if most of them hold their places by trust.
     pub fn acceptable(&self, account: &NodeId, candidates: &[(NodeId, u64)]) -> bool {
-        let drawn = ranked(account, self.term, candidates, 2 * self.members.len());
+        let drawn = ranked(account, self.term, candidates, self.looked_at());
         drawn.iter().filter(|member| self.index(member).is_some()).count() >= self.quorum()
+    }
+
+    /// How many of those that it would have drawn itself a judge looks at.
+    const fn looked_at(&self) -> usize {
+        2 * self.members.len()
     }
 }
 
@@ -170,6 +196,34 @@ mod tests {
             let error = (wait(&lot) as f64 - right).abs();
             assert!(error < right.max(1e6) * 1e-6 + 2.0, "{lot}: {} for {right}", wait(&lot));
         }
+    }
+
+    /// P(n, k) where one part in `parts` is faulty, in units of 1e-30: each one drawn adds a row to the triangle.
+    fn at_least(k: usize, n: usize, parts: u128) -> u128 {
+        let mut chances = alloc::vec![0; n + 1];
+        chances[0] = 10_u128.pow(30);
+        for drawn in 1..=n {
+            for faulty in (0..=drawn).rev() {
+                let one_less = if faulty > 0 { chances[faulty - 1] } else { 0 };
+                chances[faulty] = (chances[faulty] * (parts - 1) + one_less) / parts;
+            }
+        }
+        chances[k..].iter().sum()
+    }
+
+    #[test]
+    fn what_a_draw_gives_is_what_the_text_says() {
+        assert_eq!(at_least(2, 2, 2) * 4, 10_u128.pow(30), "two of two, each with one half");
+        let set = Set::new(10, (0..31).map(NodeId::number).collect()).unwrap();
+        let (f, members) = (usize::from(set.faults()), set.members().len());
+        let chance = |k, n| at_least(k, n, 20) / 10_u128.pow(18);
+        // Drawn: in units of 1e-12.
+        assert_eq!(chance(f + 1, members), 162_285);
+        // Chosen: so many seats are anybody's.
+        let free = members - set.quorum();
+        assert_eq!(free, f);
+        assert_eq!(chance(f + 1 - free, set.looked_at()), 958_422_006_414);
+        assert_eq!(chance(set.quorum() - free, set.looked_at()), 232_021_125);
     }
 
     #[test]
@@ -232,6 +286,17 @@ mod tests {
             bytes[length - 64..].rotate_left(32);
             assert!(Set::decode(&mut Reader(&bytes)).is_err());
         }
+    }
+
+    #[test]
+    fn a_set_follows_one_of_an_earlier_term_and_of_no_more_members() {
+        let set = |faults: u8, term| {
+            let members = (0..3 * u64::from(faults) + 1).map(NodeId::number).collect();
+            Set::new(faults, members).unwrap().of_term(term)
+        };
+        let before = set(2, 5);
+        let follows = [(2, 6), (3, 6), (1, 6), (2, 5), (3, 4)].map(|(f, term)| set(f, term).may_follow(&before));
+        assert_eq!(follows, [true, true, false, false, false]);
     }
 
     #[test]

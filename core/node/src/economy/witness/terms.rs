@@ -20,7 +20,7 @@ use super::{
 use crate::{
     economy::ledger::entry::{Act, Signed, Slot},
     kit::{
-        Digest, NodeId, Verifier,
+        NodeId, Verifier,
         codec::{Error as CodecError, Reader, put_bytes},
         fault::{Fault, on},
     },
@@ -50,7 +50,7 @@ impl Renewal {
         }
         let Act::Renew { witnesses, faults, .. } = self.signed.entry.act else { return Err(Error::Useless) };
         let named = witnesses == self.set.digest() && faults == self.set.faults();
-        if !named || (self.set.term() <= before.term() && !on(Fault::TermGoesBack)) {
+        if !named || !self.set.may_follow(before) {
             return Err(Error::Set);
         }
         if on(Fault::WitnessesChangedByAnybody) { Ok(()) } else { self.certificate.verify(before, verifier) }
@@ -100,7 +100,11 @@ pub enum Standing {
     Other,
 }
 
-/// Sets that are remembered, of all accounts.
+/// Sets that are remembered, of all accounts: 65 MB of thirty-one ids each, and 180 MB more where all came by changes.
+///
+/// When there are so many, an account of which nothing is remembered stays so: its sets are judged each time anew, by what
+/// whoever asks sees of trust, and not by what came before them. Of an account that is remembered the oldest set goes when another
+/// comes. Nobody is turned away for want of room.
 pub const KNOWN_MAX: usize = 65_536;
 /// Of one account: more than half a year of changes a month. Whoever missed more of them cannot follow, and finds every later set
 /// wanting a change that nobody shows; a hold that stays open over more of them can be closed by nobody.
@@ -128,7 +132,7 @@ impl Terms {
         }
     }
 
-    /// Takes in a set that whoever calls has judged, now or before a restart; whether it is known then.
+    /// Takes in a set that whoever calls has judged, now or before a restart; whether it is known then. There may be no room.
     pub fn judged(&mut self, account: NodeId, set: &Set) -> bool {
         match self.standing(&account, set) {
             Standing::Known => true,
@@ -137,42 +141,52 @@ impl Terms {
         }
     }
 
-    /// Takes in a change. One that is known changes nothing.
+    /// Takes in a change; whether that is news. What was judged by itself, and is shown now to follow another, has its place from
+    /// then on.
     ///
     /// # Errors
-    /// [`Error::Set`], if the set before is not the last that is known, or there is no room; and those of
+    /// [`Error::Set`], if the set before is not known, or another is known to have come after it; and those of
     /// [`Renewal::verify`].
-    pub fn renew(&mut self, renewal: &Renewal, verifier: &impl Verifier) -> Result<(), Error> {
+    pub fn renew(&mut self, renewal: &Renewal, verifier: &impl Verifier) -> Result<bool, Error> {
         let account = renewal.signed.entry.account;
-        if self.standing(&account, &renewal.set) == Standing::Known {
-            return Ok(());
+        let terms = self.known.get_mut(&account).ok_or(Error::Set)?;
+        let known = terms.iter().position(|term| term.set == renewal.set);
+        if known.is_some_and(|at| terms[at].renewal.is_some() || on(Fault::BorderForgotten)) {
+            return Ok(false);
         }
-        let last = self.current(&account).ok_or(Error::Set)?;
-        if last.digest() != renewal.certificate.set && !on(Fault::WitnessesChangedByAnybody) {
+        let last = terms.len() - 1;
+        let before = match known {
+            Some(at) => at.checked_sub(1).ok_or(Error::Set)?,
+            None => last,
+        };
+        if terms[before].set.digest() != renewal.certificate.set && !on(Fault::WitnessesChangedByAnybody) {
             return Err(Error::Set);
         }
-        renewal.verify(last, verifier)?;
-        if self.insert(account, renewal.set.clone(), Some(Box::new(renewal.clone()))) {
-            Ok(())
-        } else {
-            Err(Error::Set)
+        renewal.verify(&terms[before].set, verifier)?;
+        let change = Some(Box::new(renewal.clone()));
+        match known {
+            Some(at) => terms[at].renewal = change,
+            None => drop(self.insert(account, renewal.set.clone(), change)),
         }
+        Ok(true)
     }
 
+    /// Whether the set is among those that are known then.
     fn insert(&mut self, account: NodeId, set: Set, renewal: Option<Box<Renewal>>) -> bool {
-        // Who is known goes on: strangers may fill the rest.
-        if self.count >= KNOWN_MAX && !self.known.contains_key(&account) {
+        let full = self.count >= KNOWN_MAX && !on(Fault::TableWithoutEnd);
+        if full && !self.known.contains_key(&account) {
             return false;
         }
         let terms = self.known.entry(account).or_default();
         let at = terms.partition_point(|term| term.set.term() < set.term());
         terms.insert(at, Term { set, renewal });
         self.count += 1;
-        if terms.len() > TERMS_MAX {
+        let oldest_goes = full || terms.len() > TERMS_MAX;
+        if oldest_goes {
             terms.remove(0);
             self.count -= 1;
         }
-        true
+        at > 0 || !oldest_goes
     }
 
     /// Who watches `account` now, as far as this node knows.
@@ -180,18 +194,14 @@ impl Terms {
         self.known.get(account)?.last().map(|term| &term.set)
     }
 
-    /// The set of `account` with this digest.
-    pub fn by_digest(&self, account: &NodeId, digest: &Digest) -> Option<&Set> {
-        self.known.get(account)?.iter().map(|term| &term.set).find(|set| set.digest() == *digest)
-    }
-
-    /// Whether `set`, which is known, may certify this slot of `account`.
+    /// Whether `set`, which is known or was judged, may certify this slot of `account`: by the changes that are known, the one that
+    /// put it there and the first one after it.
     pub fn may_certify(&self, account: &NodeId, set: &Set, slot: &Slot) -> bool {
         let (Slot::Entry(number), Some(terms)) = (slot, self.known.get(account)) else { return true };
-        let Some(at) = terms.iter().position(|term| term.set == *set) else { return false };
-        let after = terms[at].begun().is_none_or(|begun| *number > begun);
-        let before = terms.get(at + 1).and_then(Term::begun).is_none_or(|end| *number <= end);
-        (after && before) || on(Fault::BothSetsCount)
+        let own = terms.iter().find(|term| term.set == *set).and_then(Term::begun);
+        let next = terms.iter().filter(|term| term.set.term() > set.term()).find_map(Term::begun);
+        let in_term = own.is_none_or(|begun| *number > begun) && next.is_none_or(|end| *number <= end);
+        in_term || on(Fault::BothSetsCount)
     }
 
     /// The changes of `account` after a term, one after the other, at most `most`.

@@ -439,7 +439,8 @@ fn every_set_that_claims_to_watch_an_account() {
     let mut say = |name: &str, text: String| lines += &format!("{name}: {text}\n");
     let standing = |terms: &Terms, set: &Set| format!("{:?}", terms.standing(&account, set));
     let change = |terms: &mut Terms, renewal: &Renewal| match terms.renew(renewal, &keys) {
-        Ok(()) => String::from("taken"),
+        Ok(true) => String::from("taken"),
+        Ok(false) => String::from("known"),
         Err(error) => format!("{error}"),
     };
     say("any of which nothing is known", standing(&terms, &new));
@@ -476,7 +477,7 @@ fn every_set_that_claims_to_watch_an_account() {
          one that comes after: Later\n\
          a change that too few saw: 3 witnesses must sign\n\
          the change: taken\n\
-         the change again: taken\n\
+         the change again: known\n\
          the first: Known\n\
          the second: Known\n\
          one between them: Other\n\
@@ -490,6 +491,78 @@ fn every_set_that_claims_to_watch_an_account() {
     let mut many = Terms::default();
     (0..12).for_each(|term| assert!(many.judged(account, &first.clone().of_term(term))));
     assert_eq!((many.standing(&account, &first), many.current(&account).unwrap().term()), (Standing::Open, 11));
+}
+
+/// What `set` certifies: of those whose keys are known here, so many.
+fn certify(signed: &Signed, set: &Set) -> Certificate {
+    let statement = signed.entry.statement();
+    let digest = statement.vote_digest(&set.digest());
+    let members = (10..24).map(id).filter_map(|keys| Some((set.index(&keys.key())?, keys)));
+    let mut votes: Vec<(u8, Signature)> =
+        members.map(|(at, keys)| (at, keys.sign(Domain::Vote, &[&digest.0]))).collect();
+    votes.sort_unstable_by_key(|vote| vote.0);
+    votes.truncate(set.quorum());
+    Certificate { statement, set: set.digest(), votes }
+}
+
+/// Three sets that watch the account of `scene` one after the other, and the changes between them.
+fn three_sets(scene: &mut Scene) -> ([Set; 3], [Renewal; 2]) {
+    let of = |from: u8, term| Set::new(1, (from..from + 4).map(|n| id(n).key()).collect()).unwrap().of_term(term);
+    let sets = [scene.set.clone(), of(12, 5), of(16, 9)];
+    let changes = [0, 1].map(|at| {
+        scene.pay(1000);
+        let signed = scene.renew(&sets[at + 1]).0;
+        Renewal { certificate: certify(&signed, &sets[at]), signed, set: sets[at + 1].clone() }
+    });
+    (sets, changes)
+}
+
+/// As after a restart that found the sets by what they certified, and only then how one followed the other.
+#[test]
+fn sets_that_were_judged_one_by_one_have_their_borders_when_the_changes_are_shown() {
+    let mut scene = Scene::new();
+    let (account, keys) = (scene.payer.key(), id(77));
+    let (sets, changes) = three_sets(&mut scene);
+    let (mut followed, mut judged) = (Terms::default(), Terms::default());
+    assert!(followed.judged(account, &sets[0]));
+    assert_eq!([0, 1].map(|at| followed.renew(&changes[at], &keys)), [Ok(true), Ok(true)]);
+    assert!(sets.iter().all(|set| judged.judged(account, set)));
+    let wrong = Renewal { certificate: certify(&changes[1].signed, &sets[0]), ..changes[1].clone() };
+    assert_eq!(judged.renew(&wrong, &keys), Err(certificate::Error::Set), "it is not by the one before");
+    assert_eq!([1, 0, 0].map(|at| judged.renew(&changes[at], &keys)), [Ok(true), Ok(true), Ok(false)]);
+    assert_eq!(judged, followed);
+    let may = |set: &Set, number| judged.may_certify(&account, set, &Slot::Entry(number));
+    let table = sets.each_ref().map(|set| (1..7).map(|number| u8::from(may(set, number))).collect::<Vec<u8>>());
+    assert_eq!(table, [vec![1, 1, 0, 0, 0, 0], vec![0, 0, 1, 1, 0, 0], vec![0, 0, 0, 0, 1, 1]]);
+    // Nor may one certify anything that nobody remembers, after others are known to have come.
+    let forgotten = Set::new(1, (20..24).map(|n| id(n).key()).collect()).unwrap();
+    let mut later = Terms::default();
+    assert!(later.judged(account, &sets[1]) && later.renew(&changes[1], &keys) == Ok(true));
+    let may = [4, 5].map(|number| later.may_certify(&account, &forgotten, &Slot::Entry(number)));
+    assert_eq!((later.standing(&account, &forgotten), may), (Standing::Open, [true, false]));
+}
+
+#[test]
+fn a_full_table_of_sets_takes_no_stranger_and_of_the_known_the_last_ones() {
+    let mut scene = Scene::new();
+    let (account, keys) = (scene.payer.key(), id(77));
+    let (sets, changes) = three_sets(&mut scene);
+    let mut terms = Terms::default();
+    assert!(terms.judged(account, &sets[0]));
+    (1..terms::KNOWN_MAX as u64).for_each(|n| assert!(terms.judged(NodeId::number(n), &sets[0])));
+    let stranger = NodeId::number(1 << 40);
+    assert!(!terms.judged(stranger, &sets[0]), "there is no room");
+    assert_eq!((terms.standing(&stranger, &sets[0]), terms.current(&stranger)), (Standing::Open, None));
+    for (at, change) in changes.iter().enumerate() {
+        assert_eq!(terms.renew(change, &keys), Ok(true), "who is known goes on");
+        assert_eq!((terms.current(&account), terms.standing(&account, &sets[at])), (Some(&change.set), Standing::Open));
+    }
+    assert!(!terms.judged(account, &sets[0]), "one that went is not taken in again");
+    assert_eq!(terms.current(&account), Some(&sets[2]));
+    // What is known of the last one holds.
+    let end = changes[1].signed.entry.number;
+    assert!(!terms.may_certify(&account, &sets[1], &Slot::Entry(end + 1)));
+    assert!(!terms.judged(stranger, &sets[0]));
 }
 
 /// S1 over a change: an owner that goes on in three ways (without a change, and with two different ones), and one faulty member

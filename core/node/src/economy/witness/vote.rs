@@ -175,6 +175,11 @@ impl<K: Signer + Verifier> Witness<K> {
         self.wards.get(account).map(|ward| &ward.fold)
     }
 
+    /// Who watches `account` now, as far as this witness saw its log.
+    pub fn set(&self, account: &NodeId) -> Option<&Set> {
+        self.wards.get(account).map(|ward| &ward.set)
+    }
+
     /// All that is known of `account`, to be kept in the place of everything before: after a checkpoint that is little.
     pub fn snapshot(&self, account: &NodeId) -> Option<Saved> {
         self.wards.get(account).map(|ward| Saved::Ward(Box::new(ward.clone())))
@@ -214,8 +219,8 @@ impl<K: Signer + Verifier> Witness<K> {
         let next_set = match signed.entry.act {
             Act::Renew { witnesses, faults, .. } => {
                 let right = set.filter(|set| set.digest() == witnesses && set.faults() == faults);
-                let later = right.filter(|set| ward.may_follow(set));
-                Some(later.ok_or(Refusal::Set)?.clone())
+                let next = right.filter(|set| set.may_follow(&ward.set));
+                Some(next.ok_or(Refusal::Set)?.clone())
             }
             _ => None,
         };
@@ -413,11 +418,6 @@ impl Ward {
         let mut closings = missed.map(|missed| missed.closings.clone()).unwrap_or_default();
         closings.retain(|place, _| fold.terms(&place.0, place.1).is_some());
         Ok(Self { fold, set: set.clone(), tail, closings, inherited, frozen: None })
-    }
-
-    /// Whether `set` may come next: each later term once, and nobody is content with fewer who sign.
-    fn may_follow(&self, set: &Set) -> bool {
-        (set.term() > self.set.term() || on(Fault::TermGoesBack)) && set.faults() >= self.set.faults()
     }
 
     /// In whose name `me` votes for the closing of a hold; nothing, if it has no vote.

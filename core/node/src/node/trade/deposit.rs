@@ -96,15 +96,17 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
     }
 
     /// What lies in deposit for a ballot, by a set that this node finds acceptable.
-    pub(super) fn deposited(&mut self, ballot: &Ballot) -> Credits {
+    pub(super) fn deposited(&mut self, now: Instant, ballot: &Ballot, out: &mut Vec<Effect>) -> Credits {
         let Ballot::Propose { proposal, deposit: Some(evidence), .. } = ballot else { return Credits(0) };
         let Evidence { certificate, set, paid: Paid::Entry(signed) } = &**evidence else { return Credits(0) };
-        if certificate.statement.account != proposal.author || !self.judge_slot(&certificate.statement, set) {
+        if certificate.statement.account != proposal.author || !self.judge_slot(now, &certificate.statement, set) {
             return Credits(0);
         }
         let (id, until) = (proposal.id(), UnixTime(proposal.made.0.saturating_add(LIFE_S)));
         let what = (&proposal.author, &id, until);
-        certificate::deposit(certificate, signed, set, what, &self.keys).unwrap_or_default()
+        let Ok(amount) = certificate::deposit(certificate, signed, set, what, &self.keys) else { return Credits(0) };
+        self.believe(proposal.author, set, out);
+        amount
     }
 
     /// A proposal of this node ended: its deposit is to be closed.

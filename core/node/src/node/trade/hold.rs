@@ -299,16 +299,17 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         let Paid::Entry(signed) = &evidence.paid else { return };
         let same = offer.epoch == epoch && signed.entry.account == key.0 && signed.entry.act == Act::Hold(offer.terms);
         let certified = evidence.certificate.statement == signed.entry.statement();
-        if !same || !certified || !self.judge_slot(&evidence.certificate.statement, &evidence.set) {
+        if !same || !certified || !self.judge_slot(now, &evidence.certificate.statement, &evidence.set) {
             return;
         }
         if evidence.certificate.verify(&evidence.set, &self.keys).is_err() {
             return;
         }
+        self.believe(key.0, &evidence.set, out);
         let consent = Act::Hold(offer.terms).consent(&key.0, &self.keys);
         let seed = commit::seed(&offer.number.0, &hash(Tag::Secret, &[&consent.0]).0);
         if let Some(guest) = self.guests.get_mut(&key) {
-            guest.stage = GuestStage::Working(Box::new(Shift::new(&offer, seed, evidence.set.digest())));
+            guest.stage = GuestStage::Working(Box::new(Shift::new(&offer, seed, evidence.set)));
             guest.due = now + self.config.client.task_max.max(super::MOMENT);
         }
         self.worker_hears(now, worker::Input::Bind { key, epoch, from: offer.from }, out);

@@ -76,7 +76,7 @@ use crate::{
         tiers::{self, Desk, Earnings, Order, Size},
         witness::{Collect, Set, Terms, Witness, collect},
     },
-    kit::{Credits, Digest, Instant, Machine, NodeId, Ppm, Rng, Signature, Signer, UnixTime, Verifier, bloom::Bloom},
+    kit::{Credits, Digest, Instant, Machine, NodeId, Ppm, Rng, Signer, UnixTime, Verifier, bloom::Bloom},
     trust::{
         anomaly::{self, Anomaly, Cohort},
         breaker,
@@ -124,8 +124,11 @@ pub struct Config {
     pub audit_cost: Ppm,
     /// What distances between fingerprints say; nothing is audited without it.
     pub calibration: Option<Calibration>,
-    /// f: 3f+1 watch this node's account.
+    /// f: 3f+1 watch an account, this node's and any other's. No set of fewer begins to watch, or comes next.
     pub faults: u8,
+    /// While f grows, what it was before: sets of so many are still taken of accounts that have not changed to more yet, by those
+    /// who hear of them for the first time. Whoever knows an account knows its sets, whatever f has become.
+    pub faults_before: Option<u8>,
     /// When others watch an account.
     pub renew: renew::Config,
     /// Whom it believes without reason, and how much each: those who invited it.
@@ -171,6 +174,7 @@ impl Default for Config {
             audit_cost: Ppm(10_000),
             calibration: None,
             faults: 10,
+            faults_before: None,
             renew: renew::Config::default(),
             seeds: Vec::new(),
             keys: Vec::new(),
@@ -514,10 +518,11 @@ pub struct Trade<K> {
     // Its account, and those that it watches.
     pen: Pen,
     collect: Collect<K>,
-    closings: BTreeMap<Digest, (Closing, Option<Signature>)>,
+    closings: BTreeMap<Digest, settle::Wanting>,
     debts: BTreeMap<(NodeId, u64), Debt>,
     receipts: Vec<settle::Receipt>,
     witness: Witness<K>,
+    /// Who watches the accounts of others.
     sets: Terms,
     /// Accounts of which this node was shown a set that comes after those it knows.
     lacks: Vec<(NodeId, u64)>,
@@ -720,7 +725,7 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
             Message::Show { set, next, entries } => self.shown(now, from, (&set, next.as_deref()), entries, out),
             Message::Adopt { fold, before, renewal } => self.adopt(now, from, fold, &before, *renewal, out),
             Message::Lack { account, term } => self.lacks(from, &account, term, out),
-            Message::Renewed(renewals) => self.renewed(&renewals),
+            Message::Renewed(renewals) => self.renewed(now, &renewals, out),
             Message::Close { closing, consent } => self.asked_to_close(now, from, closing, consent, out),
             Message::Vote { statement, signature, limit } => self.voted(now, from, statement, signature, limit, out),
             Message::Deny { statement, next } => self.denied(now, from, statement, next, out),

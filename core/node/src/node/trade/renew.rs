@@ -12,9 +12,15 @@
 //! ```
 //!
 //! Terms are as long for everybody, so for each there is one draw, whatever an owner does; who watched votes for the next set only
-//! if it is of no term to come and looks drawn, not chosen. An owner asks for others when too many of those who watch have long
-//! been away, are trusted no more, have cheated or are too far behind, or after many terms; and while a quorum is there, since a
-//! change that is written and not certified has its place in the log for good.
+//! if it is of no term to come, has as many members as the network asks for and looks drawn, not chosen. An owner asks for others
+//! when too many of those who watch have long been away, are trusted no more, have cheated or are too far behind, or are fewer than the
+//! network asks for by now, or after many terms; and while a quorum is there, since a change that is written and not certified has
+//! its place in the log for good.
+//!
+//! Where the network asks for more than before ([`super::Config::faults`]), nobody stands still: who knows an account knows its
+//! sets, so those who watch it certify what it writes and whom it changes to; and whoever hears of it for the first time, be it to take
+//! over, takes as many as before for a while ([`super::Config::faults_before`]). An account that sleeps longer than that while can
+//! be taken over only by those who know it.
 //!
 //! Nobody uses two sets: those before vote for the change, and for no entry after it; those after begin only with the change,
 //! certified by a quorum of those before, and close no hold of before ([`crate::economy::witness::vote`]). Whoever knows one set
@@ -38,7 +44,7 @@ use super::{
 use crate::{
     economy::{
         ledger::{Fold, Signed, entry::Statement},
-        witness::{Certificate, Renewal, Set, collect, terms::Standing, vote::Voted},
+        witness::{Certificate, Renewal, Set, Terms, collect, terms::Standing, vote::Voted},
     },
     kit::{
         Instant, NodeId, Signer, Verifier,
@@ -46,6 +52,9 @@ use crate::{
     },
     trust::reputation,
 };
+
+/// The part of a term by which clocks may differ: an hour of a day, as for proposals.
+const SKEW: u64 = 24;
 
 /// When others watch an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,8 +68,8 @@ pub struct Config {
 }
 
 impl Default for Config {
-    /// A day is long beside what a machine needs to start again, and gives whoever holds a twentieth of the trust 365 draws a
-    /// year, each of which it wins once in six million (see [`crate::economy::witness::set`]). A month is the predecessor's.
+    /// A day is long beside what a machine needs to start again, and there are 365 draws a year for an account that keeps on
+    /// changing; what each is worth stands at [`crate::economy::witness::set`]. A month is the predecessor's.
     fn default() -> Self {
         Self { term: Duration::from_secs(86_400), terms: 30, away: Duration::from_secs(3600) }
     }
@@ -82,6 +91,18 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         self.date(now).0 / self.config.renew.term.as_secs().max(1)
     }
 
+    /// Whether the term of a set has begun, by a clock that may be behind by a part of a term: an hour of a day.
+    fn has_begun(&self, now: Instant, set: &Set) -> bool {
+        let term = self.config.renew.term.as_secs().max(1);
+        set.term() <= (self.date(now).0 + term / SKEW) / term || on(Fault::TermToComeTaken)
+    }
+
+    /// Whether a set may be the first of an account, or come next: there are as many as the network asks for, and it is not one of a
+    /// term to come. A term that is over is good: an opening, or a change, may have waited long for those who certify it.
+    pub(super) fn may_begin(&self, now: Instant, set: &Set) -> bool {
+        (set.faults() >= self.config.faults || on(Fault::FewerTaken)) && self.has_begun(now, set)
+    }
+
     /// Everybody who is there, and some besides, with the trust that has reached them.
     pub(super) fn trusted(&self, besides: &[NodeId]) -> Vec<(NodeId, u64)> {
         let mut ids: Vec<NodeId> = self.peers.iter().map(|peer| peer.id).chain([self.me]).collect();
@@ -92,41 +113,58 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
     }
 
     /// Whether `set` watches `account`, or did: one that is known, or that this node finds drawn and not chosen. One that comes
-    /// after those that are known is asked for.
-    pub(super) fn judge(&mut self, account: &NodeId, set: &Set) -> bool {
-        let own = *account == self.me;
-        match self.sets.standing(account, set) {
+    /// after those that are known is asked for. What is found is not remembered: see [`Self::believe`].
+    pub(super) fn judge(&mut self, now: Instant, account: &NodeId, set: &Set) -> bool {
+        match self.terms_of(account).standing(account, set) {
             Standing::Known => true,
             // Its own sets a node drew itself.
-            Standing::Other | Standing::Open | Standing::Later if own => false,
+            Standing::Other | Standing::Open | Standing::Later if *account == self.me => false,
             Standing::Other => false,
             Standing::Later => {
                 let known = self.sets.current(account).map_or(0, Set::term);
                 self.lacks.push((*account, known));
                 false
             }
-            // Members may have left since it was drawn.
-            Standing::Open => set.acceptable(account, &self.trusted(set.members())) && self.sets.judged(*account, set),
+            // There may have been no room to remember whom this node watches.
+            Standing::Open => self.witness.set(account) == Some(set) || self.is_drawn(now, account, set),
         }
     }
 
-    /// The same, and whether it may certify that.
-    pub(super) fn judge_slot(&mut self, statement: &Statement, set: &Set) -> bool {
-        let account = statement.account;
-        self.judge(&account, set) && self.sets.may_certify(&account, set, &statement.slot)
+    /// Whether a set of which nothing is known is drawn and not chosen, and of as many as it takes.
+    fn is_drawn(&self, now: Instant, account: &NodeId, set: &Set) -> bool {
+        let least = self.config.faults_before.unwrap_or(self.config.faults);
+        let many = set.faults() >= least.min(self.config.faults) || on(Fault::FewerTaken);
+        // Members may have left since it was drawn.
+        many && self.has_begun(now, set) && set.acceptable(account, &self.trusted(set.members()))
     }
 
-    /// Whether a set is one of now: dates differ by less than a term.
-    pub(super) fn is_dated(&self, now: Instant, set: &Set) -> bool {
-        set.term().abs_diff(self.term(now)) <= 1
+    /// The same as [`Self::judge`], and whether it may certify that.
+    pub(super) fn judge_slot(&mut self, now: Instant, statement: &Statement, set: &Set) -> bool {
+        let account = statement.account;
+        self.terms_of(&account).may_certify(&account, set, &statement.slot) && self.judge(now, &account, set)
+    }
+
+    /// What others fill has nothing to do with this node's own account.
+    fn terms_of(&self, account: &NodeId) -> &Terms {
+        if *account == self.me { &self.pen.terms } else { &self.sets }
+    }
+
+    /// A set that was judged has certified something: from now on what comes after it is to be shown. It is kept, so that all is
+    /// judged after a restart as before.
+    ///
+    /// Not before: anybody draws a set for any account, and with made-up ones the table of all sets would be full at once.
+    pub(super) fn believe(&mut self, account: NodeId, set: &Set, out: &mut Vec<Effect>) {
+        let new = account != self.me && self.sets.standing(&account, set) == Standing::Open;
+        if new && self.sets.judged(account, set) {
+            let message = Message::Show { set: Box::new(set.clone()), next: None, entries: Vec::new() };
+            self.keep(account, &message, out);
+        }
     }
 
     /// As one who watches `account`: whether `next` may do so from now on.
     pub(super) fn may_follow(&self, now: Instant, account: &NodeId, next: &Set) -> bool {
         let drawn = next.acceptable(account, &self.trusted(next.members()));
-        // One of a term that is over is good too: the change may have waited long for those who certify it.
-        let come = next.term() <= self.term(now).saturating_add(1);
-        (drawn && come) || on(Fault::ChosenSetFollows)
+        (drawn && self.may_begin(now, next)) || on(Fault::ChosenSetFollows)
     }
 
     /// Looks after those who watch this node's account.
@@ -137,11 +175,13 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         let aged = term.saturating_sub(set.term()) >= self.config.renew.terms.max(1);
         let lost = set.members().iter().filter(|member| self.is_lost(now, member)).count();
         let there = set.members().len() - self.pen.away.len();
-        let wanted = aged || lost * 2 > usize::from(set.faults());
+        let few = set.faults() < self.config.faults;
+        let wanted = aged || few || lost * 2 > usize::from(set.faults());
         if !wanted || there < set.quorum() || term <= set.term() || self.pen.renews() {
             return;
         }
-        let Some(next) = Set::draw(&self.me, term, set.faults(), &self.trusted(&[])) else { return };
+        let faults = set.faults().max(self.config.faults);
+        let Some(next) = Set::draw(&self.me, term, faults, &self.trusted(&[])) else { return };
         if next.members() == set.members() {
             return;
         }
@@ -203,7 +243,7 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
 
     /// From now on those of the change watch this node's account.
     pub(super) fn follow(&mut self, renewal: Renewal) {
-        if self.sets.renew(&renewal, &self.keys).is_err() {
+        if self.pen.terms.renew(&renewal, &self.keys).is_err() {
             return;
         }
         self.pen.next_set = None;
@@ -241,8 +281,11 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
     ) {
         let account = renewal.signed.entry.account;
         let convicted = self.reputation.standing(&account) == reputation::Standing::Convicted;
-        let known = account == from && account != self.me && !convicted && self.judge(&account, before);
-        if !known || self.sets.renew(&renewal, &self.keys).is_err() {
+        let begun = account == from && account != self.me && !convicted && self.has_begun(now, &renewal.set);
+        let known = begun && self.judge(now, &account, before);
+        // Of a stranger nothing is remembered before the change is checked.
+        let stranger = self.sets.current(&account).is_none();
+        if !known || !(stranger || self.learn(&renewal, out)) {
             // Else it is asked again and again.
             return self.deny(from, renewal.signed.entry.statement(), None, out);
         }
@@ -251,6 +294,9 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
             Ok(voted) => voted,
             Err(refusal) => return self.refuse(now, from, renewal.signed.entry.statement(), refusal, out),
         };
+        if stranger && self.sets.judged(account, before) {
+            let _ = self.sets.renew(&renewal, &self.keys);
+        }
         if saved.is_some() {
             let (before, renewal) = (Box::new(before.clone()), Box::new(renewal));
             self.keep(from, &Message::Adopt { fold, before, renewal }, out);
@@ -274,16 +320,27 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
 
     /// Somebody knows an account of old.
     pub(super) fn lacks(&self, from: NodeId, account: &NodeId, term: u64, out: &mut Vec<Effect>) {
-        let renewals = self.sets.after(account, term, RENEWALS_MAX);
+        let renewals = self.terms_of(account).after(account, term, RENEWALS_MAX);
         if !renewals.is_empty() {
             out.push(Effect::Send { to: from, message: Message::Renewed(renewals) });
         }
     }
 
     /// Somebody tells how witnesses changed. What does not lead on from what is known is passed over.
-    pub(super) fn renewed(&mut self, renewals: &[Renewal]) {
-        for renewal in renewals.iter().filter(|renewal| renewal.signed.entry.account != self.me) {
-            let _ = self.sets.renew(renewal, &self.keys);
+    pub(super) fn renewed(&mut self, now: Instant, renewals: &[Renewal], out: &mut Vec<Effect>) {
+        for renewal in renewals {
+            if renewal.signed.entry.account != self.me && self.has_begun(now, &renewal.set) {
+                self.learn(renewal, out);
+            }
         }
+    }
+
+    /// Takes in a change of witnesses of another account, and keeps what is new; whether it leads on from what is known.
+    fn learn(&mut self, renewal: &Renewal, out: &mut Vec<Effect>) -> bool {
+        let learnt = self.sets.renew(renewal, &self.keys);
+        if learnt == Ok(true) {
+            self.keep(renewal.signed.entry.account, &Message::Renewed([renewal.clone()].into()), out);
+        }
+        learnt.is_ok()
     }
 }

@@ -49,18 +49,18 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         trade
     }
 
-    /// Hears again what was checked when it was heard first.
+    /// Hears again what was checked when it was heard first. Sets were judged then, too.
     fn recall(&mut self, from: NodeId, message: Message) {
         let all = Credits(u64::MAX);
         match message {
             Message::Show { set, next, entries } if from == self.me => {
-                self.sets.judged(from, &set);
+                self.pen.terms.judged(from, &set);
                 self.pen.set.get_or_insert(*set);
                 if let Some(next) = next {
                     self.prepare(&next);
                 }
                 for (signed, evidence) in entries {
-                    let proven = evidence.as_ref().and_then(|evidence| self.recall_proof(evidence));
+                    let proven = evidence.as_ref().and_then(|evidence| self.proven(evidence));
                     if self.pen.log.catch_up(&signed, proven.as_ref()).is_ok() {
                         self.recall_entry(&signed);
                         self.pen.evidence.extend(evidence.map(|evidence| (signed.entry.number, evidence)));
@@ -70,7 +70,7 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
             Message::Show { set, next, entries } => {
                 self.sets.judged(from, &set);
                 for (signed, evidence) in entries {
-                    let proven = evidence.as_ref().and_then(|evidence| self.recall_proof(evidence));
+                    let proven = evidence.as_ref().and_then(|evidence| self.proven(evidence));
                     let named = next.as_deref().unwrap_or(&set);
                     let _ = self.witness.vote(&signed, proven.as_ref(), Some(named), all);
                 }
@@ -84,6 +84,11 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
             }
             Message::Renewed(renewals) if from == self.me => {
                 renewals.into_iter().for_each(|renewal| self.follow(renewal));
+            }
+            Message::Renewed(renewals) => {
+                for renewal in &renewals {
+                    let _ = self.sets.renew(renewal, &self.keys);
+                }
             }
             Message::Close { closing, consent } => {
                 // Its time was come when it was voted for.
@@ -110,16 +115,6 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
             Message::Barred { peer, times, until } if from == self.me => self.recall_barred(peer, times, until),
             _ => {}
         }
-    }
-
-    /// What was certified for a set that was found acceptable then. It is not judged again: of the changes of others, by which
-    /// it may have been, not all are kept.
-    fn recall_proof(&mut self, evidence: &super::message::Evidence) -> Option<crate::economy::ledger::Proven> {
-        let account = evidence.certificate.statement.account;
-        if account != self.me {
-            self.sets.judged(account, &evidence.set);
-        }
-        self.proven(evidence)
     }
 
     /// Every entry before the last was certified; the last one is wanted again. A hold that is open is a debt.

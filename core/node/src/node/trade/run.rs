@@ -9,7 +9,7 @@ use super::{
     message::Message,
 };
 use crate::{
-    economy::{ledger::session::Meter, tiers::Order},
+    economy::{ledger::session::Meter, tiers::Order, witness::Set},
     kit::{Digest, Instant, NodeId, Signer, Verifier},
     trust::verify::commit::{self, BLOCK, Block},
     work::schedule::{
@@ -46,7 +46,7 @@ pub(super) struct Shift {
     epoch: u32,
     seed: u64,
     /// Those who certified the hold.
-    pub set: Digest,
+    pub set: Set,
     pub meter: Meter,
     commit: commit::Chain,
     /// Blocks that were written and not sent.
@@ -60,7 +60,7 @@ pub(super) struct Shift {
 }
 
 impl Shift {
-    pub fn new(offer: &Offer, seed: u64, set: Digest) -> Self {
+    pub fn new(offer: &Offer, seed: u64, set: Set) -> Self {
         Self {
             epoch: offer.epoch,
             seed,

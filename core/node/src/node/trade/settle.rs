@@ -15,9 +15,12 @@ use super::{
 use crate::{
     economy::{
         ledger::{Closing, Proven, Terms, entry::COMMONS},
-        witness::{Certificate, certificate, collect},
+        witness::{Certificate, Set, certificate, collect},
     },
-    kit::{Credits, Digest, Instant, NodeId, Signature, Signer, UnixTime, Verifier},
+    kit::{
+        Credits, Digest, Instant, NodeId, Signature, Signer, UnixTime, Verifier,
+        fault::{Fault, on},
+    },
     work::schedule::worker::Key,
 };
 
@@ -28,11 +31,20 @@ pub(super) struct Debt {
     pub ticks: u32,
     pub link: Digest,
     /// Those who certified it, and close it.
-    pub set: Digest,
+    pub set: Set,
     /// When this node may close it.
     pub due: Instant,
     /// Whether its release is written, or about to be.
     pub settled: bool,
+}
+
+/// A closing for which votes are gathered.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Wanting {
+    pub closing: Closing,
+    pub consent: Option<Signature>,
+    /// Those who are asked: who watched the payer when its hold was written.
+    set: Set,
 }
 
 /// A certified closing of which the client is told, some times.
@@ -55,31 +67,29 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         let Stage::Working(shift) = guest.stage else { return };
         let closing = shift.meter.closing(key.0);
         let consent = closing.sign(&self.keys);
-        self.want_closing(now, closing, Some(consent), &shift.set, out);
+        self.want_closing(now, closing, Some(consent), shift.set, out);
     }
 
-    /// Gathers votes for a closing: of those who watched the payer when its hold was written.
+    /// Gathers votes for a closing.
     fn want_closing(
         &mut self,
         now: Instant,
         closing: Closing,
         consent: Option<Signature>,
-        set: &Digest,
+        set: Set,
         out: &mut Vec<Effect>,
     ) {
-        let Some(set) = self.sets.by_digest(&closing.payer, set).cloned() else { return };
         if self.closings.len() >= OPEN_MAX {
             return;
         }
         let statement = closing.statement();
-        self.closings.insert(statement.digest, (closing, consent));
+        self.closings.insert(statement.digest, Wanting { closing, consent, set: set.clone() });
         self.collect_hears(now, collect::Input::Want(statement, set), out);
     }
 
     /// A closing is certified.
     pub(super) fn closing_certified(&mut self, now: Instant, certificate: Certificate, out: &mut Vec<Effect>) {
-        let Some((closing, _)) = self.closings.remove(&certificate.statement.digest) else { return };
-        let Some(set) = self.sets.by_digest(&closing.payer, &certificate.set).cloned() else { return };
+        let Some(Wanting { closing, set, .. }) = self.closings.remove(&certificate.statement.digest) else { return };
         let evidence = Evidence { certificate, set, paid: Paid::Closing(closing) };
         if closing.payer == self.me {
             if closing.payee == COMMONS {
@@ -104,7 +114,7 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
     pub(super) fn paid(&mut self, now: Instant, evidence: Evidence, out: &mut Vec<Effect>) {
         let Paid::Closing(closing) = evidence.paid else { return };
         let open = self.debts.get(&(closing.payee, closing.turn)).is_some_and(|debt| !debt.settled);
-        if closing.payer != self.me || !open || self.prove(&evidence).is_none() {
+        if closing.payer != self.me || !open || self.prove(now, &evidence, out).is_none() {
             return;
         }
         if let Some(debt) = self.debts.get_mut(&(closing.payee, closing.turn)) {
@@ -115,11 +125,17 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
     }
 
     /// What evidence proves, by a set that this node finds acceptable.
-    pub(super) fn prove(&mut self, evidence: &Evidence) -> Option<Proven> {
-        if !self.judge_slot(&evidence.certificate.statement, &evidence.set) {
+    pub(super) fn prove(&mut self, now: Instant, evidence: &Evidence, out: &mut Vec<Effect>) -> Option<Proven> {
+        let statement = &evidence.certificate.statement;
+        if !self.judge_slot(now, statement, &evidence.set) {
             return None;
         }
-        self.proven(evidence)
+        if on(Fault::SetTakenUnproven) {
+            self.believe(statement.account, &evidence.set, out);
+        }
+        let proven = self.proven(evidence)?;
+        self.believe(statement.account, &evidence.set, out);
+        Some(proven)
     }
 
     /// What evidence proves, if its set may certify that.
@@ -144,15 +160,16 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
                 continue;
             }
             let Terms { payee, turn, tick, root, .. } = debt.terms;
-            let (ticks, link, set) = (debt.ticks, debt.link, debt.set);
+            let (ticks, link, set) = (debt.ticks, debt.link, debt.set.clone());
             if debt.terms.is_deposit() {
                 let Some(lost) = self.fate(&root) else { continue };
-                let terms = self.pen.fold().terms(&payee, turn);
-                terms.into_iter().for_each(|terms| self.want_closing(now, terms.concluded(me, lost), None, &set, out));
+                if let Some(terms) = self.pen.fold().terms(&payee, turn) {
+                    self.want_closing(now, terms.concluded(me, lost), None, set, out);
+                }
                 continue;
             }
             let amount = Credits(u64::from(ticks) * tick.0);
-            self.want_closing(now, Closing { payer: me, payee, turn, ticks, amount, link }, None, &set, out);
+            self.want_closing(now, Closing { payer: me, payee, turn, ticks, amount, link }, None, set, out);
         }
         for receipt in self.receipts.iter_mut().filter(|receipt| receipt.due <= now) {
             out.push(Effect::Send { to: receipt.to, message: Message::Paid(receipt.evidence.clone()) });
@@ -165,7 +182,7 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
     /// What comes of a hold of this node will be owed; when its time is past, this node may close it itself.
     pub(super) fn owe(&mut self, terms: Terms) {
         let due = self.instant(UnixTime(terms.until.0 + 1));
-        let set = self.pen.fold().witnesses();
+        let Some(set) = self.pen.set.clone() else { return };
         let debt = Debt { terms, ticks: 0, link: terms.root, set, due, settled: false };
         self.debts.insert((terms.payee, terms.turn), debt);
     }

@@ -1,5 +1,7 @@
 //! A few nodes that trade with each other, without lines or membership: what one says the other hears.
 
+mod sets;
+
 use alloc::{collections::VecDeque, format, string::String, vec};
 
 use super::{
@@ -21,7 +23,7 @@ use crate::{
         tiers::{Tier, Used, Work},
         witness::{Certificate, Renewal},
     },
-    kit::{Class, laws},
+    kit::{Class, Signature, laws},
     trust::{
         anomaly::Sign,
         breaker,
@@ -267,7 +269,7 @@ fn what_is_kept_brings_all_back_that_must_outlive_a_loss_of_power() {
         let again = Trade::restore(config(), birth(n), lines);
         assert_eq!(again.account(), trade.account());
         assert_eq!(again.set(), trade.set());
-        assert_eq!(again.witness, trade.witness);
+        assert_eq!((&again.witness, &again.sets), (&trade.witness, &trade.sets));
         assert_eq!(again.lines, trade.lines);
         // Any first part of it is a state that there was: what is torn is passed over.
         let torn = town.lines[n].iter().cloned().enumerate().map(|(at, mut line)| {
@@ -824,9 +826,9 @@ fn every_proposal_without_its_deposit() {
     );
     let (proposal, snapshot) = longer_tasks(3662);
     let ballot = |deposit| Ballot::Propose { proposal: proposal.clone(), snapshot: snapshot.clone(), deposit };
-    let trade = &mut town.trades[4];
-    assert_eq!(trade.deposited(&ballot(Some(shown))), DEPOSIT);
-    assert_eq!(trade.deposited(&ballot(Some(few))), Credits(0));
+    let (now, trade) = (town.local(4), &mut town.trades[4]);
+    assert_eq!(trade.deposited(now, &ballot(Some(shown)), &mut vec![]), DEPOSIT);
+    assert_eq!(trade.deposited(now, &ballot(Some(few)), &mut vec![]), Credits(0));
 }
 
 #[test]
@@ -908,8 +910,12 @@ fn accounts_live_on_when_those_who_watch_them_leave() {
                 birth(n),
                 town.lines[n].iter().cloned(),
             );
-            assert_eq!((again.account(), again.set()), (town.trades[n].account(), town.trades[n].set()));
-            assert_eq!(again.witness, town.trades[n].witness);
+            let trade = &town.trades[n];
+            assert_eq!((again.account(), again.set()), (trade.account(), trade.set()));
+            assert_eq!(
+                (&again.witness, &again.sets, &again.pen.terms),
+                (&trade.witness, &trade.sets, &trade.pen.terms)
+            );
         }
     }
 }
@@ -920,12 +926,13 @@ fn who_is_shown_a_set_that_comes_after_those_it_knows_asks_how_it_came() {
     town.run(12);
     let owner = keys(0).key();
     let first = town.trades[0].set().unwrap().clone();
-    let mut other = town.trades[1].clone();
-    assert!(other.judge(&owner, &first));
+    let (mut other, now) = (town.trades[1].clone(), town.now);
+    assert!(other.judge(now, &owner, &first));
+    other.believe(owner, &first, &mut vec![]);
     town.run(40);
     let second = town.trades[0].set().unwrap().clone();
-    assert!(second.term() > first.term() && !other.judge(&owner, &second), "it is to be shown how");
-    let (mut out, now) = (vec![], Instant::from_millis(52_000));
+    let (mut out, now) = (vec![], town.now);
+    assert!(second.term() > first.term() && !other.judge(now, &owner, &second), "it is to be shown how");
     let entry = town.trades[0].pen.log.since(0).next().unwrap().clone();
     let message = Message::Show { set: Box::new(second.clone()), next: None, entries: vec![(entry, None)] };
     other.handle(now, Input::Heard { from: owner, message }, &mut out);
@@ -935,7 +942,7 @@ fn who_is_shown_a_set_that_comes_after_those_it_knows_asks_how_it_came() {
     town.trades[0].handle(now, Input::Heard { from: keys(1).key(), message: lack }, &mut out);
     let Some(Effect::Send { message, .. }) = out.pop() else { panic!("{out:?}") };
     other.handle(now, Input::Heard { from: owner, message }, &mut out);
-    assert!(other.judge(&owner, &second) && other.judge(&owner, &first));
+    assert!(other.judge(now, &owner, &second) && other.judge(now, &owner, &first));
 }
 
 #[test]
@@ -966,7 +973,7 @@ fn what_is_held_when_others_begin_to_watch_is_paid_and_closed_by_those_before() 
 
 #[test]
 fn every_change_of_witnesses_that_is_asked_for() {
-    let mut town = Town::new(&hasty(1_000));
+    let mut town = Town::new(&Config { faults: 2, ..hasty(1_000) });
     town.run(12);
     let owner = keys(0);
     let first = town.trades[0].set().unwrap().clone();
@@ -974,24 +981,27 @@ fn every_change_of_witnesses_that_is_asked_for() {
     let term = first.term();
     let member = watchers(&town, 0)[0];
     let all = town.trades[member].trusted(&[]);
-    let drawn = |term| Set::draw(&owner.key(), term, 1, &all).unwrap();
-    // Two whom nobody knows.
+    let of = |faults, term| Set::draw(&owner.key(), term, faults, &all).unwrap();
+    let drawn = |term| of(2, term);
+    // Three whom nobody knows.
     let chosen = |term| {
-        let friends = [60, 61].map(|n| keys(n).key());
-        let members = all[..2].iter().map(|one| one.0).chain(friends).collect();
-        Set::new(1, members).unwrap().of_term(term)
+        let friends = [60, 61, 62].map(|n| keys(n).key());
+        let members = all[..4].iter().map(|one| one.0).chain(friends).collect();
+        Set::new(2, members).unwrap().of_term(term)
     };
     let mut lines = String::new();
     for (name, next, at) in [
         ("of the same term", drawn(term), 13),
-        ("of a term to come", drawn(term + 3), 13),
+        ("of a term to come", drawn(term + 1), 37),
+        ("of one that begins, by a clock that is ahead", drawn(term + 1), 38),
         ("of one that is over", drawn(term + 1), 200),
-        ("that is chosen", chosen(term + 1), 13),
-        ("that is drawn", drawn(term + 1), 13),
+        ("that is chosen", chosen(term + 1), 41),
+        ("of fewer", of(1, term + 1), 41),
+        ("that is drawn", drawn(term + 1), 41),
     ] {
         let mut witness = town.trades[member].clone();
         let state = log.fold().digest();
-        let act = Act::Renew { witnesses: next.digest(), faults: 1, state };
+        let act = Act::Renew { witnesses: next.digest(), faults: next.faults(), state };
         let signed = log.clone().write(act, None, None, Credits(0), &owner).unwrap();
         let next = Some(Box::new(next));
         let message = Message::Show { set: Box::new(first.clone()), next, entries: vec![(signed, None)] };
@@ -1008,8 +1018,10 @@ fn every_change_of_witnesses_that_is_asked_for() {
         lines,
         "a set of the same term: denied\n\
          a set of a term to come: denied\n\
+         a set of one that begins, by a clock that is ahead: voted for\n\
          a set of one that is over: voted for\n\
          a set that is chosen: denied\n\
+         a set of fewer: denied\n\
          a set that is drawn: voted for\n"
     );
 }

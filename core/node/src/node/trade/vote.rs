@@ -384,7 +384,7 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
 
     fn governed(&mut self, now: Instant, ballot: Ballot, out: &mut Vec<Effect>) -> Result<(), governance::Error> {
         let mut effects = Vec::new();
-        let input = ballot.input(self.deposited(&ballot));
+        let input = ballot.input(self.deposited(now, &ballot, out));
         self.governance.handle(now, input, &mut effects);
         for effect in effects {
             match effect {

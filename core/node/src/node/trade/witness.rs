@@ -24,11 +24,14 @@ use crate::{
             limit::limit,
         },
         witness::{
-            Certificate, Set, collect,
+            Certificate, Set, Terms as WitnessTerms, collect,
             vote::{Refusal, Voted},
         },
     },
-    kit::{Credits, Digest, Instant, Machine, NodeId, Signature, Signer, UnixTime, Verifier},
+    kit::{
+        Credits, Digest, Instant, Machine, NodeId, Signature, Signer, UnixTime, Verifier,
+        fault::{Fault, on},
+    },
     trust::reputation::flow,
 };
 
@@ -52,6 +55,8 @@ pub(super) enum Draft {
 pub(super) struct Pen {
     pub(super) log: Log,
     pub(super) set: Option<Set>,
+    /// All who watched it, as long as they are remembered.
+    pub(super) terms: WitnessTerms,
     queue: VecDeque<Draft>,
     /// Who watches next, once that is certified; and how those who watch now came to it.
     pub(super) next_set: Option<Set>,
@@ -74,6 +79,7 @@ impl Pen {
         Self {
             log: Log::new(me),
             set: None,
+            terms: WitnessTerms::default(),
             queue: VecDeque::new(),
             next_set: None,
             handover: None,
@@ -154,7 +160,7 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         }
         let Some(set) = Set::draw(&self.me, self.term(now), self.config.faults, &self.trusted(&[])) else { return };
         let act = Act::Open { witnesses: set.digest(), faults: set.faults() };
-        self.sets.judged(self.me, &set);
+        self.pen.terms.judged(self.me, &set);
         self.pen.set = Some(set);
         if let Ok(signed) = self.pen.log.write(act, None, None, Credits(0), &self.keys) {
             self.written(now, signed, None, out);
@@ -190,7 +196,7 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
                     (Act::Hold(Terms::deposit(*proposal, turn, *amount, *until)), None, None)
                 }
                 Draft::Receive(evidence) | Draft::Release(evidence) => {
-                    let Some(proven) = self.prove(evidence) else { continue };
+                    let Some(proven) = self.prove(now, evidence, out) else { continue };
                     let fold::Proven { payer, payee, turn, amount, statement } = proven;
                     let act = if payer == self.me {
                         Act::Release { payee, turn, amount, statement }
@@ -269,8 +275,8 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
             Slot::Entry(number) if self.must_adopt(&to, number) => self.adoption().or_else(|| self.show(&to, number)),
             Slot::Entry(number) => self.show(&to, number),
             Slot::Closing { .. } => {
-                let known = self.closings.get(&statement.digest).copied();
-                known.map(|(closing, consent)| Message::Close { closing, consent })
+                let known = self.closings.get(&statement.digest);
+                known.map(|wanting| Message::Close { closing: wanting.closing, consent: wanting.consent })
             }
         };
         match message {
@@ -328,19 +334,23 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
             let seen = self.witness.fold(&account).is_some_and(|fold| signed.entry.number < fold.next());
             let named = match signed.entry.act {
                 Act::Renew { .. } => next.filter(|next| seen || self.may_follow(now, &account, next)),
-                Act::Open { .. } => Some(set).filter(|set| seen || self.is_dated(now, set)),
+                Act::Open { .. } => {
+                    let old = on(Fault::OldOpeningRefused) && set.term() + 1 < self.term(now);
+                    Some(set).filter(|set| seen || (self.may_begin(now, set) && !old))
+                }
                 _ => Some(set),
             };
-            let judged = account == from && account != self.me && self.judge(&account, set);
+            let judged = account == from && account != self.me && self.judge(now, &account, set);
             let Some(named) = named.filter(|_| judged) else {
                 return self.deny(from, statement, None, out);
             };
-            let proven = evidence.as_ref().and_then(|evidence| self.prove(evidence));
+            let proven = evidence.as_ref().and_then(|evidence| self.prove(now, evidence, out));
             let limit = self.limit_of(&account);
             let told = self.told.get(&account).copied().unwrap_or_default();
             match self.witness.vote(&signed, proven.as_ref(), Some(named), limit.max(told)) {
                 Ok(Voted { statement, signature, saved, .. }) => {
                     if saved.is_some() {
+                        self.sets.judged(account, set);
                         let next = next.filter(|_| matches!(signed.entry.act, Act::Renew { .. }));
                         let (set, next) = (Box::new(set.clone()), next.cloned().map(Box::new));
                         self.keep(from, &Message::Show { set, next, entries: [(signed, evidence)].into() }, out);
