@@ -26,7 +26,12 @@ pub enum Fraud {
         /// The other.
         other: Signed,
     },
-    /// Witnesses certified two statements for one place, or two entries of which neither comes before the other.
+    /// Witnesses certified two statements for one place, or in the name of one set two entries of which neither comes before the
+    /// other.
+    ///
+    /// What one votes for in the name of one set is a chain. In the name of the next it begins with the change, which those before
+    /// certified, also if it had voted for another branch before, which they did not: so a branch of before and one of after prove
+    /// nothing.
     Double {
         /// The certificate with the lower number.
         lower: Certificate,
@@ -202,6 +207,9 @@ fn double(
         return Err(Error::Accounts);
     }
     match (lower.statement.slot, upper.statement.slot) {
+        (Slot::Entry(from), Slot::Entry(to)) if from < to && lower.set != upper.set && !on(Fault::ChainAcrossSets) => {
+            return Err(Error::Compatible);
+        }
         (Slot::Entry(from), Slot::Entry(to)) if from <= to => {
             leads(path, from, to, upper)?;
             // The path starts at the lower number: what stands there for the upper is not what the lower certified.
@@ -353,6 +361,28 @@ mod tests {
         let (good, good_set) = certify(after.statement(), &[0, 2, 3]);
         let proof = Fraud::Double { lower, lower_set, upper: good, upper_set: good_set, path: vec![base, after] };
         assert_eq!(proof.check(&owner()), Err(Error::Compatible), "one chain is no fraud");
+    }
+
+    /// Who voted for a branch that was not certified, and takes over from the change on another, is honest: each set has its chain.
+    #[test]
+    fn two_branches_of_two_sets_name_nobody() {
+        let (base, other) = (entry(3, Digest([0; 32]), 1), entry(3, Digest([0; 32]), 2));
+        let next = entry(4, other.digest(), 3);
+        let later = |statement: super::super::entry::Statement| {
+            let (keys, set) = witnesses();
+            let set = set.of_term(5);
+            let digest = statement.vote_digest(&set.digest());
+            let votes =
+                (0..3).map(|n| (n, crate::kit::Signer::sign(&keys[usize::from(n)], Domain::Vote, &[&digest.0])));
+            (Certificate { statement, set: set.digest(), votes: votes.collect() }, set)
+        };
+        let check = |(upper, upper_set): (Certificate, Set), path: Vec<Entry>| {
+            let (lower, lower_set) = certify(base.statement(), &[0, 1, 2]);
+            Fraud::Double { lower, lower_set, upper, upper_set, path }.check(&owner())
+        };
+        assert_eq!(check(later(next.statement()), vec![other.clone(), next.clone()]), Err(Error::Compatible));
+        assert!(check(certify(next.statement(), &[0, 1, 2]), vec![other.clone(), next]).is_ok(), "of one set");
+        assert!(check(later(other.statement()), vec![other]).is_ok(), "one number has one vote, in whatever name");
     }
 
     #[test]

@@ -16,7 +16,8 @@ use crate::kit::{
 };
 
 /// Entries before the last checkpoint that are kept for witnesses that lack them, at most: as many as two checkpoints end. With the
-/// certificates that they refer to they are some 20 MB; a witness that lacks more than that is as good as lost to the account.
+/// certificates that they refer to they are some 20 MB; a witness that lacks more than that is as good as lost to the account until
+/// others watch it, be it this one among them.
 pub const BEHIND_MAX: u64 = 2 * EVERY;
 
 /// What this node owns.

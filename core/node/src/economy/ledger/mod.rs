@@ -40,16 +40,18 @@
 //!
 //! - **S1, no double spend.** If at most f of an account's 3f+1 witnesses are faulty, at most one statement is certified for
 //!   each of its slots (an entry's number, a hold's closing), in any asynchrony and any partition: two quorums share f+1
-//!   members, one of which is honest and votes once. Its votes form one chain of entries.
+//!   members, one of which is honest and votes once. Its votes in the name of one set form one chain of entries.
 //!   Where others watch from some entry on, each slot is one set's: entries up to the change and closings of holds that were
-//!   open then are those' before ([`super::witness::terms`]).
+//!   open then are those' before ([`super::witness::terms`]). Those after begin a chain of their own with the change, which those
+//!   before certified, whatever one of them had voted for before that.
 //!   *Held by* `witness::tests::one_slot_gets_one_certificate_in_any_order_of_votes`, `nobody_uses_two_sets` and
 //!   `a_hold_of_before_is_closed_by_those_before_and_by_nobody_else` beside it, and `tests/economy_world.rs`.
 //! - **S2, conservation.** Every certified fact debits one account and credits another by the same amount, and facts merge
 //!   by union: in whatever order and however often they arrive, the sum of all balances is 0, and the balances are the same.
 //!   *Held by* `book::tests::facts_in_any_order_give_the_same_balances_and_sum_to_nothing` and `tests/economy_world.rs`.
-//! - **S3, accountability.** Two certificates for one slot name at least f+1 witnesses that signed both, and two entries
-//!   with one number name their owner. Anybody checks it alone.
+//! - **S3, accountability.** Two certificates of one set for one slot, or for two branches of a log, name at least f+1 witnesses
+//!   that signed both, and two entries with one number name their owner. Anybody checks it alone. What a set certifies
+//!   of another's term need name nobody; it counts for nobody who knows of the change.
 //!   *Held by* `fraud::tests` and `tests/economy_world.rs`.
 //! - **S4, bounded loss.** What defaulting identities owe with certified entries is at most the sum of their limits; limits
 //!   are a share of a pool by trust, so the loss is at most the pool times the attackers' share of trust, whatever the
@@ -63,11 +65,15 @@
 //!   `tests/economy_world.rs`, which ends only if honest accounts go on.
 //!
 //! What does not hold: an owner that opens two logs with two sets of witnesses gets one certificate from each. A payee
-//! therefore accepts only a set of which a quorum is among those that it would have drawn itself
+//! therefore accepts only a set of as many as the network asks for, of which a quorum is among those that it would have drawn itself
 //! ([`super::witness::Set::acceptable`]); between views of trust that differ, a second log is detected (two opening entries
-//! are a fork) and not prevented. If more than f witnesses of an account vanish for good before others watch it, the account
-//! stands still; and for good is also who lacks more than [`log::BEHIND_MAX`] entries before the last checkpoint, as its owner
-//! does not keep them. If more than f of those before vanish after others watch, holds that were open then are never closed.
+//! are a fork) and not prevented. That at most f of a set are faulty is true, but for chance, of owners that draw as they should; one
+//! that chooses, and has accomplices whom others trust, finds a set with more ([`super::witness::set`] says how easily).
+//!
+//! If more than f witnesses of an account vanish for good before others watch it, the account stands still. Until others
+//! watch, that is also who lacks more than [`log::BEHIND_MAX`] entries before the last checkpoint, as its owner does not keep
+//! them; a change shows it what the log came to, and it goes on. If more than f of those before vanish after others watch,
+//! holds that were open then are never closed.
 
 pub mod alarm;
 pub mod book;

@@ -662,6 +662,8 @@ fn a_hold_of_before_is_closed_by_those_before_and_by_nobody_else() {
     scene.log.since(0).take(2).for_each(|entry| drop(late.vote(entry, None, Some(&scene.set), LIMIT).unwrap()));
     late.close(&closing, Word::Payee(&consent), UnixTime(0)).unwrap();
     late.adopt(before, &renewal, &scene.set).unwrap();
+    let again = late.vote(&renewal.signed, None, None, LIMIT).unwrap();
+    assert_eq!(again.set, new.digest(), "in the name of those before it did not vote for the change, and never will");
     assert_eq!(late.close(&nothing, Word::Nobody, UnixTime(100)), Err(Refusal::Taken));
     assert_eq!(late.close(&closing, Word::Payee(&consent), UnixTime(0)).unwrap().set, scene.set.digest());
     // Those after write down what it came to, and close what comes then.

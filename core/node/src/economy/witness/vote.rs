@@ -408,7 +408,9 @@ impl Ward {
     fn adopted(mut fold: Fold, signed: &Signed, set: &Set, missed: Option<&Self>) -> Result<Self, Refusal> {
         let before = fold.witnesses();
         fold.apply(&signed.entry, None, Credits(u64::MAX)).map_err(Refusal::Ledger)?;
-        let tail = [(signed.entry.number, (signed.clone(), before))].into();
+        // Not in the name of those before: it may have voted for another branch in that, which they did not certify.
+        let name = if on(Fault::ChainAcrossSets) { before } else { set.digest() };
+        let tail = [(signed.entry.number, (signed.clone(), name))].into();
         let by = |place: &(NodeId, u64)| {
             let missed = missed.filter(|missed| missed.fold.terms(&place.0, place.1).is_some())?;
             Some(missed.inherited.get(place).copied().unwrap_or(Some(missed.set.digest())))
