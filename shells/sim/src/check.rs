@@ -8,9 +8,10 @@ use tutu_node::{
 };
 
 use crate::{
+    host::Host,
+    names::Names,
     net::Net,
     plan::{Plan, Promise},
-    world::Host,
 };
 
 /// Judge and notary of a world.
@@ -28,7 +29,7 @@ pub struct Check {
     lifeguard: bool,
     no_false_death: bool,
     helpers_help: bool,
-    numbers: BTreeMap<u64, u32>,
+    names: Arc<Names>,
     /// The highest incarnation that each host signed.
     signed: Vec<u64>,
     state: Vec<HostState>,
@@ -96,6 +97,8 @@ pub struct Crash {
 #[derive(Clone, Copy, Default)]
 struct HostState {
     up: bool,
+    /// Whether it left and is not back.
+    left: bool,
     /// When it said farewell last.
     farewell: Option<u64>,
     stalled_until: u64,
@@ -118,7 +121,7 @@ const NEWS: [u64; 2] = [5, 10];
 
 impl Check {
     /// For a world as planned.
-    pub fn new(plan: &Plan) -> Self {
+    pub fn new(plan: &Plan, names: Arc<Names>) -> Self {
         Self {
             violations: Vec::new(),
             seen: Seen::default(),
@@ -129,7 +132,7 @@ impl Check {
             lifeguard: plan.swim.lifeguard,
             no_false_death: plan.promise.no_false_death,
             helpers_help: plan.promise.helpers_help,
-            numbers: BTreeMap::new(),
+            names,
             signed: Vec::new(),
             state: Vec::new(),
             tombs: BTreeMap::new(),
@@ -144,17 +147,15 @@ impl Check {
         self.violations.push(format!("{}.{:06} s: {}", now / 1_000_000, now % 1_000_000, what.into()));
     }
 
-    /// Host `n` is called `id`.
-    pub fn knows(&mut self, n: u32, id: NodeId) {
-        self.numbers.insert(id.short(), n);
+    /// There is one host more.
+    pub fn knows(&mut self) {
         self.signed.push(0);
         self.state.push(HostState { up: true, ..HostState::default() });
         self.live += 1;
     }
 
-    /// Which host is called `id`.
-    pub fn host_of(&self, id: &NodeId) -> Option<u32> {
-        self.numbers.get(&id.short()).copied()
+    fn host_of(&self, id: &NodeId) -> Option<u32> {
+        self.names.host_of(id)
     }
 
     /// Host `n` signs for `incarnation` from now on.
@@ -186,7 +187,8 @@ impl Check {
 
     /// A host says farewell.
     pub fn leaves(&mut self, now: u64, n: u32) {
-        self.state[n as usize].farewell = Some(now);
+        let state = &mut self.state[n as usize];
+        (state.farewell, state.left) = (Some(now), true);
     }
 
     /// A host stops.
@@ -219,7 +221,7 @@ impl Check {
     /// A host begins a life.
     pub fn starts(&mut self, now: u64, n: u32) {
         let state = &mut self.state[n as usize];
-        (state.up, state.born) = (true, now);
+        (state.up, state.left, state.born) = (true, false, now);
         self.live += 1;
         if let Some(crash) = state.crash.take() {
             self.seen.crashes[crash].over = true;
@@ -227,7 +229,7 @@ impl Check {
     }
 
     /// Host `n` came to think something.
-    pub fn event(&mut self, now: u64, n: u32, event: &Event, hosts: &[Host], net: &Net) {
+    pub fn event(&mut self, now: u64, n: u32, event: &Event, net: &Net) {
         match event {
             Event::Joined(record) | Event::Changed(record) => {
                 let Some(subject) = self.host_of(&record.id) else { return };
@@ -259,7 +261,7 @@ impl Check {
                 let stalled = state.stalled_until > 0 && now < state.stalled_until + ECHO * self.period;
                 let reached = now >= self.excused && net.is_whole() && !net.is_walled(subject);
                 let honest = subject < self.honest && n < self.honest;
-                let lives = state.up && !hosts[subject as usize].left && *incarnation > state.past;
+                let lives = state.up && !state.left && *incarnation > state.past;
                 self.seen.wronged += u64::from(!stalled && reached && honest && lives);
             }
             Event::Cleared(id) => {
@@ -267,7 +269,7 @@ impl Check {
                     self.suspects.remove(&(n, subject));
                 }
             }
-            Event::Died { id, incarnation } => self.died(now, n, id, *incarnation, hosts, net),
+            Event::Died { id, incarnation } => self.died(now, n, id, *incarnation, net),
             Event::Left(id) => {
                 let Some(subject) = self.host_of(id) else { return };
                 self.suspects.remove(&(n, subject));
@@ -290,7 +292,7 @@ impl Check {
         }
     }
 
-    fn died(&mut self, now: u64, n: u32, id: &NodeId, incarnation: u64, hosts: &[Host], net: &Net) {
+    fn died(&mut self, now: u64, n: u32, id: &NodeId, incarnation: u64, net: &Net) {
         let Some(subject) = self.host_of(id) else { return };
         self.tombs.insert((n, subject), incarnation);
         match self.suspects.remove(&(n, subject)) {
@@ -308,10 +310,10 @@ impl Check {
             crash.learned(n, now, true);
             return;
         }
-        if hosts[subject as usize].left {
+        if state.left {
             self.seen.farewells_missed += 1;
         }
-        if !state.up || hosts[subject as usize].left {
+        if !state.up || state.left {
             return;
         }
         if incarnation <= state.past {
@@ -339,7 +341,7 @@ impl Check {
     }
 
     /// What must hold when the world ends.
-    pub fn at_the_end(&mut self, now: u64, hosts: &[Host], promise: Promise) {
+    pub fn at_the_end(&mut self, now: u64, hosts: &[&Host], promise: Promise) {
         if promise.whole
             && let Some(wrong) = self.wrong(hosts)
         {
@@ -367,7 +369,7 @@ impl Check {
     }
 
     /// Whether everybody knows its cell and the way to others; if not, one thing that is wrong.
-    fn wrong_cells(&self, hosts: &[Host]) -> Option<String> {
+    fn wrong_cells(&self, hosts: &[&Host]) -> Option<String> {
         let there = |n: usize| n < self.honest as usize && hosts[n].node.is_some() && !hosts[n].left;
         let live: Vec<usize> = (0..hosts.len()).filter(|n| there(*n)).collect();
         let place = |n: usize| Some(cells::place(hosts[n].node.as_ref()?.swim().me()));
@@ -411,7 +413,7 @@ impl Check {
     }
 
     /// Whether some honest host lost touch with the other honest ones; if so, which.
-    fn lonely(&self, hosts: &[Host]) -> Option<String> {
+    fn lonely(&self, hosts: &[&Host]) -> Option<String> {
         let there = |n: &usize| hosts[*n].node.is_some() && !hosts[*n].left;
         let honest: Vec<usize> = (0..self.honest as usize).filter(there).collect();
         let mut known_by = vec![0; hosts.len()];
@@ -433,7 +435,7 @@ impl Check {
     }
 
     /// Which share of what honest hosts draw by chance are liars, or names of theirs; in parts per million.
-    fn liars_in_samples(&self, hosts: &[Host]) -> u32 {
+    fn liars_in_samples(&self, hosts: &[&Host]) -> u32 {
         let (mut liars, mut all) = (0_u64, 0_u64);
         for (n, host) in hosts.iter().enumerate().take(self.honest as usize) {
             let Some(node) = &host.node else { continue };
@@ -447,7 +449,7 @@ impl Check {
     }
 
     /// Whether all tables say what is; if not, one thing that is wrong.
-    pub fn wrong(&self, hosts: &[Host]) -> Option<String> {
+    pub fn wrong(&self, hosts: &[&Host]) -> Option<String> {
         let live: Vec<bool> = hosts.iter().map(|host| host.node.is_some() && !host.left).collect();
         let count = live.iter().filter(|live| **live).count();
         for (n, host) in hosts.iter().enumerate().filter(|(n, _)| live[*n]) {
@@ -490,7 +492,7 @@ impl Check {
 }
 
 /// Delegates that there should be at each level and are not, in a hundred.
-fn lacking(hosts: &[Host]) -> u32 {
+fn lacking(hosts: &[&Host]) -> u32 {
     let nodes = || hosts.iter().filter_map(|host| host.node.as_ref()).map(|node| node.swim());
     let wanted: u64 = nodes().map(|swim| u64::from(swim.cell_bits()) * cells::CONTACTS).sum();
     let known: u64 = nodes().map(|swim| swim.contacts().count() as u64).sum();

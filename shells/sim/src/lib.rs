@@ -7,7 +7,11 @@
 //! | module | what it knows |
 //! |---|---|
 //! | [`plan`] | everything that will happen to a world, written down before it begins |
-//! | [`world`] | time and hosts |
+//! | [`world`] | time: what was planned happens, and what was told is judged |
+//! | [`part`] | some of the hosts, and all that happens to them |
+//! | [`together`] | parts of a large world side by side, in threads |
+//! | [`host`] | one machine |
+//! | [`names`] | who is called what |
 //! | [`net`] | links: latency, loss, doubles, disorder, one-way cuts, partitions, walls |
 //! | [`disk`] | what is kept, forgotten, torn |
 //! | [`actors`] | hosts that lie, and how |
@@ -27,13 +31,17 @@ pub mod actors;
 pub mod check;
 pub mod disk;
 pub mod economy;
+pub mod host;
 pub mod keys;
 #[cfg(feature = "mutants")]
 pub mod mutants;
+pub mod names;
 pub mod net;
 pub mod outcome;
+pub mod part;
 pub mod plan;
 pub mod plot;
 pub mod scenarios;
 pub mod shrink;
+pub mod together;
 pub mod world;

@@ -43,6 +43,8 @@ pub struct Net {
     holes: BTreeMap<(u32, u32), u64>,
 }
 
+/// Microseconds that a packet takes at least.
+pub const NEAREST: u64 = 1000;
 /// How long a wall remembers whom its host wrote to, in microseconds. Source: RFC 4787 REQ-5 asks for two minutes and finds
 /// less in the field.
 const HOLE: u64 = 60_000_000;
@@ -65,9 +67,9 @@ pub fn host(addr: &SocketAddr) -> Option<u32> {
 }
 
 impl Net {
-    /// Links of the world of `seed`.
-    pub fn new(config: Config, seed: u64) -> Self {
-        let rng = Rng::new(mix(seed ^ 0x006e_6574));
+    /// Links of the world of `seed`, from hosts of part `number`.
+    pub fn new(config: Config, seed: u64, number: u32) -> Self {
+        let rng = Rng::new(mix(seed ^ 0x006e_6574 ^ u64::from(number) << 32));
         Self { config, rng, seed, cuts: BTreeSet::new(), parted: None, holes: BTreeMap::new() }
     }
 
@@ -133,7 +135,7 @@ impl Net {
         };
         let ((ax, ay), (bx, by)) = (at(from), at(to));
         let apart = u64::from(ax.abs_diff(bx)) + u64::from(ay.abs_diff(by));
-        let way = 1000 + apart * u64::from(self.config.reach_ms) * 1000 / (2 * 65_536);
+        let way = NEAREST + apart * u64::from(self.config.reach_ms) * 1000 / (2 * 65_536);
         let mut way = way + way * u64::from(self.rng.below(100)) / 1000;
         if self.rng.chance(self.config.late_ppm) {
             way += u64::from(self.rng.below(500_000));
@@ -153,7 +155,7 @@ mod tests {
     #[test]
     fn loses_and_doubles_as_often_as_it_should() {
         let config = Config { loss_ppm: 300_000, double_ppm: 100_000, ..Config::default() };
-        let mut net = Net::new(config, 1);
+        let mut net = Net::new(config, 1, 0);
         let (mut lost, mut doubled) = (0, 0);
         for n in 0..10_000 {
             match net.carry(0, n, n + 1) {
@@ -167,7 +169,7 @@ mod tests {
 
     #[test]
     fn a_wall_opens_for_whom_its_host_wrote_to() {
-        let mut net = Net::new(Config { walled_ppm: 500_000, ..Config::default() }, 3);
+        let mut net = Net::new(Config { walled_ppm: 500_000, ..Config::default() }, 3, 0);
         let walled = (0..100).find(|n| net.is_walled(*n)).unwrap();
         let open = (0..100).find(|n| !net.is_walled(*n)).unwrap();
         assert_eq!(net.carry(0, open, walled), [None; 2]);
@@ -178,7 +180,7 @@ mod tests {
 
     #[test]
     fn cuts_go_one_way_and_partitions_both() {
-        let mut net = Net::new(Config::default(), 3);
+        let mut net = Net::new(Config::default(), 3, 0);
         net.cut(1, 2);
         assert!(net.is_cut(1, 2) && !net.is_cut(2, 1));
         net.mend();

@@ -68,7 +68,7 @@ pub fn run(plan: Plan) -> Outcome {
 
 /// What came of `world`.
 pub fn of(world: &World) -> Outcome {
-    let (seen, count) = (&world.check.seen, world.count);
+    let (seen, count) = (&world.check.seen, world.count());
     let seconds = (world.now() as f64 / 1e6).max(1e-6);
     let node_seconds = seconds * f64::from(world.plan.nodes);
     let times = |of: fn(&Crash) -> Option<u64>| {
@@ -77,7 +77,7 @@ pub fn of(world: &World) -> Outcome {
         all
     };
     let (mut signed, mut verified) = (0, 0);
-    for node in world.hosts.iter().filter_map(|host| host.node.as_ref()) {
+    for node in world.hosts().iter().filter_map(|host| host.node.as_ref()) {
         let (made, checked) = node.swim().keys().counts();
         (signed, verified) = (signed + made, verified + checked);
     }

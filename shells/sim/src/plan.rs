@@ -23,6 +23,8 @@ pub struct Plan {
     pub cell_bits: u8,
     /// Delegates to each cell at each level that are known at the start, at most.
     pub contacts: usize,
+    /// Parts of the world that run side by side, each in a thread. Liars and walls need one.
+    pub parts: u32,
     /// Whether signatures are Ed25519.
     pub real_keys: bool,
     /// The last so many hosts are liars.
@@ -101,6 +103,7 @@ impl Plan {
             warm: true,
             cell_bits: 0,
             contacts: usize::MAX,
+            parts: 1,
             real_keys: false,
             liars: 0,
             attacks: Vec::new(),
@@ -114,6 +117,16 @@ impl Plan {
     /// Hosts that do not lie.
     pub fn honest(&self) -> u32 {
         self.nodes - self.liars
+    }
+
+    /// The part of the world that host `n` is in.
+    pub fn part_of(&self, n: u32) -> u32 {
+        (n / self.nodes.div_ceil(self.parts).max(1)).min(self.parts - 1)
+    }
+
+    /// The first host of a part.
+    pub fn first_of(&self, part: u32) -> u32 {
+        part * self.nodes.div_ceil(self.parts)
     }
 
     /// Adds what `op` makes, at moments by chance between two seconds, on average one in `every_ms`.

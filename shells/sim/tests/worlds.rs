@@ -2,6 +2,7 @@
 
 use tutu_sim::{
     outcome::{self, Outcome},
+    plan::{Op, Plan},
     scenarios::{self, Args},
 };
 
@@ -74,4 +75,21 @@ fn the_same_seed_is_the_same_world_and_another_is_another() {
     let trace = |seed| run("churn", 30, 300, 2, seed).trace;
     assert_eq!(trace(5), trace(5));
     assert_ne!(trace(5), trace(6));
+}
+
+#[test]
+fn parts_side_by_side_go_the_same_way_each_time_and_keep_all_promises() {
+    let story = |parts| {
+        let mut plan = Plan { parts, ..Plan::quiet(5, 60, 45) };
+        plan.at(3, Op::Crash(2));
+        plan.at(4, Op::Crash(58));
+        plan.promise.no_false_death = true;
+        let outcome = outcome::run(plan);
+        assert_eq!(outcome.violations, [""; 0]);
+        assert_eq!(outcome.declared.len(), 2, "whoever crashed is missed, in whichever part it was");
+        (outcome.trace, outcome.events)
+    };
+    let (two, three) = (story(2), story(3));
+    assert_eq!((two, three), (story(2), story(3)), "threads come in any order");
+    assert!(two.0 != three.0 && two.0 != story(1).0, "chance is each part's own");
 }

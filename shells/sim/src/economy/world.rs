@@ -174,7 +174,7 @@ impl World {
             count: Count::default(),
             hosts: Vec::new(),
             index: ids.iter().copied().zip(0..).collect(),
-            net: Net::new(net, plan.seed),
+            net: Net::new(net, plan.seed, 0),
             wheel: Wheel::default(),
             now: 0,
             rng: Rng::new(mix(plan.seed ^ 0x6d61_726b)),

@@ -223,6 +223,8 @@ fn cells(args: &Args) -> Plan {
     // Neither split nor join while we look.
     plan.swim.flat_max = (nodes >> plan.cell_bits) as usize * 2;
     plan.swim.members_max = plan.swim.flat_max * 2;
+    // Large worlds take two cores.
+    plan.parts = if nodes >= 20_000 && !args.liars { 2 } else { 1 };
     if args.liars {
         plan.liars = nodes / 5;
         plan.attacks = vec![actors::Attack::Flood, actors::Attack::Bury, actors::Attack::Eclipse];
