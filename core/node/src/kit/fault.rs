@@ -135,6 +135,7 @@ faults! {
         InheritedClosedAgain
         ChosenSetFollows
         ChainAcrossSets
+        MissedHoldsNotClosed
         FewerFollow
         FewerTaken
         TermToComeTaken

@@ -194,6 +194,15 @@ impl Terms {
         self.known.get(account)?.last().map(|term| &term.set)
     }
 
+    /// Who certifies the entry of `account` with this number.
+    pub fn of_entry(&self, account: &NodeId, number: u64) -> Option<&Set> {
+        let terms = self.known.get(account)?.iter().rev();
+        terms
+            .map(|term| (term.begun(), &term.set))
+            .find(|term| term.0.is_none_or(|begun| number > begun))
+            .map(|term| term.1)
+    }
+
     /// Whether `set`, which is known or was judged, may certify this slot of `account`: by the changes that are known, the one that
     /// put it there and the first one after it.
     pub fn may_certify(&self, account: &NodeId, set: &Set, slot: &Slot) -> bool {

@@ -661,11 +661,17 @@ fn a_hold_of_before_is_closed_by_those_before_and_by_nobody_else() {
     let mut late = Witness::new(id(12));
     scene.log.since(0).take(2).for_each(|entry| drop(late.vote(entry, None, Some(&scene.set), LIMIT).unwrap()));
     late.close(&closing, Word::Payee(&consent), UnixTime(0)).unwrap();
-    late.adopt(before, &renewal, &scene.set).unwrap();
+    late.adopt(before.clone(), &renewal, &scene.set).unwrap();
     let again = late.vote(&renewal.signed, None, None, LIMIT).unwrap();
     assert_eq!(again.set, new.digest(), "in the name of those before it did not vote for the change, and never will");
     assert_eq!(late.close(&nothing, Word::Nobody, UnixTime(100)), Err(Refusal::Taken));
     assert_eq!(late.close(&closing, Word::Payee(&consent), UnixTime(0)).unwrap().set, scene.set.digest());
+    // So does who had not even seen the hold: it is of those who watched then.
+    let mut later = Witness::new(id(13));
+    later.vote(scene.log.since(0).next().unwrap(), None, Some(&scene.set), LIMIT).unwrap();
+    later.adopt(before.clone(), &renewal, &scene.set).unwrap();
+    assert_eq!(later.close(&closing, Word::Payee(&consent), UnixTime(0)).unwrap().set, scene.set.digest());
+    assert_eq!(later.close(&nothing, Word::Nobody, UnixTime(100)), Err(Refusal::Taken));
     // Those after write down what it came to, and close what comes then.
     let proven = certificate::closing(&certificate, &closing, &scene.set, &scene.payee).unwrap();
     let act = Act::Release { payee: proven.payee, turn: 0, amount: proven.amount, statement: proven.statement };

@@ -313,7 +313,7 @@ impl<K: Signer + Verifier> Witness<K> {
             let followed = ward.fold.witnesses() == by;
             return if followed { Ok(self.sign(statement, by, None)) } else { self.again(&renewal.signed) };
         }
-        let ward = Ward::adopted(fold, &renewal.signed, &renewal.set, ward)?;
+        let ward = Ward::adopted(&self.keys.key(), fold, renewal, ward)?;
         self.wards.insert(account, ward.clone());
         Ok(self.sign(statement, by, Some(Saved::Ward(Box::new(ward)))))
     }
@@ -404,16 +404,20 @@ impl Ward {
         Self { fold, set: set.clone(), tail, closings, inherited, frozen: None }
     }
 
-    /// Of one that `missed` entries, if it is not new, stays by whom it closes what.
-    fn adopted(mut fold: Fold, signed: &Signed, set: &Set, missed: Option<&Self>) -> Result<Self, Refusal> {
+    /// Of one that `missed` entries, if it is not new, stays by whom it closes what. Holds that it missed, too, are those' who watched
+    /// when it did last, if no others did since.
+    fn adopted(me: &NodeId, mut fold: Fold, renewal: &Renewal, missed: Option<&Self>) -> Result<Self, Refusal> {
+        let Renewal { signed, set, .. } = renewal;
         let before = fold.witnesses();
         fold.apply(&signed.entry, None, Credits(u64::MAX)).map_err(Refusal::Ledger)?;
         // Not in the name of those before: it may have voted for another branch in that, which they did not certify.
         let name = if on(Fault::ChainAcrossSets) { before } else { set.digest() };
         let tail = [(signed.entry.number, (signed.clone(), name))].into();
         let by = |place: &(NodeId, u64)| {
-            let missed = missed.filter(|missed| missed.fold.terms(&place.0, place.1).is_some())?;
-            Some(missed.inherited.get(place).copied().unwrap_or(Some(missed.set.digest())))
+            let (missed, last) = missed.map(|missed| (missed, missed.set.digest()))?;
+            let seen = missed.fold.terms(&place.0, place.1).is_some();
+            let there = last == before && missed.set.index(me).is_some() && !on(Fault::MissedHoldsNotClosed);
+            (seen || there).then(|| missed.inherited.get(place).copied().unwrap_or(Some(last)))
         };
         let inherited = fold.open().map(|place| (place, by(&place).flatten())).collect();
         // Those of holds that are closed since are done with.

@@ -419,7 +419,12 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
                 }
                 Message::Vote { statement, signature: voted.signature, limit }
             }
-            // Unheld may only mean that this node has not seen the hold yet; it is asked again.
+            // It may not have seen the hold yet. After others watch, nobody shows it that any more, if whoever pays is not told. It is
+            // asked again.
+            Err(Refusal::Unheld) if !on(Fault::MissedHoldsNotClosed) => {
+                let next = self.witness.fold(&closing.payer).map(Fold::next);
+                return out.push(Effect::Send { to: closing.payer, message: Message::Deny { statement, next } });
+            }
             Err(Refusal::Unheld | Refusal::Early { .. }) => return,
             Err(_) => Message::Deny { statement, next: None },
         };
@@ -465,8 +470,22 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
                     self.pen.next.insert(from, next);
                 }
             }
+            (Slot::Closing { .. }, Some(next)) if statement.account == self.me => {
+                out.extend(self.show_missed(from, next));
+            }
             _ => self.collect_hears(now, collect::Input::Refused { from, statement }, out),
         }
+    }
+
+    /// A witness, be it one of before, is to close a hold that it has not seen: what it lacks of its term, as far as that is kept.
+    fn show_missed(&self, to: NodeId, next: u64) -> Option<Effect> {
+        let set = self.pen.terms.of_entry(&self.me, next).filter(|set| set.index(&to).is_some())?;
+        let of_term = |signed: &&Signed| !matches!(signed.entry.act, Act::Renew { .. });
+        let certified = self.pen.log.since(next).take_while(|signed| signed.entry.number < self.pen.certified);
+        let entry = |signed: &Signed| (signed.clone(), self.pen.evidence.get(&signed.entry.number).cloned());
+        let entries: Vec<_> = certified.take_while(of_term).take(ENTRIES_MAX).map(entry).collect();
+        let set = Box::new(set.clone());
+        (!entries.is_empty()).then_some(Effect::Send { to, message: Message::Show { set, next: None, entries } })
     }
 
     /// An entry of which nobody gathers votes any more is gathered for again.

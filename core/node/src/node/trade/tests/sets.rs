@@ -236,3 +236,33 @@ fn a_member_of_the_first_set_that_slept_over_two_changes_takes_over_in_the_third
     let seen = town.trades[sleeper].witness.fold(&keys(owner).key()).unwrap().next();
     assert_eq!(seen, town.trades[owner].pen.certified);
 }
+
+/// When the change is over, and a quorum of the first set needs it, it closes a hold that it never saw.
+#[test]
+fn a_member_of_the_first_set_that_slept_is_shown_a_hold_that_it_is_to_close() {
+    let serves = |n| if n == 1 { vec![(MODEL, Size::Medium)] } else { vec![] };
+    let mut town = Town::with(|n| Config { models: serves(n), ..hasty(1) });
+    town.run(12);
+    town.stuck = vec![1];
+    let first = town.trades[3].set().unwrap().clone();
+    let next = Set::draw(&keys(3).key(), first.term() + 1, 1, &town.trades[3].trusted(&[])).unwrap();
+    let members: Vec<usize> = watchers(&town, 3).into_iter().filter(|n| *n != 1).collect();
+    let sleeper = *members.iter().find(|n| next.index(&keys(**n).key()).is_none()).unwrap();
+    town.away = Some(sleeper);
+    town.run(24);
+    town.ask(3, Ask::Work(wish(64)));
+    town.run(2);
+    write(&mut town, 3, 32);
+    town.run(8);
+    assert_eq!(town.trades[3].set(), Some(&next));
+    // Without another of the first set, too, no quorum of it has seen the hold.
+    town.away = members.iter().copied().find(|n| *n != sleeper);
+    write(&mut town, 3, 64);
+    let key = *town.trades[1].guests.keys().next().unwrap();
+    town.queue.push_back((1, Input::Worked(Worked::Ended { key, tokens: 64, end: End::Done })));
+    town.run(60);
+    let [(3, Answer::Worked { tokens: 64, paid, .. })] = town.replies[..] else { panic!("{:?}", town.replies) };
+    let trades = [&town.trades[3], &town.trades[1]];
+    assert_eq!(trades.map(|trade| trade.account().balance()), [-(paid.0 as i64), paid.0 as i64]);
+    assert_eq!(trades[0].account().held(), Credits(0));
+}
