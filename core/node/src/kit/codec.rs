@@ -83,13 +83,16 @@ impl<'a> Reader<'a> {
         Err(Error::Number)
     }
 
+    /// How many follow: at most `limit`.
+    pub fn count(&mut self, limit: usize) -> Result<usize, Error> {
+        let length = self.number()?;
+        usize::try_from(length).ok().filter(|count| *count <= limit).ok_or(Error::Long { length, limit })
+    }
+
     /// A length of at most `limit`, and so many bytes.
     pub fn bytes(&mut self, limit: usize) -> Result<&'a [u8], Error> {
-        let length = self.number()?;
-        match usize::try_from(length) {
-            Ok(count) if count <= limit => self.take(count),
-            _ => Err(Error::Long { length, limit }),
-        }
+        let count = self.count(limit)?;
+        self.take(count)
     }
 
     /// Eight bytes, the highest first.

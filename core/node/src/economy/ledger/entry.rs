@@ -339,7 +339,12 @@ impl Entry {
 
     /// The statement that this entry stands in its place.
     pub fn statement(&self) -> Statement {
-        Statement { account: self.account, slot: Slot::Entry(self.number), digest: self.digest() }
+        self.statement_as(self.digest())
+    }
+
+    /// [`Self::statement`] for whoever has computed the digest already.
+    pub(crate) const fn statement_as(&self, digest: Digest) -> Statement {
+        Statement { account: self.account, slot: Slot::Entry(self.number), digest }
     }
 
     /// The owner signs.
@@ -350,33 +355,26 @@ impl Entry {
 }
 
 impl Signed {
-    /// Whether everybody signed who must. `key` signs for the owner, `other` for the other side.
+    /// Whether everybody signed who must, each with its first key.
     ///
     /// # Errors
     /// [`Error::Alone`], [`Error::Unwilling`], [`Error::Forged`], in this order of checks.
-    pub fn verify(&self, key: &NodeId, other: &NodeId, verifier: &impl Verifier) -> Result<(), Error> {
-        if self.entry.act.counterparty().is_some() {
+    pub fn check(&self, verifier: &impl Verifier) -> Result<(), Error> {
+        self.check_as(&self.entry.digest(), verifier)
+    }
+
+    /// [`Self::check`] for whoever has computed the entry's digest already.
+    pub(crate) fn check_as(&self, digest: &Digest, verifier: &impl Verifier) -> Result<(), Error> {
+        let Entry { account, act, .. } = &self.entry;
+        if let Some(other) = act.counterparty() {
             let consent = self.consent.as_ref().ok_or(Error::Alone)?;
-            let digest = self.entry.act.consent_digest(&self.entry.account);
-            if !on(Fault::ConsentUnchecked) && !verifier.verify(other, Domain::Consent, &[&digest.0], consent) {
+            let agreed = act.consent_digest(account);
+            if !on(Fault::ConsentUnchecked) && !verifier.verify(&other, Domain::Consent, &[&agreed.0], consent) {
                 return Err(Error::Unwilling);
             }
         }
-        if !on(Fault::OwnerUnchecked)
-            && !verifier.verify(key, Domain::Entry, &[&self.entry.digest().0], &self.signature)
-        {
-            return Err(Error::Forged);
-        }
-        Ok(())
-    }
-
-    /// [`Self::verify`] where everybody signs with its first key.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn check(&self, verifier: &impl Verifier) -> Result<(), Error> {
-        let account = self.entry.account;
-        self.verify(&account, &self.entry.act.counterparty().unwrap_or(account), verifier)
+        let signed = || verifier.verify(account, Domain::Entry, &[&digest.0], &self.signature);
+        if on(Fault::OwnerUnchecked) || signed() { Ok(()) } else { Err(Error::Forged) }
     }
 
     /// As bytes: length and bytes of the entry, whether there is a consent, it, the signature.

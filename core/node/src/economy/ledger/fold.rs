@@ -7,30 +7,24 @@
 //! what others paid counts only when the log says so and shows the certificate. So what may be spent by the log is never
 //! more than what may be spent by all facts together.
 
-use alloc::{
-    collections::{BTreeMap, BTreeSet},
-    vec::Vec,
-};
+use alloc::{collections::BTreeMap, vec::Vec};
 use core::fmt;
 
-use serde::{Deserialize, Serialize};
-
+pub use super::peers::{MISSING_MAX, PEERS_MAX};
 use super::{
     entry::{Act, Entry, Terms},
     merkle,
+    peers::Peers,
 };
 use crate::kit::{
-    Credits, Digest, NodeId,
+    Credits, Digest, NodeId, UnixTime,
+    codec::{Error as CodecError, Reader, put_number},
     fault::{Fault, on},
     hash::{Tag, hash},
 };
 
 /// Open holds of one account. More sessions than one node keeps up.
 pub const HOLDS_MAX: usize = 4096;
-/// Others that an account ever paid or was paid by. 65,536 are some 6 MB with a witness, who keeps many accounts.
-pub const PEERS_MAX: usize = 65_536;
-/// Promises of one payer that may be received out of order.
-pub const AHEAD_MAX: u64 = 1024;
 /// Ticks of one session: hashing the whole chain takes some milliseconds, and 65,536 blocks of 32 tokens are two million.
 pub const TICKS_MAX: u64 = 65_536;
 /// The least that is worth an entry, in micro-credits: what one token costs. An entry is some 300 bytes for everybody who
@@ -40,44 +34,34 @@ pub const DUST: Credits = Credits(1000);
 pub const EVERY: u64 = 4096;
 
 /// What a log comes to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+///
+/// In bytes, by which it is known ([`Fold::digest`]) and handed to others: account 32; number of the next entry; digest of the
+/// last 32; of the set 32; f, 1; balance, signed as postcard does it; held; count of open holds, and of each payee 32, turn, cap,
+/// tick, until, root 32; the others with whom it dealt; count of entries since the last checkpoint, and their digests.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fold {
     account: NodeId,
     /// Number of the next entry.
     next: u64,
-    head: Digest2,
-    witnesses: Digest2,
+    head: Digest,
+    witnesses: Digest,
     faults: u8,
     /// Received less paid, in micro-credits.
     balance: i64,
     /// Sum of the caps of `open`.
     held: u64,
     open: BTreeMap<(NodeId, u64), Held>,
-    peers: BTreeMap<NodeId, Peer>,
+    peers: Peers,
     /// Digests of the entries since the last checkpoint, that one included.
-    leaves: Vec<Digest2>,
+    leaves: Vec<Digest>,
 }
 
-/// A digest that is kept as 32 bytes and not as text.
-type Digest2 = [u8; 32];
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Held {
-    cap: u64,
-    tick: u64,
-    until: u64,
-    root: Digest2,
-}
-
-/// What was promised between the account and another.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Peer {
-    /// Turn of the next promise to it.
-    next: u64,
-    /// All its promises below were received.
-    floor: u64,
-    /// And these.
-    above: BTreeSet<u64>,
+    cap: Credits,
+    tick: Credits,
+    until: UnixTime,
+    root: Digest,
 }
 
 /// Somebody's promise that its witnesses certified, as [`super::super::witness`] found it.
@@ -143,13 +127,8 @@ pub enum Error {
     Unproven,
     /// The certificate is about another payment, or of another amount.
     Mismatch,
-    /// This promise was received before.
+    /// This promise was received before, or is given up, as [`MISSING_MAX`] later ones are missing too.
     Repeated,
-    /// Too many promises before this one were not received yet.
-    Ahead {
-        /// The first of them.
-        floor: u64,
-    },
     /// A balance would leave what 64 bits hold.
     Overflow,
     /// There is no such open hold.
@@ -178,7 +157,6 @@ impl fmt::Display for Error {
             Self::Unproven => f.write_str("no certificate shows it"),
             Self::Mismatch => f.write_str("the certificate is about something else"),
             Self::Repeated => f.write_str("this promise was received before"),
-            Self::Ahead { floor } => write!(f, "receive promise {floor} first"),
             Self::Overflow => f.write_str("the balance would not fit"),
             Self::Unheld => f.write_str("there is no such open hold"),
             Self::Root => f.write_str("the root is not that of the entries"),
@@ -195,13 +173,13 @@ impl Fold {
         Self {
             account,
             next: 0,
-            head: [0; 32],
-            witnesses: [0; 32],
+            head: Digest([0; 32]),
+            witnesses: Digest([0; 32]),
             faults: 0,
             balance: 0,
             held: 0,
             open: BTreeMap::new(),
-            peers: BTreeMap::new(),
+            peers: Peers::default(),
             leaves: Vec::new(),
         }
     }
@@ -223,12 +201,12 @@ impl Fold {
 
     /// Digest of the last entry.
     pub const fn head(&self) -> Digest {
-        Digest(self.head)
+        self.head
     }
 
     /// Digest of the set of witnesses.
     pub const fn witnesses(&self) -> Digest {
-        Digest(self.witnesses)
+        self.witnesses
     }
 
     /// Received less paid, in micro-credits.
@@ -254,14 +232,7 @@ impl Fold {
     /// The terms of an open hold.
     pub fn terms(&self, payee: &NodeId, turn: u64) -> Option<Terms> {
         let held = self.open.get(&(*payee, turn))?;
-        Some(Terms {
-            payee: *payee,
-            turn,
-            cap: Credits(held.cap),
-            tick: Credits(held.tick),
-            until: crate::kit::UnixTime(held.until),
-            root: Digest(held.root),
-        })
+        Some(Terms { payee: *payee, turn, cap: held.cap, tick: held.tick, until: held.until, root: held.root })
     }
 
     /// The open holds: for whom, and which promise.
@@ -286,17 +257,54 @@ impl Fold {
 
     /// Root of the entries since the last checkpoint.
     pub fn root(&self) -> Digest {
-        merkle::root(self.leaves.iter().map(|leaf| Digest(*leaf)))
+        merkle::root(self.leaves.iter().copied())
     }
 
     /// As bytes.
     pub fn encode(&self) -> Vec<u8> {
-        postcard::to_allocvec(self).expect("plain values always encode")
+        let mut out = Vec::with_capacity(256 + 120 * self.open.len() + 40 * self.peers.len() + 32 * self.leaves.len());
+        out.extend_from_slice(&self.account.0);
+        put_number(&mut out, self.next);
+        [self.head, self.witnesses].iter().for_each(|digest| out.extend_from_slice(&digest.0));
+        out.push(self.faults);
+        put_number(&mut out, (self.balance << 1 ^ self.balance >> 63) as u64);
+        put_number(&mut out, self.held);
+        put_number(&mut out, self.open.len() as u64);
+        for ((payee, turn), held) in &self.open {
+            out.extend_from_slice(&payee.0);
+            [*turn, held.cap.0, held.tick.0, held.until.0].into_iter().for_each(|number| put_number(&mut out, number));
+            out.extend_from_slice(&held.root.0);
+        }
+        self.peers.encode(&mut out);
+        put_number(&mut out, self.leaves.len() as u64);
+        self.leaves.iter().for_each(|leaf| out.extend_from_slice(&leaf.0));
+        out
     }
 
     /// From bytes that somebody kept for us; whoever got them from elsewhere compares [`Self::digest`] with a certified one.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
-        postcard::from_bytes(bytes).ok()
+        let mut reader = Reader(bytes);
+        let fold = Self::read(&mut reader).ok()?;
+        (reader.0.is_empty() && fold.leaves.len() as u64 <= fold.next).then_some(fold)
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, CodecError> {
+        let digest = |reader: &mut Reader<'_>| reader.array().map(|bytes| Digest(*bytes));
+        let (account, next) = (reader.id()?, reader.number()?);
+        let (head, witnesses, faults) = (digest(reader)?, digest(reader)?, reader.byte()?);
+        let (zigzag, held) = (reader.number()?, reader.number()?);
+        let mut open = BTreeMap::new();
+        for _ in 0..reader.count(HOLDS_MAX)? {
+            let place = (reader.id()?, reader.number()?);
+            let (cap, tick) = (Credits(reader.number()?), Credits(reader.number()?));
+            let (until, root) = (UnixTime(reader.number()?), digest(reader)?);
+            open.insert(place, Held { cap, tick, until, root });
+        }
+        let peers = Peers::decode(reader)?;
+        let leaves: Result<Vec<Digest>, CodecError> =
+            (0..reader.count(EVERY as usize)?).map(|_| digest(reader)).collect();
+        let balance = (zigzag >> 1) as i64 ^ -((zigzag & 1) as i64);
+        Ok(Self { account, next, head, witnesses, faults, balance, held, open, peers, leaves: leaves? })
     }
 
     /// The entry that writes `act` next.
@@ -314,19 +322,29 @@ impl Fold {
     /// - payment: [`Error::Itself`], [`Error::Dust`], [`Error::Turn`], [`Error::Full`], [`Error::Short`],
     ///   [`Error::Overflow`]
     /// - hold: [`Error::Itself`], [`Error::Dust`], [`Error::Ticks`], [`Error::Turn`], [`Error::Full`], [`Error::Short`]
-    /// - receipt: [`Error::Unproven`], [`Error::Mismatch`], [`Error::Repeated`], [`Error::Ahead`], [`Error::Full`],
-    ///   [`Error::Overflow`]
+    /// - receipt: [`Error::Unproven`], [`Error::Mismatch`], [`Error::Repeated`], [`Error::Full`], [`Error::Overflow`]
     /// - release: [`Error::Unheld`], [`Error::Unproven`], [`Error::Mismatch`]
     /// - other witnesses: [`Error::Faults`], [`Error::State`]
     /// - checkpoint: [`Error::Root`], [`Error::State`]
     pub fn apply(&mut self, entry: &Entry, proven: Option<&Proven>, limit: Credits) -> Result<(), Error> {
+        self.apply_as(entry, &entry.digest(), proven, limit)
+    }
+
+    /// [`Self::apply`] for whoever has computed the entry's digest already.
+    pub(crate) fn apply_as(
+        &mut self,
+        entry: &Entry,
+        digest: &Digest,
+        proven: Option<&Proven>,
+        limit: Credits,
+    ) -> Result<(), Error> {
         if entry.account != self.account {
             return Err(Error::Stranger);
         }
         if entry.number != self.next && !on(Fault::EntryNumberUnchecked) {
             return Err(Error::Number { next: self.next });
         }
-        if entry.before.0 != self.head && !on(Fault::EntryLinkUnchecked) {
+        if entry.before != self.head && !on(Fault::EntryLinkUnchecked) {
             return Err(Error::Link);
         }
         if matches!(entry.act, Act::Open { .. }) != (self.next == 0) {
@@ -338,7 +356,7 @@ impl Fold {
         match &entry.act {
             Act::Open { witnesses, faults } => {
                 faults_are_sane(*faults)?;
-                (self.witnesses, self.faults) = (witnesses.0, *faults);
+                (self.witnesses, self.faults) = (*witnesses, *faults);
             }
             Act::Pay { payee, turn, amount } => {
                 self.may_promise(payee, *turn, *amount, limit)?;
@@ -355,7 +373,7 @@ impl Fold {
                 }
                 let Terms { payee, turn, cap, tick, until, root } = *terms;
                 self.held += if on(Fault::CapNotSetAside) { 0 } else { cap.0 };
-                self.open.insert((payee, turn), Held { cap: cap.0, tick: tick.0, until: until.0, root: root.0 });
+                self.open.insert((payee, turn), Held { cap, tick, until, root });
                 self.promise(payee);
             }
             Act::Receive { payer, turn, amount, statement } => {
@@ -369,11 +387,11 @@ impl Fold {
                     Proven { payer: self.account, payee: *payee, turn: *turn, amount: *amount, statement: *statement };
                 let claim = if on(Fault::ReleasedUnproven) { proven.copied().unwrap_or(claim) } else { claim };
                 let proven = if on(Fault::ReleasedUnproven) { &claim } else { proven.ok_or(Error::Unproven)? };
-                if *proven != claim || amount.0 > held.cap {
+                if *proven != claim || *amount > held.cap {
                     return Err(Error::Mismatch);
                 }
                 self.balance = less(self.balance, *amount)?;
-                self.held = self.held.saturating_sub(held.cap);
+                self.held = self.held.saturating_sub(held.cap.0);
                 self.open.remove(&(*payee, *turn));
             }
             Act::Renew { witnesses, faults, state } => {
@@ -381,7 +399,7 @@ impl Fold {
                 if *state != self.digest() && !on(Fault::StateUnchecked) {
                     return Err(Error::State);
                 }
-                (self.witnesses, self.faults) = (witnesses.0, *faults);
+                (self.witnesses, self.faults) = (*witnesses, *faults);
             }
             Act::Checkpoint { root, state } => {
                 if *root != self.root() && !on(Fault::RootUnchecked) {
@@ -391,9 +409,10 @@ impl Fold {
                     return Err(Error::State);
                 }
                 self.leaves.clear();
+                self.peers.settle();
             }
         }
-        self.head = entry.digest().0;
+        self.head = *digest;
         self.leaves.push(self.head);
         self.next += 1;
         Ok(())
@@ -435,11 +454,11 @@ impl Fold {
     }
 
     fn promise(&mut self, payee: NodeId) {
-        self.peers.entry(payee).or_default().next += 1;
+        self.peers.entry(payee).next += 1;
     }
 
     fn has_room(&self, other: &NodeId) -> Result<(), Error> {
-        if self.peers.len() >= PEERS_MAX && !self.peers.contains_key(other) {
+        if self.peers.len() >= PEERS_MAX && self.peers.get(other).is_none() {
             return Err(Error::Full { limit: PEERS_MAX });
         }
         Ok(())
@@ -451,22 +470,14 @@ impl Fold {
         if proven != claim && !on(Fault::ReceivedOtherAmount) {
             return Err(Error::Mismatch);
         }
-        let (floor, above) =
-            self.peers.get(&claim.payer).map_or((0, false), |peer| (peer.floor, peer.above.contains(&claim.turn)));
-        if (claim.turn < floor || above) && !on(Fault::ReceivedTwice) {
+        let owed = self.peers.get(&claim.payer).is_none_or(|peer| peer.owes(claim.turn));
+        if !owed && !on(Fault::ReceivedTwice) {
             return Err(Error::Repeated);
-        }
-        if claim.turn - floor >= AHEAD_MAX {
-            return Err(Error::Ahead { floor });
         }
         self.has_room(&claim.payer)?;
         let amount = i64::try_from(claim.amount.0).map_err(|_| Error::Overflow)?;
         self.balance = self.balance.checked_add(amount).ok_or(Error::Overflow)?;
-        let peer = self.peers.entry(claim.payer).or_default();
-        peer.above.insert(claim.turn);
-        while peer.above.remove(&peer.floor) {
-            peer.floor += 1;
-        }
+        self.peers.entry(claim.payer).receive(claim.turn);
         Ok(())
     }
 }
@@ -558,7 +569,7 @@ mod tests {
             pay a 1 5\n pay b 1 999\n pay b 1 5000\n pay b 0 10001\n pay b 0 4000\n pay b 0 4000\n pay b 1 1000
             hold a 0 5 0\n hold b 2 999 0\n hold b 2 2000 0\n hold b 2 2000 3\n hold b 2 65537000 1\n hold b 3 2000 1000
             hold b 2 6000 1000\n hold b 2 3000 1000
-            get c 0 700\n get c 0 700 800\n get c 0 700 700\n get c 0 700 700\n get c 1025 5 5\n get c 2 50 50\n get c 2 50 50\n get c 1 1 1
+            get c 0 700\n get c 0 700 800\n get c 0 700 700\n get c 0 700 700\n get c 2 50 50\n get c 2 50 50\n get c 1 1 1
             get d 0 9223372036854775807 9223372036854775807
             end b 0 1\n end b 2 2000\n end b 2 2000 1000\n end b 2 4000 4000\n end b 2 2000 2000\n end b 2 2000 2000
             renew 0 bad\n renew 2 bad\n renew 2\n point root\n point state\n point\n pay b 3 1000
@@ -591,7 +602,6 @@ mod tests {
              get c 0 700 800        the certificate is about something else    -5000 3000\n\
              get c 0 700 700        yes                                        -4300 3000\n\
              get c 0 700 700        this promise was received before           -4300 3000\n\
-             get c 1025 5 5         receive promise 1 first                    -4300 3000\n\
              get c 2 50 50          yes                                        -4250 3000\n\
              get c 2 50 50          this promise was received before           -4250 3000\n\
              get c 1 1 1            yes                                        -4249 3000\n\

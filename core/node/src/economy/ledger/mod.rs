@@ -5,6 +5,7 @@
 //! | [`book`] | who holds how much: double entry in memory, holds in two phases |
 //! | [`entry`] | what an owner writes into its log, and what others sign of it |
 //! | [`fold`] | what a log comes to, entry by entry, and every reason to refuse one |
+//! | `peers` | with whom an account dealt |
 //! | [`log`] | the log of this node, as it writes it |
 //! | [`session`] | one signature, then a hash for every block of tokens |
 //! | [`merkle`] | that an entry is among many, shown with few hashes |
@@ -45,24 +46,24 @@
 //!   open then are those' before ([`super::witness::terms`]). Those after begin a chain of their own with the change, which those
 //!   before certified, whatever one of them had voted for before that.
 //!   *Held by* `witness::tests::one_slot_gets_one_certificate_in_any_order_of_votes`, `nobody_uses_two_sets` and
-//!   `a_hold_of_before_is_closed_by_those_before_and_by_nobody_else` beside it, and `tests/economy_world.rs`.
+//!   `a_hold_of_before_is_closed_by_those_before_and_by_nobody_else` beside it, and `tests/economy_world`.
 //! - **S2, conservation.** Every certified fact debits one account and credits another by the same amount, and facts merge
 //!   by union: in whatever order and however often they arrive, the sum of all balances is 0, and the balances are the same.
-//!   *Held by* `book::tests::facts_in_any_order_give_the_same_balances_and_sum_to_nothing` and `tests/economy_world.rs`.
+//!   *Held by* `book::tests::facts_in_any_order_give_the_same_balances_and_sum_to_nothing` and `tests/economy_world`.
 //! - **S3, accountability.** Two certificates of one set for one slot, or for two branches of a log, name at least f+1 witnesses
 //!   that signed both, and two entries with one number name their owner. Anybody checks it alone. What a set certifies
 //!   of another's term need name nobody; it counts for nobody who knows of the change.
-//!   *Held by* `fraud::tests` and `tests/economy_world.rs`.
+//!   *Held by* `fraud::tests` and `tests/economy_world`.
 //! - **S4, bounded loss.** What defaulting identities owe with certified entries is at most the sum of their limits; limits
 //!   are a share of a pool by trust, so the loss is at most the pool times the attackers' share of trust, whatever the
 //!   number of identities. Without a certificate each payee risks at most its own exposure.
-//!   *Held by* `limit::tests::splitting_an_identity_gains_no_credit`, `fold::tests` and `tests/economy_world.rs`.
+//!   *Held by* `limit::tests::splitting_an_identity_gains_no_credit`, `fold::tests` and `tests/economy_world`.
 //! - **Liveness.** An honest owner has its certificate after one round trip to 2f+1 witnesses that live. Who forks freezes
 //!   itself and nobody else. A witness that was away over checkpoints is shown what it missed and votes again.
 //!   *Held by* `witness::collect::tests::certified_after_one_round_trip`,
 //!   `witness::tests::a_fork_freezes_its_owner_and_closings_are_paid_nevertheless`,
 //!   `node::trade::tests::a_witness_that_slept_over_a_checkpoint_is_shown_what_it_missed_and_votes_again`, and
-//!   `tests/economy_world.rs`, which ends only if honest accounts go on.
+//!   `tests/economy_world`, which ends only if honest accounts go on.
 //!
 //! What does not hold: an owner that opens two logs with two sets of witnesses gets one certificate from each. A payee
 //! therefore accepts only a set of as many as the network asks for, of which a quorum is among those that it would have drawn itself
@@ -83,6 +84,7 @@ pub mod fraud;
 pub mod limit;
 pub mod log;
 pub mod merkle;
+mod peers;
 pub mod session;
 
 pub use book::Book;

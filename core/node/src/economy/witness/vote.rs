@@ -8,7 +8,7 @@
 //! their term; those after begin with what the log came to, vote for the entries from there on, and close no hold that was
 //! there before them.
 
-use alloc::{boxed::Box, collections::BTreeMap};
+use alloc::{boxed::Box, collections::BTreeMap, vec::Vec};
 use core::fmt;
 
 use super::{set::Set, terms::Renewal};
@@ -41,8 +41,8 @@ pub struct Ward {
     fold: Fold,
     /// Those who watch now, this node among them; or the first of which it is no longer one.
     set: Set,
-    /// Entries since the last checkpoint, each with the set that votes for it.
-    tail: BTreeMap<u64, (Signed, Digest)>,
+    /// Entries since the last checkpoint, in their order, each with the set that votes for it.
+    tail: Vec<(Signed, Digest)>,
     /// Closings of open holds that were voted for.
     closings: BTreeMap<(NodeId, u64), Closing>,
     /// Open holds of earlier terms, and by whom they are closed; nothing, where this node was not there.
@@ -215,7 +215,9 @@ impl<K: Signer + Verifier> Witness<K> {
         if ward.frozen.is_some() {
             return Err(Refusal::Frozen);
         }
-        signed.check(&self.keys).map_err(Refusal::Unsigned)?;
+        // Once for all that follows: it is most of what a vote costs beside its signatures.
+        let digest = signed.entry.digest();
+        signed.check_as(&digest, &self.keys).map_err(Refusal::Unsigned)?;
         let next_set = match signed.entry.act {
             Act::Renew { witnesses, faults, .. } => {
                 let right = set.filter(|set| set.digest() == witnesses && set.faults() == faults);
@@ -224,11 +226,10 @@ impl<K: Signer + Verifier> Witness<K> {
             }
             _ => None,
         };
-        ward.fold.apply(&signed.entry, proven, limit).map_err(Refusal::Ledger)?;
-        ward.remember(signed, next_set.clone());
+        ward.fold.apply_as(&signed.entry, &digest, proven, limit).map_err(Refusal::Ledger)?;
+        let by = ward.remember(signed, next_set.clone());
         let saved = Saved::Entry { signed: Box::new(signed.clone()), proven: proven.copied(), set: next_set };
-        let by = ward.tail[&signed.entry.number].1;
-        Ok(self.sign(signed.entry.statement(), by, Some(saved)))
+        Ok(self.sign(signed.entry.statement_as(digest), by, Some(saved)))
     }
 
     /// Votes for what a hold came to, on the payee's word, or after its time on nobody's. A deposit has no payee who could speak:
@@ -346,7 +347,7 @@ impl<K: Signer + Verifier> Witness<K> {
     /// An entry whose number was voted for: the same vote, or a proof.
     fn again(&mut self, signed: &Signed) -> Result<Voted, Refusal> {
         let ward = self.wards.get_mut(&signed.entry.account).ok_or(Refusal::Stranger)?;
-        let (kept, by) = ward.tail.get(&signed.entry.number).ok_or(Refusal::Old)?;
+        let (kept, by) = ward.kept(signed.entry.number).ok_or(Refusal::Old)?;
         if kept.entry == signed.entry || on(Fault::VotedTwice) {
             let by = *by;
             return Ok(self.sign(signed.entry.statement(), by, None));
@@ -399,7 +400,7 @@ impl<K: Signer + Verifier> Witness<K> {
 
 impl Ward {
     fn begun(fold: Fold, signed: &Signed, set: &Set) -> Self {
-        let tail = [(signed.entry.number, (signed.clone(), set.digest()))].into();
+        let tail = [(signed.clone(), set.digest())].into();
         let (closings, inherited) = (BTreeMap::new(), BTreeMap::new());
         Self { fold, set: set.clone(), tail, closings, inherited, frozen: None }
     }
@@ -412,7 +413,7 @@ impl Ward {
         fold.apply(&signed.entry, None, Credits(u64::MAX)).map_err(Refusal::Ledger)?;
         // Not in the name of those before: it may have voted for another branch in that, which they did not certify.
         let name = if on(Fault::ChainAcrossSets) { before } else { set.digest() };
-        let tail = [(signed.entry.number, (signed.clone(), name))].into();
+        let tail = [(signed.clone(), name)].into();
         let by = |place: &(NodeId, u64)| {
             let (missed, last) = missed.map(|missed| (missed, missed.set.digest()))?;
             let seen = missed.fold.terms(&place.0, place.1).is_some();
@@ -426,6 +427,12 @@ impl Ward {
         Ok(Self { fold, set: set.clone(), tail, closings, inherited, frozen: None })
     }
 
+    /// The entry with this number, if it is kept.
+    fn kept(&self, number: u64) -> Option<&(Signed, Digest)> {
+        let at = number.checked_sub(self.tail.first()?.0.entry.number)?;
+        self.tail.get(usize::try_from(at).ok()?)
+    }
+
     /// In whose name `me` votes for the closing of a hold; nothing, if it has no vote.
     fn closed_by(&self, place: &(NodeId, u64), me: &NodeId) -> Option<Digest> {
         match self.inherited.get(place).filter(|_| !on(Fault::InheritedClosedAgain)) {
@@ -434,8 +441,9 @@ impl Ward {
         }
     }
 
-    /// After the fold took `signed`: keeps it while it may be asked for again, and lets go of what nobody asks for.
-    fn remember(&mut self, signed: &Signed, set: Option<Set>) {
+    /// After the fold took `signed`: keeps it while it may be asked for again, and lets go of what nobody asks for. Returns the digest of
+    /// the set in whose name it is voted for.
+    fn remember(&mut self, signed: &Signed, set: Option<Set>) -> Digest {
         match signed.entry.act {
             Act::Checkpoint { .. } => self.tail.clear(),
             Act::Release { payee, turn, .. } => {
@@ -446,12 +454,13 @@ impl Ward {
         }
         // A change of witnesses is voted for in the name of those before; the fold names those after.
         let by = if set.is_some() { self.set.digest() } else { self.fold.witnesses() };
-        self.tail.insert(signed.entry.number, (signed.clone(), by));
+        self.tail.push((signed.clone(), by));
         if let Some(set) = set {
             for place in self.fold.open() {
                 self.inherited.entry(place).or_insert(Some(by));
             }
             self.set = set;
         }
+        by
     }
 }
