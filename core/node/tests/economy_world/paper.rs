@@ -1,0 +1,118 @@
+//! What is shown, signed and certified, and what is under way.
+
+use std::rc::Rc;
+
+use tutu_node::{
+    economy::{
+        ledger::{
+            Act, Closing, Proven, Signed,
+            entry::{Slot, Statement},
+        },
+        witness::{Certificate, Set, certificate},
+    },
+    kit::{Digest, Signature},
+};
+
+use super::common::Name;
+
+/// One statement, and what is shown with it. Whoever holds it knows its digests; witnesses compute them for themselves.
+#[derive(Debug)]
+pub struct Paper {
+    pub statement: Statement,
+    /// What its witnesses sign.
+    pub vote: Digest,
+    pub what: What,
+}
+
+#[derive(Debug)]
+pub enum What {
+    /// An entry, and what it refers to.
+    Entry(Signed, Option<Rc<Certified>>),
+    /// A closing, and the payee's consent.
+    Closing(Closing, Option<Signature>),
+}
+
+/// A certificate, what it is about, and what it proves to whoever is paid.
+#[derive(Debug)]
+pub struct Certified {
+    pub certificate: Certificate,
+    pub paper: Rc<Paper>,
+    pub proven: Option<Proven>,
+}
+
+/// Places of witnesses are those in the owner's set.
+#[derive(Clone)]
+pub enum Message {
+    /// A witness is shown everything of a branch that it has not seen.
+    Ask {
+        owner: usize,
+        branch: usize,
+        at: u8,
+    },
+    /// A witness is shown an entry that the account cannot afford, in the place of the one that it writes next.
+    Overdraw {
+        owner: usize,
+        at: u8,
+        paper: Rc<Paper>,
+    },
+    Votes {
+        owner: usize,
+        at: u8,
+        votes: Vec<(Rc<Paper>, Signature)>,
+    },
+    AskClosing {
+        owner: usize,
+        at: u8,
+        paper: Rc<Paper>,
+    },
+    Certified {
+        from: usize,
+        to: usize,
+        certified: Rc<Certified>,
+    },
+}
+
+impl Paper {
+    /// Of an entry, whose digest its owner knows.
+    pub fn entry(signed: Signed, digest: Digest, refers: Option<Rc<Certified>>, set: &Digest) -> Rc<Self> {
+        let (account, slot) = (signed.entry.account, Slot::Entry(signed.entry.number));
+        let statement = Statement { account, slot, digest };
+        Rc::new(Self { statement, vote: statement.vote_digest(set), what: What::Entry(signed, refers) })
+    }
+
+    pub fn closing(closing: Closing, consent: Option<Signature>, set: &Digest) -> Rc<Self> {
+        let statement = closing.statement();
+        Rc::new(Self { statement, vote: statement.vote_digest(set), what: What::Closing(closing, consent) })
+    }
+
+    pub const fn number(&self) -> Option<u64> {
+        match self.statement.slot {
+            Slot::Entry(number) => Some(number),
+            Slot::Closing { .. } => None,
+        }
+    }
+
+    /// The entry, and what was proven to whoever is shown it.
+    pub fn signed(&self) -> Option<(&Signed, Option<Proven>)> {
+        match &self.what {
+            What::Entry(signed, refers) => Some((signed, refers.as_ref().and_then(|refers| refers.proven))),
+            What::Closing(..) => None,
+        }
+    }
+}
+
+impl Certified {
+    /// Checks the certificate as anybody would to whom it is shown. That it holds follows from its bytes alone, so it is not checked
+    /// again by each who sees the same ones.
+    pub fn new(certificate: Certificate, paper: Rc<Paper>, set: &Set, anybody: &Name) -> Rc<Self> {
+        assert_eq!(certificate.verify(set, anybody), Ok(()));
+        let proven = match &paper.what {
+            What::Closing(closing, _) => Some(certificate::closing(&certificate, closing, set, anybody).unwrap()),
+            What::Entry(signed, _) if matches!(signed.entry.act, Act::Pay { .. }) => {
+                Some(certificate::payment(&certificate, signed, set, anybody).unwrap())
+            }
+            What::Entry(..) => None,
+        };
+        Rc::new(Self { certificate, paper, proven })
+    }
+}

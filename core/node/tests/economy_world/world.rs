@@ -1,0 +1,692 @@
+//! What happens, in any order, and what must hold after it.
+
+use std::{collections::HashMap, rc::Rc};
+
+use tutu_node::{
+    economy::{
+        ledger::{
+            Act, Book, Closing, Fold, Fraud, Proven, Signed, Terms, book,
+            entry::Slot,
+            limit,
+            session::{Chain, Meter},
+        },
+        witness::{
+            Certificate, Set,
+            vote::{Refusal, Saved, Word},
+        },
+    },
+    kit::{Credits, Digest, Domain, NodeId, Rng, Signature, Signer, UnixTime},
+};
+
+use super::{
+    EVERY, FAULTS, NODES,
+    common::Name,
+    node::{Kept, Node, Patience, Tally},
+    paper::{Certified, Message, Paper, What},
+    record::Standing,
+};
+
+/// Events without a posting after which a network that is cut in two has come to rest: 200 for each node.
+const QUIET: u64 = 200 * NODES as u64;
+const DAY: u64 = 86_400;
+/// Payments that wait to be entered, with which a node takes no more.
+const INBOX_MAX: usize = 64;
+/// Messages under way, above which nobody does anything new.
+const UNDER_WAY: usize = 4 * NODES;
+/// Whoever is shown what anybody may check.
+const ANYBODY: Name = Name(NodeId([7; 32]));
+
+pub struct World {
+    rng: Rng,
+    nodes: Vec<Node>,
+    index: HashMap<NodeId, usize>,
+    pending: Vec<Message>,
+    /// What is sent again when the cut is over.
+    held_up: Vec<Message>,
+    book: Book,
+    accounts: Vec<book::Index>,
+    /// Who was shown to have forked. Everybody knows within seconds, as the other test here shows.
+    condemned: Vec<bool>,
+    cut: bool,
+    date: u64,
+    byzantine: usize,
+    /// How many are to be made.
+    wanted: u64,
+    pub postings: u64,
+    sums: i128,
+    pub found: Found,
+}
+
+#[derive(Debug, Default)]
+pub struct Found {
+    pub events: u64,
+    pub crashes: u64,
+    /// Accounts that forked, and witnesses that found out.
+    pub forks: u64,
+    pub owners: usize,
+    pub double: usize,
+    pub overdraws: u64,
+    pub refused: u64,
+    pub lost: u64,
+    pub checkpoints: u64,
+}
+
+impl World {
+    /// The first so many are Byzantine.
+    pub fn new(seed: u64, byzantine: usize, wanted: u64) -> Self {
+        // A Byzantine member has a quarter of the trust of an honest one; a fifth of all hold 5.9 % together.
+        let trust: Vec<(NodeId, u64)> =
+            (0..NODES).map(|n| (NodeId::number(n as u64), if n < byzantine { 250 } else { 1000 })).collect();
+        let index: HashMap<NodeId, usize> = trust.iter().enumerate().map(|(n, one)| (one.0, n)).collect();
+        let total = trust.iter().map(|one| one.1).sum();
+        let lent = limit::Config { pool: Credits(NODES as u64 * 100_000_000), one_max: Credits(1_000_000_000) };
+        let mut book = Book::default();
+        let node = |(id, mass): &(NodeId, u64)| {
+            let set = Set::draw(id, 0, FAULTS, &trust).unwrap();
+            let members: Vec<usize> = set.members().iter().map(|member| index[member]).collect();
+            let bad = members.iter().filter(|member| **member < byzantine).count();
+            Node::new(Name(*id), set, members, bad <= usize::from(FAULTS), limit::limit(&lent, *mass, total))
+        };
+        let mut world = Self {
+            rng: Rng::new(seed),
+            nodes: trust.iter().map(node).collect(),
+            index,
+            pending: vec![],
+            held_up: vec![],
+            accounts: trust.iter().map(|one| book.account(one.0).unwrap()).collect(),
+            book,
+            condemned: vec![false; NODES],
+            cut: false,
+            date: 0,
+            byzantine,
+            wanted,
+            postings: 0,
+            sums: 0,
+            found: Found::default(),
+        };
+        for n in 0..NODES {
+            let act = Act::Open { witnesses: world.nodes[n].by, faults: FAULTS };
+            world.write(n, 0, act, None, None);
+            world.publish(n);
+        }
+        world
+    }
+
+    pub fn run(&mut self) {
+        let mut last = 0;
+        let mut idle = 0_u64;
+        while self.postings < self.wanted {
+            self.found.events += 1;
+            // Between two halves hardly anybody has a quorum: when all that can be certified is, the rest of the day passes.
+            if self.cut && idle > QUIET {
+                self.date = 5 * DAY;
+            }
+            self.date = self.date.max(self.postings * 10 * DAY / self.wanted);
+            self.cut = self.postings * 10 / self.wanted == 4 && self.date < 5 * DAY;
+            if !self.cut {
+                self.pending.append(&mut self.held_up);
+            }
+            if self.pending.is_empty() || (self.pending.len() < UNDER_WAY && self.rng.below(6) == 0) {
+                self.act();
+            } else {
+                let at = self.rng.below(self.pending.len() as u32) as usize;
+                let message = self.pending.swap_remove(at);
+                self.deliver(message);
+            }
+            if self.rng.below(3500) == 0 {
+                self.crash();
+            }
+            if self.postings == last {
+                idle += 1;
+                assert!(idle < 5_000_000, "nothing is certified any more: {:?}", self.found);
+            } else {
+                (last, idle) = (self.postings, 0);
+            }
+            if self.found.events.is_multiple_of(100_000) {
+                self.check_all();
+            }
+            if self.found.events.is_multiple_of(10_000_000) {
+                println!("{} postings, {:?}", self.postings, self.found);
+            }
+        }
+        self.check_all();
+    }
+
+    const fn is_byzantine(&self, n: usize) -> bool {
+        n < self.byzantine
+    }
+
+    /// Somebody does something of its own accord: whatever waits, and some things of its own. All that it writes is shown at once.
+    fn act(&mut self) {
+        let n = self.rng.below(NODES as u32) as usize;
+        self.ask_again(n);
+        self.ask_for_closings(n);
+        // One that cheats has better things to do, now and then.
+        while !(self.is_byzantine(n) && self.rng.below(3) == 0) && self.nodes[n].may_write() {
+            let Some(certified) = self.nodes[n].inbox.pop_back() else { break };
+            if !self.receive(n, &certified) {
+                self.nodes[n].inbox.push_back(certified);
+                break;
+            }
+        }
+        for _ in 0..=self.rng.below(6) {
+            if self.nodes[n].may_write() {
+                self.spend(n);
+            }
+        }
+        self.publish(n);
+    }
+
+    fn spend(&mut self, n: usize) {
+        if self.is_byzantine(n) {
+            return self.cheat(n);
+        }
+        let other = self.rng.below(NODES as u32) as usize;
+        // What a frozen account is paid never comes back, and whoever is honest knows.
+        if self.condemned[other] {
+            return;
+        }
+        if self.rng.below(3) == 0 { self.hold(n, other) } else { self.pay(n, 0, other) }
+    }
+
+    /// Those for which it is time to ask, or to ask again.
+    fn ask_for_closings(&mut self, n: usize) {
+        for _ in 0..self.nodes[n].closings.len() {
+            let Some((owner, paper, mut patience)) = self.nodes[n].closings.pop_front() else { return };
+            if self.nodes[owner].record.has(&paper.statement) {
+                continue;
+            }
+            if patience.ends(self.found.events) {
+                self.spread_closing(owner, &paper);
+            }
+            self.nodes[n].closings.push_back((owner, paper, patience));
+        }
+    }
+
+    fn cheat(&mut self, n: usize) {
+        let other = self.rng.below(NODES as u32) as usize;
+        // Two entries with one number end an account. Each is so bold in its turn, so that there are some to the end, and cheats in
+        // other ways until then.
+        let bold = self.postings * self.byzantine as u64 >= n as u64 * self.wanted;
+        match self.rng.below(6) {
+            // Two branches.
+            0 if bold && self.nodes[n].branches.len() == 1 && self.nodes[n].certified > 2 => {
+                self.found.forks += 1;
+                let twin = self.nodes[n].branches[0].clone();
+                self.nodes[n].branches.push(twin);
+                self.pay(n, 0, other);
+                self.pay(n, 1, (other + 1) % NODES);
+            }
+            1 => self.pay(n, self.nodes[n].branches.len() - 1, other),
+            // More than it has; but not where so many lie that they certify it, and whoever is paid it has it indeed.
+            2 if bold && 2 * self.byzantine < NODES => self.overdraw(n, other),
+            // A closing that nobody agreed to.
+            3 => {
+                if let Some((chain, terms)) = self.nodes[n].sessions.pop() {
+                    let Terms { payee, turn, .. } = terms;
+                    let (payer, link) = (self.nodes[n].keys.0, chain.root());
+                    let closing = Closing { payer, payee, turn, ticks: 0, amount: Credits(0), link };
+                    let paper = Paper::closing(closing, None, &self.nodes[n].by);
+                    self.spread_closing(n, &paper);
+                }
+            }
+            4 => self.hold(n, other),
+            _ => self.pay(n, 0, other),
+        }
+    }
+
+    /// Beside its log, which goes on: a log with such an entry in it would stand still, and do no more harm.
+    fn overdraw(&mut self, n: usize, other: usize) {
+        self.found.overdraws += 1;
+        let (fold, payee) = (self.nodes[n].fold(), NodeId::number(other as u64));
+        let act = Act::Pay { payee, turn: fold.turn(&payee), amount: Credits(1 << 50) };
+        let entry = fold.draft(act);
+        let (consent, digest) = (act.consent(&entry.account, &self.nodes[other].keys), entry.digest());
+        let signed = entry.sign(Some(consent), &self.nodes[n].keys);
+        let paper = Paper::entry(signed, digest, None, &self.nodes[n].by);
+        for at in self.places(n) {
+            self.send(Message::Overdraw { owner: n, at, paper: paper.clone() });
+        }
+    }
+
+    fn pay(&mut self, n: usize, branch: usize, other: usize) {
+        if n == other {
+            return;
+        }
+        let payee = NodeId::number(other as u64);
+        let amount = Credits(1000 + u64::from(self.rng.below(2_000_000)));
+        let act = Act::Pay { payee, turn: self.nodes[n].branches[branch].log.fold().turn(&payee), amount };
+        self.write(n, branch, act, Some(other), None);
+    }
+
+    fn hold(&mut self, n: usize, other: usize) {
+        if n == other {
+            return;
+        }
+        let payee = NodeId::number(other as u64);
+        let chain = Chain::new(Digest(NodeId::number(self.rng.next()).0), 8);
+        let (cap, tick) = (Credits(80_000), Credits(10_000));
+        let turn = self.nodes[n].fold().turn(&payee);
+        let terms = Terms { payee, turn, cap, tick, until: UnixTime(self.date + 3 * DAY), root: chain.root() };
+        if self.write(n, 0, Act::Hold(terms), Some(other), None) {
+            self.nodes[n].sessions.push((chain, terms));
+        }
+    }
+
+    /// Whether `other` agrees to be paid: nobody is asked through a cut, a Byzantine payee may keep silent, and one whose
+    /// own log stands still agrees to no more than it can enter later.
+    fn consent(&mut self, n: usize, other: usize, act: &Act) -> Option<Signature> {
+        let away = self.cut && n % 2 != other % 2;
+        let silent = self.is_byzantine(other) && self.rng.below(3) == 0;
+        let full = self.nodes[other].inbox.len() >= INBOX_MAX;
+        (!away && !silent && !full).then(|| act.consent(&self.nodes[n].keys.0, &self.nodes[other].keys))
+    }
+
+    /// Writes and keeps; or writes nothing.
+    fn write(
+        &mut self,
+        n: usize,
+        branch: usize,
+        act: Act,
+        other: Option<usize>,
+        refers: Option<Rc<Certified>>,
+    ) -> bool {
+        let fold = self.nodes[n].fold();
+        if branch == 0 && fold.next() - fold.since() >= EVERY {
+            // Only what is certified is pruned; until then the log stands still.
+            if self.nodes[n].certified != fold.next() {
+                return false;
+            }
+            self.checkpoint(n);
+        }
+        let mut consent = None;
+        if let Some(other) = other {
+            consent = self.consent(n, other, &act);
+            if consent.is_none() {
+                return false;
+            }
+        }
+        let node = &mut self.nodes[n];
+        let proven = refers.as_ref().and_then(|refers| refers.proven);
+        let Ok(signed) = node.branches[branch].log.write(act, consent, proven.as_ref(), node.limit, &node.keys) else {
+            self.found.refused += 1;
+            return false;
+        };
+        self.written(n, branch, signed, refers);
+        true
+    }
+
+    fn checkpoint(&mut self, n: usize) {
+        let node = &mut self.nodes[n];
+        let signed = node.branches[0].log.checkpoint(&node.keys).unwrap();
+        node.disk.0 = node.fold().clone();
+        self.written(n, 0, signed, None);
+    }
+
+    fn written(&mut self, n: usize, branch: usize, signed: Signed, refers: Option<Rc<Certified>>) {
+        let node = &mut self.nodes[n];
+        let paper = Paper::entry(signed, node.branches[branch].log.fold().head(), refers, &node.by);
+        node.branches[branch].papers.push_back(paper.clone());
+        node.branches[branch].has_news = true;
+        if branch == 0 {
+            node.disk.1.push_back(paper);
+        }
+    }
+
+    /// All witnesses are asked for what is new.
+    fn publish(&mut self, n: usize) {
+        for branch in 0..self.nodes[n].branches.len() {
+            if std::mem::take(&mut self.nodes[n].branches[branch].has_news) {
+                self.nodes[n].asked = Patience::begun(self.found.events);
+                self.places(n).for_each(|at| self.ask(n, branch, at));
+            }
+        }
+    }
+
+    /// Places of witnesses in each set.
+    fn places(&self, n: usize) -> std::ops::Range<u8> {
+        0..self.nodes[n].members.len() as u8
+    }
+
+    fn ask(&mut self, n: usize, branch: usize, at: u8) {
+        let witness = self.nodes[n].members[usize::from(at)];
+        // Of a fork each branch is shown to a half, and to all who lie.
+        let shown = self.nodes[n].branches.len() == 1 || self.is_byzantine(witness) || witness % 2 == branch;
+        if shown || self.rng.below(10) == 0 {
+            self.send(Message::Ask { owner: n, branch, at });
+        }
+    }
+
+    /// Witnesses that kept silent for long are asked again.
+    fn ask_again(&mut self, n: usize) {
+        let stuck = self.is_byzantine(n) && self.rng.below(10) > 0;
+        let node = &mut self.nodes[n];
+        if stuck || node.certified == node.fold().next() || !node.asked.ends(self.found.events) {
+            return;
+        }
+        for branch in 0..self.nodes[n].branches.len() {
+            for at in self.places(n) {
+                if self.nodes[n].is_silent(branch, at) {
+                    self.ask(n, branch, at);
+                }
+            }
+        }
+    }
+
+    /// Lost once in fifty, doubled once in a hundred, and nothing crosses a cut.
+    fn send(&mut self, message: Message) {
+        let member = |owner: usize, at: u8| self.nodes[owner].members[usize::from(at)];
+        let (from, to) = match &message {
+            Message::Ask { owner, at, .. } | Message::Overdraw { owner, at, .. } => (*owner, member(*owner, *at)),
+            Message::Votes { owner, at, .. } => (member(*owner, *at), *owner),
+            Message::AskClosing { owner, at, paper } => {
+                let Slot::Closing { payee, .. } = paper.statement.slot else { unreachable!() };
+                (self.index[&payee], member(*owner, *at))
+            }
+            Message::Certified { from, to, .. } => (*from, *to),
+        };
+        let stopped = self.cut && from % 2 != to % 2;
+        if stopped || self.rng.below(50) == 0 {
+            self.found.lost += 1;
+            // What is paid is told until it is known.
+            match message {
+                Message::Certified { .. } if stopped => self.held_up.push(message),
+                Message::Certified { .. } => self.pending.push(message),
+                _ => {}
+            }
+            return;
+        }
+        if self.rng.below(100) == 0 {
+            self.pending.push(message.clone());
+        }
+        self.pending.push(message);
+    }
+
+    fn deliver(&mut self, message: Message) {
+        match message {
+            Message::Ask { owner, branch, at } => self.show(owner, branch, at),
+            Message::Overdraw { owner, at, paper } => {
+                if self.is_byzantine(self.nodes[owner].members[usize::from(at)]) {
+                    let vote = self.blind(owner, at, paper);
+                    self.send(Message::Votes { owner, at, votes: vec![vote] });
+                } else {
+                    let vote = self.vote(owner, at, &paper);
+                    assert!(vote.is_none(), "S4: nobody honest lets an account owe more than its limit");
+                }
+            }
+            Message::Votes { owner, at, votes } => {
+                votes.into_iter().for_each(|(paper, signature)| self.voted(owner, at, paper, signature));
+            }
+            Message::AskClosing { owner, at, paper } => self.close(owner, at, paper),
+            Message::Certified { to, certified, .. } => self.nodes[to].inbox.push_back(certified),
+        }
+    }
+
+    /// A Byzantine witness signs whatever it is shown.
+    fn blind(&self, owner: usize, at: u8, paper: Rc<Paper>) -> (Rc<Paper>, Signature) {
+        let witness = &self.nodes[self.nodes[owner].members[usize::from(at)]];
+        let signature = witness.keys.sign(Domain::Vote, &[&paper.vote.0]);
+        (paper, signature)
+    }
+
+    fn show(&mut self, owner: usize, branch: usize, at: u8) {
+        let (node, witness) = (&self.nodes[owner], self.nodes[owner].members[usize::from(at)]);
+        let byzantine = self.is_byzantine(witness);
+        // What it saw before, too, if that is not certified yet: its vote may have been lost, or it may stand on another branch.
+        let next = self.nodes[witness].witness.fold(&node.keys.0).map_or(0, Fold::next);
+        let from = if byzantine { node.certified } else { next.min(node.certified) };
+        let papers: Vec<Rc<Paper>> = node.branches[branch].since(from).cloned().collect();
+        let mut votes: Vec<(Rc<Paper>, Signature)> = if byzantine {
+            papers.into_iter().map(|paper| self.blind(owner, at, paper)).collect()
+        } else {
+            papers.into_iter().map_while(|paper| self.vote(owner, at, &paper).map(|vote| (paper, vote))).collect()
+        };
+        // Votes that are given at once mostly travel together.
+        if self.rng.below(8) == 0 {
+            for vote in votes.drain(..) {
+                self.send(Message::Votes { owner, at, votes: vec![vote] });
+            }
+        }
+        if !votes.is_empty() {
+            self.send(Message::Votes { owner, at, votes });
+        }
+    }
+
+    /// An honest witness is shown an entry; its vote, if it gives one.
+    fn vote(&mut self, owner: usize, at: u8, paper: &Rc<Paper>) -> Option<Signature> {
+        let node = &self.nodes[owner];
+        let (account, by, set, limit) = (node.keys.0, node.by, node.set.clone(), node.limit);
+        let (signed, proven) = paper.signed().expect("a log has entries");
+        let witness = node.members[usize::from(at)];
+        let node = &mut self.nodes[witness];
+        match node.witness.vote(signed, proven.as_ref(), Some(&set), limit) {
+            Ok(voted) => {
+                assert_eq!((voted.statement, voted.set), (paper.statement, by), "it votes for what it is shown");
+                let disk = node.witness_disk.entry(owner).or_default();
+                if matches!(signed.entry.act, Act::Checkpoint { .. }) && voted.saved.is_some() {
+                    *disk = node.witness.snapshot(&account).into_iter().map(|saved| Kept::new(saved, paper)).collect();
+                } else {
+                    disk.extend(voted.saved.map(|saved| Kept::new(saved, paper)));
+                }
+                return Some(voted.signature);
+            }
+            Err(Refusal::Fork(fraud)) => {
+                let guilty = fraud.check(&ANYBODY).expect("an honest witness shows what is true");
+                assert!(guilty.owner && self.index[&guilty.account] < self.byzantine, "S3: the honest are never named");
+                node.witness_disk.entry(owner).or_default().push(Kept::Saved(Box::new(Saved::Frozen(fraud))));
+                self.condemned[owner] = true;
+                self.found.owners += 1;
+            }
+            Err(_) => self.found.refused += 1,
+        }
+        None
+    }
+
+    /// The owner hears a vote.
+    fn voted(&mut self, owner: usize, at: u8, paper: Rc<Paper>, signature: Signature) {
+        let node = &mut self.nodes[owner];
+        if let Some(number) = paper.number() {
+            let seen = &mut node.seen[usize::from(at)];
+            *seen = (*seen).max(number + 1);
+        }
+        if node.record.has(&paper.statement) {
+            return;
+        }
+        let tally = node.tally(&paper).unwrap_or_else(|| {
+            node.votes.push(Tally { paper, votes: Vec::with_capacity(node.set.quorum()) });
+            node.votes.len() - 1
+        });
+        let votes = &mut node.votes[tally].votes;
+        if votes.iter().all(|vote| vote.0 != at) {
+            votes.push((at, signature));
+        }
+        if votes.len() == node.set.quorum() {
+            let Tally { paper, mut votes } = node.votes.swap_remove(tally);
+            votes.sort_unstable_by_key(|vote| vote.0);
+            let certificate = Certificate { statement: paper.statement, set: node.by, votes };
+            let certified = Certified::new(certificate, paper, &node.set, &ANYBODY);
+            self.certified(owner, certified);
+        }
+    }
+
+    fn close(&mut self, owner: usize, at: u8, paper: Rc<Paper>) {
+        let What::Closing(closing, consent) = &paper.what else { unreachable!() };
+        let witness = self.nodes[owner].members[usize::from(at)];
+        if self.is_byzantine(witness) {
+            let vote = self.blind(owner, at, paper);
+            return self.send(Message::Votes { owner, at, votes: vec![vote] });
+        }
+        let (word, by) = (consent.as_ref().map_or(Word::Nobody, Word::Payee), self.nodes[owner].by);
+        let node = &mut self.nodes[witness];
+        if let Ok(voted) = node.witness.close(closing, word, UnixTime(self.date)) {
+            assert_eq!((voted.statement, voted.set), (paper.statement, by), "it votes for what it is shown");
+            node.witness_disk.entry(owner).or_default().extend(voted.saved.map(|saved| Kept::new(saved, &paper)));
+            self.send(Message::Votes { owner, at, votes: vec![(paper, voted.signature)] });
+        }
+    }
+
+    /// A certificate is there: S1 and S3 are checked, and what it says becomes a fact.
+    fn certified(&mut self, n: usize, certified: Rc<Certified>) {
+        let node = &mut self.nodes[n];
+        match node.record.standing(&certified.paper.statement, node.fold()) {
+            Standing::Same => return,
+            Standing::Against(other) => return self.expose(n, other, &certified),
+            Standing::New => node.record.insert(certified.clone()),
+        }
+        match &certified.paper.what {
+            What::Entry(signed, _) => {
+                let number = signed.entry.number;
+                let own = |paper: &Rc<Paper>| paper.statement == certified.paper.statement;
+                if node.branches[0].since(number).next().is_some_and(own) {
+                    let before = node.certified;
+                    while node.record.has_entry(node.certified) {
+                        node.certified += 1;
+                    }
+                    // There is more to ask for than what they were silent about.
+                    if node.certified > before {
+                        node.asked = Patience::begun(self.found.events);
+                    }
+                }
+                self.entered(n, signed, &certified);
+            }
+            What::Closing(closing, _) => {
+                let to = self.index[&closing.payee];
+                self.fact(n, to, closing.amount);
+                self.nodes[n].inbox.push_back(certified.clone());
+                if closing.amount > Credits(0) {
+                    self.send(Message::Certified { from: n, to, certified: certified.clone() });
+                }
+            }
+        }
+    }
+
+    /// A payment pays; a hold lets the payee work, who is given some ticks and then wants them certified.
+    fn entered(&mut self, n: usize, signed: &Signed, certified: &Rc<Certified>) {
+        match signed.entry.act {
+            Act::Pay { payee, amount, .. } => {
+                let to = self.index[&payee];
+                self.fact(n, to, amount);
+                self.send(Message::Certified { from: n, to, certified: certified.clone() });
+            }
+            Act::Hold(terms) => {
+                let Some(at) = self.nodes[n].sessions.iter().position(|session| session.1 == terms) else { return };
+                let (mut chain, _) = self.nodes[n].sessions.swap_remove(at);
+                let mut meter = Meter::new(terms);
+                for _ in 0..self.rng.below(9) {
+                    meter.tick(chain.tick().unwrap()).unwrap();
+                }
+                let (to, closing) = (self.index[&terms.payee], meter.closing(signed.entry.account));
+                let consent = closing.sign(&self.nodes[to].keys);
+                let paper = Paper::closing(closing, Some(consent), &self.nodes[n].by);
+                self.nodes[to].closings.push_back((n, paper, Patience::default()));
+            }
+            Act::Checkpoint { .. } => self.settle(n, signed.entry.number),
+            _ => {}
+        }
+    }
+
+    /// A checkpoint is certified: what lies before is settled, and only kept for witnesses that lack it.
+    fn settle(&mut self, n: usize, number: u64) {
+        self.found.checkpoints += 1;
+        let node = &mut self.nodes[n];
+        if node.is_watched_well {
+            node.record.check_chain(number);
+        }
+        let first = node.branches[0].log.prune(node.seen.iter().copied().min().unwrap_or(0));
+        for papers in [&mut node.branches[0].papers, &mut node.disk.1] {
+            while papers.front().and_then(|paper| paper.number()).is_some_and(|number| number < first) {
+                papers.pop_front();
+            }
+        }
+        let (record, fold) = (&mut node.record, node.branches[0].log.fold());
+        let kept = record.settle(number, first, fold);
+        // Votes by which there may still be a certificate: Byzantine ones alone come to none for what nobody can be shown.
+        let (members, byzantine) = (&node.members, self.byzantine);
+        node.votes.retain(|tally| {
+            let may_be = match tally.paper.statement.slot {
+                Slot::Entry(number) => number >= kept,
+                Slot::Closing { payee, turn } => fold.terms(&payee, turn).is_some(),
+            };
+            may_be || tally.votes.iter().any(|vote| members[usize::from(vote.0)] >= byzantine)
+        });
+    }
+
+    /// S2 and S4, for the two accounts that a fact touches.
+    fn fact(&mut self, n: usize, other: usize, amount: Credits) {
+        if amount == Credits(0) {
+            return;
+        }
+        let (payer, payee) = (self.accounts[n], self.accounts[other]);
+        let sum = |book: &Book| i128::from(book.balance(payer)) + i128::from(book.balance(payee));
+        let before = sum(&self.book);
+        self.book.record(payer, payee, amount).unwrap();
+        self.sums += sum(&self.book) - before;
+        assert_eq!(self.sums, 0, "S2");
+        self.check_debt(n);
+        self.postings += 1;
+    }
+
+    fn check_debt(&self, n: usize) {
+        if self.nodes[n].is_watched_well {
+            let owed = -i128::from(self.book.balance(self.accounts[n]));
+            assert!(owed <= i128::from(self.nodes[n].limit.0), "S4: {n} owes {owed}");
+        }
+    }
+
+    /// S2 and S4 for all of them, from the balances alone; and that no honest node may spend more by its log than by all facts.
+    fn check_all(&self) {
+        assert_eq!(self.book.sum(), 0, "S2");
+        for (n, node) in self.nodes.iter().enumerate() {
+            self.check_debt(n);
+            let fold = node.fold();
+            let by_log = i128::from(fold.balance()) - i128::from(fold.held().0);
+            let by_facts = i128::from(self.book.balance(self.accounts[n]));
+            assert!(
+                self.is_byzantine(n) || by_log <= by_facts,
+                "S4: by its log {n} has {by_log}, by all facts {by_facts}"
+            );
+        }
+    }
+
+    fn spread_closing(&mut self, owner: usize, paper: &Rc<Paper>) {
+        for at in self.places(owner) {
+            self.send(Message::AskClosing { owner, at, paper: paper.clone() });
+        }
+    }
+
+    /// The payee counts what it was paid; the payer lets go of what was held. Not while the log waits for its checkpoint.
+    fn receive(&mut self, n: usize, certified: &Rc<Certified>) -> bool {
+        let Proven { payer, payee, turn, amount, statement } = certified.proven.expect("only what pays is told");
+        let act = if payer == self.nodes[n].keys.0 {
+            Act::Release { payee, turn, amount, statement }
+        } else {
+            Act::Receive { payer, turn, amount, statement }
+        };
+        let before = self.found.refused;
+        self.write(n, 0, act, None, Some(certified.clone())) || self.found.refused > before
+    }
+
+    /// S3: what should not be names more than f, all of them Byzantine; S1: and only where more than f are.
+    fn expose(&mut self, n: usize, other: Option<Rc<Certified>>, certified: &Certified) {
+        assert!(!self.nodes[n].is_watched_well, "S1: {:?}", certified.paper.statement);
+        let Some(other) = other else { return };
+        let set = &*self.nodes[n].set;
+        let path = certified.paper.signed().map(|(signed, _)| signed.entry.clone()).into_iter().collect();
+        let (lower, upper) = (other.certificate.clone(), certified.certificate.clone());
+        let fraud = Fraud::Double { lower, lower_set: set.clone(), upper, upper_set: set.clone(), path };
+        let decoded = Fraud::decode(&fraud.encode()).unwrap();
+        let guilty = decoded.check(&ANYBODY).expect("two certificates are a proof");
+        assert!(guilty.witnesses.len() > usize::from(FAULTS), "S3");
+        assert!(guilty.witnesses.iter().all(|id| self.is_byzantine(self.index[id])), "S3: the honest are never named");
+        self.found.double += 1;
+    }
+
+    /// The power goes at somebody's, and comes back: it knows what it kept.
+    fn crash(&mut self) {
+        let n = self.rng.below(NODES as u32) as usize;
+        if !self.is_byzantine(n) {
+            self.found.crashes += 1;
+            self.nodes[n].crash();
+        }
+    }
+}
