@@ -484,7 +484,10 @@ impl Check {
                 }
             }
             if known != count {
-                return Some(format!("{n} knows {known} of {count}"));
+                let missed = (0..hosts.len())
+                    .find(|other| *other != n && live[*other] && node.swim().member(&hosts[*other].id).is_none());
+                let missed = missed.map_or_else(String::new, |other| format!(", and not {other}"));
+                return Some(format!("{n} knows {known} of {count}{missed}"));
             }
         }
         None

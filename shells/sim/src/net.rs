@@ -55,6 +55,20 @@ pub fn addr(n: u32, port: u16) -> SocketAddr {
     SocketAddr::from(([10, a, b, c], port))
 }
 
+/// The address of host `n` where each `office` of so many shares one, and has ports from `port` on.
+pub fn office_addr(n: u32, port: u16, office: u32) -> SocketAddr {
+    let [_, a, b, c] = (n / office).to_be_bytes();
+    SocketAddr::from(([11, a, b, c], port + (n % office) as u16))
+}
+
+/// The host behind an address that is shared.
+pub fn host_of_office(addr: &SocketAddr, port: u16, office: u32) -> Option<u32> {
+    let IpAddr::V4(ip) = addr.ip() else { return None };
+    let [eleven, a, b, c] = ip.octets();
+    let place = u32::from(addr.port().checked_sub(port)?);
+    (eleven == 11 && place < office).then(|| u32::from_be_bytes([0, a, b, c]) * office + place)
+}
+
 /// The host behind `addr`.
 pub fn host(addr: &SocketAddr) -> Option<u32> {
     match addr.ip() {
@@ -195,6 +209,8 @@ mod tests {
     fn addresses_name_hosts() {
         for n in [0, 1, 70_000, (1 << 24) - 1] {
             assert_eq!(host(&addr(n, 9)), Some(n));
+            assert_eq!(host_of_office(&office_addr(n, 9, 16), 9, 16), Some(n));
+            assert_eq!((host(&office_addr(n, 9, 16)), host_of_office(&addr(n, 9), 9, 16)), (None, None));
         }
     }
 }

@@ -250,7 +250,7 @@ impl Part {
 
     fn arrive(&mut self, from: Port, to: Port, bytes: Vec<u8>) {
         let now = self.now;
-        let sender = net::addr(from.0, from.1);
+        let sender = if from.1 == PORT { self.plan.addr(from.0) } else { net::addr(from.0, from.1) };
         if to.1 != PORT {
             if let Some(liar) = self.liars.get_mut(&to.0) {
                 let answers = liar.hear(to.1, sender, &bytes);
@@ -369,7 +369,7 @@ impl Part {
         if packet.len() > tutu_node::wire::packet::PACKET_MAX {
             self.tell(from, Told::Broken(format!("{from} sent a packet of {} bytes", packet.len())));
         }
-        let sent = Sent { from: net::addr(from, PORT), to, bytes: packet };
+        let sent = Sent { from: self.plan.addr(from), to, bytes: packet };
         if !self.liars.is_empty() && !self.liars.contains_key(&from) {
             self.tap.take(sent.from, sent.to, &sent.bytes);
         }
@@ -378,9 +378,8 @@ impl Part {
 
     /// Puts a packet on the line. Where it comes from is what it says.
     fn carry(&mut self, sent: Sent) {
-        let (Some(from), Some(to)) = (net::host(&sent.from), net::host(&sent.to)) else { return };
-        let [first, second] = self.net.carry(self.now, from, to);
-        let (from, to) = ((from, sent.from.port()), (to, sent.to.port()));
+        let (Some(from), Some(to)) = (self.plan.host(&sent.from), self.plan.host(&sent.to)) else { return };
+        let [first, second] = self.net.carry(self.now, from.0, to.0);
         if let Some(after) = second {
             let bytes = sent.bytes.clone();
             self.put(self.now + after, What::Packet { from, to, bytes });
@@ -468,7 +467,7 @@ impl Part {
 
     /// What a host says of itself.
     pub fn facts(&self, n: u32) -> Facts {
-        let mut facts = Facts::at(net::addr(n, PORT));
+        let mut facts = Facts::at(self.plan.addr(n));
         facts.region = format!("region-{}", n % 8);
         facts.memory.0 = 8_000_000_000;
         facts.models.insert(u64::from(n % 50));

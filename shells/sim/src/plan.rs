@@ -1,8 +1,10 @@
 //! Everything that will happen to a world, written down before it begins, so that it can be told again and made smaller.
 
+use std::net::SocketAddr;
+
 use tutu_node::{kit::Rng, mesh::swim};
 
-use crate::{actors::Attack, net};
+use crate::{actors::Attack, net, world::PORT};
 
 /// A world to be.
 #[derive(Clone, Debug)]
@@ -23,6 +25,8 @@ pub struct Plan {
     pub cell_bits: u8,
     /// Delegates to each cell at each level that are known at the start, at most.
     pub contacts: usize,
+    /// Hosts behind one address, each at a port of its own; 1 if each has an address.
+    pub office: u32,
     /// Parts of the world that run side by side, each in a thread. Liars and walls need one.
     pub parts: u32,
     /// Whether signatures are Ed25519.
@@ -103,6 +107,7 @@ impl Plan {
             warm: true,
             cell_bits: 0,
             contacts: usize::MAX,
+            office: 1,
             parts: 1,
             real_keys: false,
             liars: 0,
@@ -117,6 +122,17 @@ impl Plan {
     /// Hosts that do not lie.
     pub fn honest(&self) -> u32 {
         self.nodes - self.liars
+    }
+
+    /// Where host `n` listens.
+    pub fn addr(&self, n: u32) -> SocketAddr {
+        if self.office > 1 { net::office_addr(n, PORT, self.office) } else { net::addr(n, PORT) }
+    }
+
+    /// Which host is behind `addr`, and at which of its ports.
+    pub fn host(&self, addr: &SocketAddr) -> Option<(u32, u16)> {
+        let alone = || Some((net::host(addr)?, addr.port()));
+        alone().or_else(|| Some((net::host_of_office(addr, PORT, self.office)?, PORT)))
     }
 
     /// The part of the world that host `n` is in.

@@ -64,7 +64,7 @@ impl World {
         }
         for n in 0..plan.nodes {
             if !plan.warm && n > 0 {
-                world.part(n).hear(n, Input::Ask { from: 0, ask: Ask::Join(vec![net::addr(0, PORT)]) });
+                world.part(n).hear(n, Input::Ask { from: 0, ask: Ask::Join(vec![plan.addr(0)]) });
             }
             world.part(n).arm(n);
         }
@@ -282,12 +282,13 @@ impl World {
             return;
         }
         let (now, nodes) = (self.now(), self.plan.nodes);
+        let plan = self.plan.clone();
         let part = self.part(n);
         part.hosts[n].left = false;
         part.bear(n);
         let open: Vec<u32> = (0..nodes).filter(|other| !part.net.is_walled(*other)).collect();
         let mut seed = || open[part.rng.below(open.len() as u32) as usize];
-        let seeds = (0..5).map(|_| net::addr(seed(), PORT)).collect();
+        let seeds = (0..5).map(|_| plan.addr(seed())).collect();
         part.hear(n, Input::Ask { from: 0, ask: Ask::Join(seeds) });
         part.arm(n);
         self.listen();

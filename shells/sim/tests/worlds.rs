@@ -37,6 +37,12 @@ fn many_who_come_at_once_over_bad_lines_are_no_flood() {
 }
 
 #[test]
+fn whoever_shares_an_address_with_others_is_known_to_all() {
+    run("offices", 64, 120, 0, 1);
+    run("offices", 160, 120, 5, 2);
+}
+
+#[test]
 fn delegates_find_the_cells_that_they_are_for() {
     let outcome = run("strange", 1024, 300, 0, 1);
     assert!(outcome.lacking < 20, "{} % of delegates are lacking", outcome.lacking);

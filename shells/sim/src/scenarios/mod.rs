@@ -37,6 +37,7 @@ pub const ALL: &[Story] = &[
     ("nap", "a host stalls almost long enough to be buried, and a third of the others when it is back", nap),
     ("partition", "the world falls in two halves, and heals", partition),
     ("join", "all begin at once and know one address", join),
+    ("offices", "eight hosts share each address; all begin at once, then some crash and come back", offices),
     ("restart", "all stop at once and start again, some with old disks and old dates", restart),
     ("byzantine", "one host in five lies, in some of all the ways it can", byzantine),
     ("lines", "one in forty lines is cut one way, so that only helpers see that nobody is dead", lines),
@@ -143,6 +144,21 @@ fn join(args: &Args) -> Plan {
     let (mut plan, _) = base(args);
     plan.warm = false;
     plan.promise.whole = true;
+    plan
+}
+
+fn offices(args: &Args) -> Plan {
+    let (mut plan, mut rng) = base(args);
+    (plan.warm, plan.office) = (false, 8);
+    let nodes = args.nodes;
+    for _ in 0..nodes / 10 {
+        let host = 1 + rng.below(nodes - 1);
+        let at = (20 + u64::from(rng.below(10))) * 1_000_000 + u64::from(rng.below(1_000_000));
+        plan.ops.push((at, Op::Crash(host)));
+        plan.ops.push((at + 10_000_000, Op::Start(host)));
+    }
+    plan.ops.sort_by_key(|op| op.0);
+    plan.promise = Promise { no_false_death: true, whole: true, ..Promise::default() };
     plan
 }
 

@@ -32,8 +32,9 @@ const FEW: usize = 8;
 const ASKED_MAX: usize = 4;
 /// Members that others named and that are to be asked first.
 const VOUCHED_MAX: usize = 32;
-/// Members at one place that are as likely as not: more than that are invented sooner than bought.
-pub(super) const HOUSEHOLD: u8 = 2;
+/// Members at one place that are likely: a home or an office behind one address. More than that are invented sooner than
+/// bought.
+pub(super) const HOUSEHOLD: u8 = 8;
 
 /// What was asked to tell members from names.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -81,7 +81,9 @@ pub(super) struct Table {
     dead: usize,
     /// Of those that live, the unproved.
     unproved: usize,
-    /// Proved members that live, by hash of their host; counts stop at 255.
+    /// Proved members that live, by two hashes of their host, each of them in a half of its own; counts stop at 255. A host
+    /// that shares one counter with another hardly ever shares both. Source: G. Cormode, S. Muthukrishnan, "An Improved Data
+    /// Stream Summary: The Count-Min Sketch and its Applications" (2005).
     hosts: Vec<u8>,
     /// Of members that live, bucket by bucket of short ids.
     digest: Vec<u32>,
@@ -270,9 +272,10 @@ impl Table {
         all().find(|at| drawn(at, rng)).or_else(|| all().next())
     }
 
-    /// Proved living members where `record` says to be, or a few more: places share counters.
+    /// Proved living members where `record` says to be; or, once in a great while, a few more.
     pub fn crowd(&self, record: &Record) -> u8 {
-        self.hosts[self.host(record)]
+        let [one, other] = self.host(record);
+        self.hosts[one].min(self.hosts[other])
     }
 
     /// Everybody, in the order of the slots.
@@ -293,8 +296,10 @@ impl Table {
         ((u128::from(short) * self.digest.len() as u128) >> 64) as usize
     }
 
-    fn host(&self, record: &Record) -> usize {
-        (((place_of(record) >> 32) * self.hosts.len() as u64) >> 32) as usize
+    /// The two counters of where `record` says to be.
+    fn host(&self, record: &Record) -> [usize; 2] {
+        let (place, half) = (place_of(record), self.hosts.len() as u64 / 2);
+        [((place >> 32) * half) >> 32, half + (((place & 0xffff_ffff) * half) >> 32)].map(|at| at as usize)
     }
 
     /// Adds the member at `at` to all sums, or takes it out of them.
@@ -314,9 +319,10 @@ impl Table {
             let (bucket, hash) = (self.bucket(slot.record().id.short()), hash(slot.record()));
             self.digest[bucket] ^= hash;
             if slot.is_proved() {
-                let host = self.host(slot.record());
-                let count = &mut self.hosts[host];
-                *count = if there { count.saturating_add(1) } else { count.saturating_sub(1) };
+                for at in self.host(slot.record()) {
+                    let count = &mut self.hosts[at];
+                    *count = if there { count.saturating_add(1) } else { count.saturating_sub(1) };
+                }
             } else {
                 step(&mut self.unproved);
             }
