@@ -137,3 +137,51 @@ fn the_same_seed_is_the_same_market_and_another_is_another() {
     assert_eq!(trace(5), trace(5));
     assert_ne!(trace(5), trace(6));
 }
+
+/// Six of fourteen are new, and three of them serve another model: with pay that waits for the audit they earn less, and the honest
+/// are known as soon.
+#[test]
+fn newcomers_who_cheat_earn_less_where_pay_waits_for_the_audit() {
+    let market = |withholds| {
+        let worlds = (1..=3).map(|seed| {
+            let mut plan = Plan::new(seed, 14, 600, 0);
+            (plan.founders, plan.withholds) = (8, withholds);
+            plan.cheats = [8, 10, 12].map(|host| Habit::always(host, Cheat::OtherModel)).into();
+            run(plan)
+        });
+        worlds.fold((0, 0, 0.0), |(earned, pairs, seconds), one| {
+            (earned + one.gain.spoilt, pairs + one.count.known.len(), seconds + one.known().unwrap_or(600.0) / 3.0)
+        })
+    };
+    let (with, without) = (market(true), market(false));
+    println!("cheats earned, pairs that know each other, seconds until then: {with:?} with, {without:?} without");
+    assert!(with.0 < without.0, "{with:?} {without:?}");
+    assert!(with.1 >= without.1 && with.2 <= without.2 * 1.1, "{with:?} {without:?}");
+}
+
+/// Seven of 21 say as auditors that everybody is guilty, and two workers are: by the word of others fewer of the honest are
+/// condemned where a jury is heard, and it lets no cheat go.
+#[test]
+fn a_jury_frees_most_of_those_whom_a_third_of_all_auditors_condemn() {
+    let market = |appeals| {
+        let worlds = (1..=4).map(|seed| {
+            let mut plan = Plan::new(seed, 21, 400, 0);
+            (plan.founders, plan.appeals) = (21, appeals);
+            let liars = (0..7).map(|host| Habit::always(host, Cheat::Slander));
+            plan.cheats = liars.chain([10, 17].map(|host| Habit::always(host, Cheat::OtherModel))).collect();
+            run(plan).seen
+        });
+        worlds.fold(([0; 4], [0; 4], (0, 0)), |(right, wrong, caught), one| {
+            let add = |a: [u64; 4], b: [u64; 4]| core::array::from_fn(|at| a[at] + b[at]);
+            let caught = (caught.0 + one.caught.0, caught.1 + one.caught.1);
+            (add(right, one.judged[0]), add(wrong, one.judged[1]), caught)
+        })
+    };
+    let (with, without) = (market(true), market(false));
+    println!(
+        "verdicts of right work and of another model, the latter found guilty and not: {with:?} with, {without:?} without"
+    );
+    let condemned = |verdicts: [u64; 4]| verdicts[0] + verdicts[1];
+    assert!(condemned(without.0) > 10 && condemned(with.0) * 3 <= condemned(without.0), "{with:?} {without:?}");
+    assert_eq!(with.1[2] + with.1[3], 0, "a jury lets no cheat go: {with:?}");
+}

@@ -159,6 +159,16 @@ faults! {
         TrialsWithoutEnd
         IdleNeverAsks
         HopsUncounted
+        WithheldWithoutConsent
+        WithheldBeyondShare
+        ReleasedBeforeVerdict
+        UnreleasedForgotten
+        DoubtfulPaidAtOnce
+        AppealRepeated
+        JuryOfFirstAuditors
+        SilenceCountsForNothing
+        NoMajorityPunishes
+        VainAppealIsFree
         RefusesNobody
         NobodyAges
         StaleLeaseCounts

@@ -22,6 +22,10 @@ pub enum Cheat {
     Fork,
     /// As an auditor it finds everybody guilty.
     Slander,
+    /// As an auditor it finds nobody guilty.
+    Cover,
+    /// As a client it keeps what it withheld.
+    Keeper,
     /// As a worker it stops in the middle of an answer.
     Quitter,
     /// As a worker it hands over blocks that it has not committed to.
@@ -49,8 +53,17 @@ impl Habit {
 }
 
 /// All of them.
-pub const ALL: [Cheat; 7] =
-    [Cheat::OtherModel, Cheat::NoPay, Cheat::Fork, Cheat::Blind, Cheat::Slander, Cheat::Quitter, Cheat::Garbler];
+pub const ALL: [Cheat; 9] = [
+    Cheat::OtherModel,
+    Cheat::NoPay,
+    Cheat::Fork,
+    Cheat::Blind,
+    Cheat::Slander,
+    Cheat::Quitter,
+    Cheat::Garbler,
+    Cheat::Keeper,
+    Cheat::Cover,
+];
 
 impl World {
     /// What `host` sends in the place of `message` to `to`: itself, something else, or nothing.
@@ -58,6 +71,7 @@ impl World {
         let does = |cheat, salt| self.plan.does(host, cheat, self.now(), salt);
         match message {
             Message::Tick { task, .. } if does(Cheat::NoPay, task) => None,
+            Message::Rest { turn, .. } if does(Cheat::Keeper, turn) => None,
             Message::Block { task, epoch, tokens, mut block, head } if does(Cheat::Garbler, task) => {
                 block.tokens[0] ^= 1;
                 Some(Message::Block { task, epoch, tokens, block, head })

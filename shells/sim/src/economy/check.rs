@@ -86,6 +86,11 @@ pub struct Seen {
     pub audits: (u64, u64),
     /// Honest work that an honest client found guilty.
     pub accused: u64,
+    /// Audits by honest hosts of work that was of another model: found guilty, and not.
+    pub caught: (u64, u64),
+    /// How often an honest host's verdict by the word of others ended so: accepted, upheld, overturned, open; of work that was
+    /// right, and of work of another model.
+    pub judged: [[u64; 4]; 2],
     /// Micro-credits that honest clients paid for work of another model.
     pub spoilt: u64,
     /// Deposits that went back, and those that were lost.
@@ -222,9 +227,17 @@ impl Check {
                 Some(_) => drop(self.seen.barred.entry(self.hosts[&id]).or_insert(now / 1_000_000)),
                 None => self.seen.wronged += 1,
             },
-            Event::Audited { worker, right, .. } if !self.cheats.contains_key(&me) => {
+            Event::Audited { worker, task, right } if !self.cheats.contains_key(&me) => {
+                if self.spoilt.contains(&(me, task, worker)) {
+                    self.seen.caught.0 += u64::from(!right);
+                    self.seen.caught.1 += u64::from(right);
+                }
                 self.seen.audits = (self.seen.audits.0 + 1, self.seen.audits.1 + u64::from(!right));
                 self.seen.accused += u64::from(!right && !self.cheats.contains_key(&worker));
+            }
+            Event::Judged { worker, task, verdict } if !self.cheats.contains_key(&me) => {
+                let spoilt = self.spoilt.contains(&(me, task, worker));
+                self.seen.judged[usize::from(spoilt)][verdict as usize] += 1;
             }
             _ => {}
         }

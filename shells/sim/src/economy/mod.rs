@@ -54,6 +54,10 @@ pub struct Plan {
     pub leaves: Vec<(u32, u64)>,
     /// Seconds for which witnesses are drawn, and after half of which one that is away is lost; if not, as nodes have it.
     pub term_s: Option<u64>,
+    /// Whether a part of a newcomer's pay waits for the audit.
+    pub withholds: bool,
+    /// Whether whoever is found guilty may appeal.
+    pub appeals: bool,
     /// Whether the first host proposes something.
     pub proposal: Option<Proposed>,
 }
@@ -97,6 +101,8 @@ impl Plan {
             pool,
             leaves: Vec::new(),
             term_s: None,
+            withholds: true,
+            appeals: true,
             proposal: None,
         }
     }

@@ -1,7 +1,7 @@
 //! What came of a market, in numbers.
 
 use serde_json::{Value, json};
-use tutu_node::{kit::Credits, trust::reputation::flow};
+use tutu_node::{kit::Credits, node::trade::WithholdConfig, trust::reputation::flow};
 
 use super::{
     Plan,
@@ -95,8 +95,8 @@ fn of(world: &mut World) -> Outcome {
         spoilt: world.check.seen.spoilt,
         limits,
         // One task before the audit of it is through, one that is under way meanwhile, and an unpaid block for each of three
-        // failures that one observer's word is worth, and for one session that is under way.
-        each: 2 * task + 4 * tick,
+        // failures that one observer's word is worth, and for one session that is under way; and what a worker lets be withheld.
+        each: 2 * task + 4 * tick + WithholdConfig::default().owed_max.0,
         pairs: cheats.len() as u64 * honest.len() as u64,
         trust_ppm,
         earned: world.check.earned(),
@@ -127,6 +127,13 @@ impl Outcome {
         let mut waits = self.count.waits.clone();
         waits.sort_by(f64::total_cmp);
         [50, 99].map(|percent| quantile(&waits, percent))
+    }
+
+    /// Seconds until an honest host knew an honest newcomer: the median of the pairs that came to that.
+    pub fn known(&self) -> Option<f64> {
+        let mut known: Vec<f64> = self.count.known.values().map(|second| *second as f64).collect();
+        known.sort_by(f64::total_cmp);
+        quantile(&known, 50)
     }
 
     /// For machines.
@@ -160,6 +167,9 @@ impl Outcome {
             "deposits": { "back": seen.deposits.0, "lost": seen.deposits.1 },
             "audits": { "all": seen.audits.0, "guilty": seen.audits.1, "honest_found_guilty": seen.accused },
             "barred_at_s": seen.barred.iter().map(|(n, s)| (n.to_string(), *s)).collect::<std::collections::BTreeMap<_, _>>(),
+            "of_another_model_found_guilty_and_not": [seen.caught.0, seen.caught.1],
+            "verdicts_accepted_upheld_overturned_open": { "right": seen.judged[0], "of_another_model": seen.judged[1] },
+            "newcomers_known": { "pairs": count.known.len(), "median_s": self.known() },
             "honest_barred": seen.wronged,
             "condemned": seen.condemned,
             "gain_credits": {
@@ -203,6 +213,15 @@ impl Outcome {
             ("changes of witnesses, accounts stranded", format!("{} {}", seen.renewed, self.stranded)),
             ("deposits that went back, and were lost", format!("{} {}", seen.deposits.0, seen.deposits.1)),
             ("audits, guilty, of these honest", format!("{} {} {}", seen.audits.0, seen.audits.1, seen.accused)),
+            ("audits of another model, guilty and not", format!("{} {}", seen.caught.0, seen.caught.1)),
+            (
+                "verdicts accepted, upheld, overturned, open",
+                format!("{:?} of right work, {:?} of another model", seen.judged[0], seen.judged[1]),
+            ),
+            (
+                "honest newcomers known to honest hosts",
+                format!("{} pairs, after {} s (median)", count.known.len(), self.known().unwrap_or(0.0)),
+            ),
             ("cheats barred by somebody, condemned", format!("{} {}", seen.barred.len(), seen.condemned.len())),
             ("times that the honest barred the honest", seen.wronged.to_string()),
             ("powers lost, lines kept", format!("{} {}", count.crashes, count.lines)),

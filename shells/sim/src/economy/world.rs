@@ -11,14 +11,14 @@ use tutu_node::{
         ledger::Fold,
         tiers::{self, Market, Order, Size, Tier, Work},
     },
-    kit::{Class, Credits, Instant, Machine, NodeId, Rng, Signature, Signer, UnixTime, rng::mix, wheel::Wheel},
+    kit::{Class, Credits, Instant, Machine, NodeId, Ppm, Rng, Signature, Signer, UnixTime, rng::mix, wheel::Wheel},
     mesh::swim::{self, Facts},
     node::{
         Answer, Ask, Birth, Config, Effect, Input, Kept, Node,
         route::TRADE,
         trade::{self, Job, Line, Trade, Wish, Worked, message::Message, vote::Ballot},
     },
-    trust::verify::sequential::Calibration,
+    trust::{reputation::Standing, verify::sequential::Calibration},
     wire::{
         packet::{self, ENVELOPE},
         parts::{self, Parts},
@@ -120,6 +120,8 @@ pub struct Count {
     pub late_answers: u64,
     /// See there.
     pub late_false: u64,
+    /// Second in which an honest host first knew an honest newcomer, of each pair that came to that.
+    pub known: BTreeMap<(u32, u32), u64>,
     /// Seconds from an honest wish to its answer.
     pub waits: Vec<f64>,
     /// Lines that hosts keep.
@@ -346,6 +348,7 @@ impl World {
         if self.now + CALM * 1_000_000 > self.plan.seconds * 1_000_000 {
             return;
         }
+        self.look_around(n);
         let wish = Wish {
             model: 1 + u64::from(self.rng.below(MODELS as u32)),
             order: Order { class: CLASSES[self.rng.below(CLASSES.len() as u32) as usize], ..ORDER },
@@ -365,6 +368,17 @@ impl World {
         self.hosts[n as usize].wishes.insert(from, self.now);
         self.count.wished += u64::from(self.plan.is_honest(n));
         self.hear(n, Some(Input::Ask { from, ask: Ask::Trade(trade::Ask::Work(wish)) }));
+    }
+
+    /// Notes whom a host knows by now.
+    fn look_around(&mut self, n: u32) {
+        let honest = (self.plan.founders..self.plan.nodes).filter(|other| *other != n && self.plan.is_honest(*other));
+        let Some(trade) = self.trade(n).filter(|_| self.plan.is_honest(n)) else { return };
+        let knows = |other: &u32| self.id(*other).is_some_and(|id| trade.reputation().standing(&id) == Standing::Known);
+        let known: Vec<u32> = honest.filter(knows).collect();
+        for other in known {
+            self.count.known.entry((n, other)).or_insert(self.now / 1_000_000);
+        }
     }
 
     /// The first host wants tasks to be given up later; everybody may vote.
@@ -464,6 +478,12 @@ impl World {
         if let Some(term) = self.plan.term_s {
             let [term, away] = [term, term / 2].map(core::time::Duration::from_secs);
             config.renew = trade::RenewConfig { term, away, ..config.renew };
+        }
+        if !self.plan.withholds {
+            config.withhold.gain = Ppm(0);
+        }
+        if !self.plan.appeals {
+            config.dispute.jurors_max = 0;
         }
         if !self.plan.steals {
             config.worker.idle = None;
@@ -591,7 +611,7 @@ impl World {
             return self.carry(from, to, bytes);
         }
         let body = &bytes[..bytes.len() - ENVELOPE];
-        if [Cheat::NoPay, Cheat::Garbler, Cheat::Fork].iter().any(|cheat| self.plan.ever(from, *cheat)) {
+        if [Cheat::NoPay, Cheat::Garbler, Cheat::Fork, Cheat::Keeper].iter().any(|cheat| self.plan.ever(from, *cheat)) {
             let pair = NodeId::number(u64::from(from) << 32 | u64::from(to));
             let Some(message) = self.bent.take(pair, body).and_then(|whole| Message::decode(&whole).ok()) else {
                 return;
@@ -658,7 +678,12 @@ impl World {
             Job::Audit { client, task, worker, blocks, .. } => {
                 let right = !self.plan.does(n, Cheat::Slander, self.now, task);
                 let place = |index| Place { client, task, worker, index };
-                let own = u64::from(n) << 8;
+                let (own, right) =
+                    match self.host_of(&worker).filter(|_| self.plan.does(n, Cheat::Cover, self.now, task)) {
+                        // It says what the worker said.
+                        Some(worker) => (worker.into(), !self.plan.does(worker, Cheat::OtherModel, self.now, task)),
+                        None => (u64::from(n) << 8, right),
+                    };
                 let fingerprints = (0..blocks).map(|index| engine::fingerprint(&place(index), own, right)).collect();
                 let worked = Worked::Audited { client, task, fingerprints };
                 let took = 1000 + u64::from(blocks) * 32 * 1_000_000 / SPEED / 100;

@@ -205,7 +205,13 @@ impl Terms {
         Self { payee: COMMONS, turn, cap: amount, tick: amount, until, root: what }
     }
 
-    /// Whether it is one.
+    /// How many ticks it has.
+    pub const fn ticks(&self) -> u32 {
+        let ticks = self.cap.0 / if self.tick.0 > 0 { self.tick.0 } else { 1 };
+        if ticks < u32::MAX as u64 { ticks as u32 } else { u32::MAX }
+    }
+
+    /// Whether it is a deposit.
     pub fn is_deposit(&self) -> bool {
         self.payee == COMMONS
     }

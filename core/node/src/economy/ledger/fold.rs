@@ -245,6 +245,11 @@ impl Fold {
         turn < self.turn(payee)
     }
 
+    /// Whether what came of this promise of `payer` was received.
+    pub fn received(&self, payer: &NodeId, turn: u64) -> bool {
+        self.peers.get(payer).is_some_and(|peer| !peer.owes(turn))
+    }
+
     /// Whether a checkpoint must come next.
     pub fn is_due(&self) -> bool {
         self.leaves.len() as u64 >= EVERY && !on(Fault::CheckpointNeverDue)
@@ -470,8 +475,7 @@ impl Fold {
         if proven != claim && !on(Fault::ReceivedOtherAmount) {
             return Err(Error::Mismatch);
         }
-        let owed = self.peers.get(&claim.payer).is_none_or(|peer| peer.owes(claim.turn));
-        if !owed && !on(Fault::ReceivedTwice) {
+        if self.received(&claim.payer, claim.turn) && !on(Fault::ReceivedTwice) {
             return Err(Error::Repeated);
         }
         self.has_room(&claim.payer)?;

@@ -66,8 +66,17 @@ impl Chain {
 
     /// Gives the next tick; `None` when all are given.
     pub fn tick(&mut self) -> Option<Digest> {
-        let left = self.ticks.checked_sub(self.given + 1)?;
+        let link = self.ahead(1)?;
         self.given += 1;
+        Some(link)
+    }
+
+    /// The link with which so many more ticks will be given, without giving them; `None` when there are fewer.
+    pub fn ahead(&self, ticks: u32) -> Option<Digest> {
+        let left = self.ticks.checked_sub(self.given.checked_add(ticks)?)?;
+        if ticks == 0 {
+            return None;
+        }
         // The secret is link 0; the first tick is link `ticks - 1`.
         let mut digest = self.kept[(left / STRIDE) as usize];
         (0..left % STRIDE).for_each(|_| digest = link(&digest));
@@ -114,7 +123,7 @@ impl Meter {
     /// # Errors
     /// [`Error::Spent`] and [`Error::Wrong`], in this order of checks.
     pub fn tick(&mut self, next: Digest) -> Result<(), Error> {
-        if u64::from(self.ticks) >= self.terms.cap.0 / self.terms.tick.0.max(1) && !on(Fault::TicksWithoutEnd) {
+        if self.ticks >= self.terms.ticks() && !on(Fault::TicksWithoutEnd) {
             return Err(Error::Spent);
         }
         if link(&next) != self.last && !on(Fault::TickUnchecked) {
@@ -122,6 +131,32 @@ impl Meter {
         }
         (self.last, self.ticks) = (next, self.ticks + 1);
         Ok(())
+    }
+
+    /// Takes in a later link, with which there are `ticks` ticks in all. Hashes once a tick.
+    ///
+    /// # Errors
+    /// [`Error::Spent`] and [`Error::Wrong`], in this order of checks; fewer ticks than came before are wrong.
+    pub fn reach(&mut self, ticks: u32, link: Digest) -> Result<(), Error> {
+        if ticks > self.terms.ticks() {
+            return Err(Error::Spent);
+        }
+        let more = ticks.checked_sub(self.ticks).ok_or(Error::Wrong)?;
+        if (0..more).fold(link, |digest, _| crate::kit::hash::link(&digest)) != self.last && !on(Fault::TickUnchecked) {
+            return Err(Error::Wrong);
+        }
+        (self.last, self.ticks) = (link, ticks);
+        Ok(())
+    }
+
+    /// Ticks that came.
+    pub const fn ticks(&self) -> u32 {
+        self.ticks
+    }
+
+    /// What it counts for.
+    pub const fn terms(&self) -> &Terms {
+        &self.terms
     }
 
     /// What is owed by now.
@@ -190,6 +225,22 @@ mod tests {
         assert_eq!(chain.tick(), None);
         let greedy = Closing { ticks: 201, amount: Credits(201_000), link: beyond, ..meter.closing(NodeId::number(2)) };
         assert!(!holds(&terms(chain.root()), &greedy), "above the cap");
+    }
+
+    #[test]
+    fn a_later_link_gives_all_before_it() {
+        let mut chain = Chain::new(Digest([5; 32]), 200);
+        let mut meter = Meter::new(terms(chain.root()));
+        assert_eq!(chain.ahead(1), Chain::new(Digest([5; 32]), 200).tick());
+        assert_eq!(meter.tick(chain.tick().unwrap()), Ok(()));
+        let later = chain.ahead(149).unwrap();
+        for (ticks, link) in [(149, later), (151, later), (150, chain.root()), (0, chain.root())] {
+            assert_eq!(meter.reach(ticks, link), Err(Error::Wrong), "{ticks}");
+        }
+        assert_eq!(meter.reach(201, later), Err(Error::Spent));
+        assert_eq!((meter.reach(150, later), meter.ticks(), chain.given()), (Ok(()), 150, 1));
+        assert_eq!(meter.reach(150, later), Ok(()), "said again");
+        assert_eq!((chain.ahead(0), chain.ahead(200), chain.ahead(u32::MAX)), (None, None, None));
     }
 
     #[test]

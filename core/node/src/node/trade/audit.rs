@@ -2,41 +2,67 @@
 //!
 //! What decides whether a task is audited was promised before the work and could not be known by whoever did it. One who has
 //! the model and is trusted computes the blocks again. One auditor alone condemns nobody: as many are asked as members
-//! decided (`replication_factor`), and more than half must say the same.
+//! decided (`replication_factor`), and more than half must say the same. Whoever is condemned by others may appeal (`dispute`).
 
-use alloc::vec::Vec;
+use alloc::{boxed::Box, vec::Vec};
 
-use super::{Answer, Effect, Event, Job, OPEN_MAX, Peer, Trade, message::Message};
+use super::{Answer, Effect, Event, Job, OPEN_MAX, Peer, Trade, hold::Deal, message::Message, withhold::Penalty};
 use crate::{
-    kit::{Credits, Instant, NodeId, Ppm, Signer, Verifier},
+    kit::{
+        Credits, Instant, Machine, NodeId, Ppm, Signer, Verifier,
+        fault::{Fault, on},
+    },
     node::govern,
     trust::{
         anomaly::Sign,
         breaker, quarantine,
-        reputation::{Standing, local::Session},
+        reputation::local::Session,
         verify::{
             commit::{self, Block, Fingerprint},
-            rate::{self, Whom},
+            dispute::{self, Dispute},
             sequential::Suspicion,
         },
     },
 };
 
+/// Which task, and whose work.
+pub(super) type Case = (u64, NodeId);
+
 /// Work whose blocks are computed again.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Audit {
-    worker: NodeId,
     model: u64,
-    blocks: Vec<Block>,
-    session: Session,
+    /// Under which promise to the worker it was done.
+    turn: u64,
+    pub blocks: Vec<Block>,
+    /// What it was, if it was done; whoever left it in the middle is judged already.
+    session: Option<Session>,
     paid: Credits,
     /// Whom was asked, the last one now.
-    asked: Vec<NodeId>,
+    pub asked: Vec<NodeId>,
     /// What those before said: whether the worker is guilty.
-    said: Vec<(NodeId, bool)>,
-    /// Blocks that looked wrong to the one who saw fewest.
+    pub said: Vec<(NodeId, bool)>,
+    /// Blocks that looked wrong to the one who saw fewest; and, bit by bit, those that did to all who accuse.
     wrong: u32,
-    pub due: Instant,
+    pub marks: u64,
+    due: Instant,
+    /// Where that is, if the worker is found guilty and may appeal.
+    pub dispute: Option<Box<Dispute>>,
+}
+
+impl Audit {
+    /// When something must have happened.
+    pub fn due(&self) -> Instant {
+        self.dispute.as_ref().and_then(|dispute| dispute.deadline()).unwrap_or(self.due)
+    }
+
+    /// Whether the word of `auditor` is waited for.
+    fn awaits(&self, auditor: &NodeId) -> bool {
+        match &self.dispute {
+            Some(dispute) => dispute.awaits(auditor),
+            None => self.asked.last() == Some(auditor),
+        }
+    }
 }
 
 impl<K: Signer + Verifier + Clone> Trade<K> {
@@ -51,41 +77,76 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         self.worked_out(now, worker, breaker::Input::Succeeded, out);
         let millis = (now.since(wanted.begun).as_millis() as u64).max(1);
         self.timed(now, worker, wanted.wish.model, u64::from(tokens) * 1_000_000 / millis, out);
-        let session = Session { done: true, accuracy: None, speed: None };
-        let drawn = commit::draw(&deal.promise.0, &deal.secret.0, deal.commit.head());
-        let due = drawn.is_some_and(|drawn| drawn < self.audit_rate(&worker, wanted.wish.model).0);
-        let mut blocks = deal.blocks;
-        blocks.truncate(super::message::BLOCKS_MAX);
-        if !due || blocks.is_empty() || self.config.calibration.is_none() || self.audits.len() >= OPEN_MAX {
-            return self.remember(now, worker, session, paid);
-        }
-        let (asked, said, wrong) = (Vec::new(), Vec::new(), blocks.len() as u32);
-        let model = wanted.wish.model;
-        self.audits.insert(task, Audit { worker, model, blocks, session, paid, asked, said, wrong, due: now });
-        self.ask_auditor(now, task, out);
+        let session = Some(Session { done: true, accuracy: None, speed: None });
+        self.draw_audit(now, (task, worker), wanted.wish.model, *deal, (session, paid), out);
     }
 
-    fn audit_rate(&self, worker: &NodeId, model: u64) -> Ppm {
-        let suspect = self.suspicions.get(&(*worker, model)).is_some_and(|sum| sum.share() >= 500_000);
-        let whom = match self.reputation.standing(worker) {
-            _ if suspect || self.quarantine.watches(worker) => Whom::Watched,
-            Standing::Known => Whom::Known,
-            Standing::Newcomer | Standing::Convicted => Whom::Newcomer,
-        };
-        // Nobody puts up escrow: what deters is to be barred.
-        rate::rate(&self.config.rate, whom, self.config.audit_cost, Credits(0), Credits(0))
+    /// A lease is over before the task is done. Of a worker whose pay is withheld it may be audited how far it came: leaving early is
+    /// no way not to be.
+    pub(super) fn end_lease(&mut self, now: Instant, task: u64, out: &mut Vec<Effect>) {
+        let model = self.tasks.get(&task).map(|wanted| wanted.wish.model);
+        let deal = self.drop_lease(task).and_then(Self::deal_of);
+        if let (Some(model), Some((worker, deal))) = (model, deal)
+            && self.held_back(&(worker, deal.terms.turn)) > 0
+        {
+            self.draw_audit(now, (task, worker), model, *deal, (None, Credits(0)), out);
+        }
+    }
+
+    /// Draws whether work is audited; what is withheld of its pay waits for that, or is released at once.
+    fn draw_audit(
+        &mut self,
+        now: Instant,
+        (task, worker): Case,
+        model: u64,
+        deal: Deal,
+        (session, paid): (Option<Session>, Credits),
+        out: &mut Vec<Effect>,
+    ) {
+        let rate = self.audit_rate(self.whom(&worker, model), deal.withheld);
+        let drawn = commit::draw(&deal.promise.0, &deal.secret.0, deal.commit.head());
+        let due = drawn.is_some_and(|drawn| drawn < rate.0);
+        let (turn, mut blocks) = (deal.terms.turn, deal.blocks);
+        blocks.truncate(super::message::BLOCKS_MAX);
+        let (asked, said, wrong) = (Vec::new(), Vec::new(), blocks.len() as u32);
+        let can = self.config.calibration.is_some() && self.audits.len() < OPEN_MAX;
+        let (marks, dispute) = (u64::MAX, None);
+        let audit = Audit { model, turn, blocks, session, paid, asked, said, wrong, marks, due: now, dispute };
+        if !due || audit.blocks.is_empty() || !can {
+            return self.acquit(now, worker, &audit, out);
+        }
+        self.audits.insert((task, worker), audit);
+        if on(Fault::ReleasedBeforeVerdict) {
+            self.release(now, (worker, turn), 0, out);
+        }
+        self.ask_auditor(now, (task, worker), out);
+    }
+
+    /// Nothing was found, or looked for: the worker is paid all of it.
+    pub(super) fn acquit(&mut self, now: Instant, worker: NodeId, audit: &Audit, out: &mut Vec<Effect>) {
+        self.release(now, (worker, audit.turn), 0, out);
+        if let Some(session) = audit.session {
+            self.remember(now, worker, session, audit.paid);
+        }
     }
 
     /// Asks the next auditor; if there is none, decides by what was said.
-    fn ask_auditor(&mut self, now: Instant, task: u64, out: &mut Vec<Effect>) {
+    fn ask_auditor(&mut self, now: Instant, key: Case, out: &mut Vec<Effect>) {
         let due = now + (self.config.patience * 8).max(super::MOMENT);
-        let Some(mut audit) = self.audits.remove(&task) else { return };
-        let (worker, model, blocks) = (audit.worker, audit.model, audit.blocks.clone());
-        let auditor = self.draw_auditor(&audit);
+        let auditor = self.draw_auditor(&key);
+        let Some(audit) = self.audits.get_mut(&key) else { return };
         audit.asked.extend(auditor);
         audit.due = due;
-        self.audits.insert(task, audit);
-        let Some(auditor) = auditor else { return self.conclude(now, task, out) };
+        match auditor {
+            Some(auditor) => self.send_blocks(key, auditor, out),
+            None => self.conclude(now, key, out),
+        }
+    }
+
+    /// Has somebody compute the blocks again.
+    pub(super) fn send_blocks(&mut self, case: Case, auditor: NodeId, out: &mut Vec<Effect>) {
+        let Some(audit) = self.audits.get(&case) else { return };
+        let ((task, worker), model, blocks) = (case, audit.model, audit.blocks.clone());
         if auditor == self.me {
             let blocks = blocks.len() as u32;
             out.push(Effect::Run(Job::Audit { client: auditor, task, worker, model, blocks }));
@@ -94,15 +155,25 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         }
     }
 
+    /// All audits of a task: several workers may have had it.
+    fn audits_of(&self, task: u64) -> impl Iterator<Item = (&Case, &Audit)> {
+        self.audits.range((task, NodeId([0; 32]))..=(task, NodeId([0xff; 32])))
+    }
+
     /// One of those who have the model, are known, and were not asked, by their trust; this node itself before all, if it
-    /// serves the model.
-    fn draw_auditor(&mut self, audit: &Audit) -> Option<NodeId> {
+    /// serves the model. Nobody is asked about two workers of one task: an answer names the task only.
+    pub(super) fn draw_auditor(&mut self, key: &Case) -> Option<NodeId> {
+        let audit = self.audits.get(key)?;
         let own = self.config.models.iter().any(|served| served.0 == audit.model);
-        if own && !audit.asked.contains(&self.me) {
+        let first = |audit: &Audit, id: &NodeId| audit.said.iter().any(|said| said.0 == *id);
+        let again = on(Fault::JuryOfFirstAuditors) && audit.dispute.is_some();
+        let had = |audit: &Audit, id: &NodeId| audit.asked.contains(id) && !(again && first(audit, id));
+        let asked = |id: &NodeId| self.audits_of(key.0).any(|(_, audit)| had(audit, id));
+        if own && !asked(&self.me) {
             return Some(self.me);
         }
         let fits = |peer: &&Peer| {
-            let party = peer.id == audit.worker || peer.id == self.me || audit.asked.contains(&peer.id);
+            let party = peer.id == key.1 || peer.id == self.me || asked(&peer.id);
             !party && peer.models.may_hold(audit.model) && self.quarantine.allows(&peer.id)
         };
         let known = |peer: &Peer| (peer.id, u128::from(self.reputation.trust(&peer.id)));
@@ -145,69 +216,102 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         fingerprints: &[Fingerprint],
         out: &mut Vec<Effect>,
     ) {
+        let waits = |(key, audit): (&Case, &Audit)| audit.awaits(&from).then_some(*key);
+        let Some(key) = self.audits_of(task).find_map(waits) else { return };
         let Some(calibration) = &self.config.calibration else { return };
-        let Some(audit) = self.audits.get_mut(&task) else { return };
-        if audit.asked.last() != Some(&from) || fingerprints.len() != audit.blocks.len() {
+        let Some(audit) = self.audits.get_mut(&key).filter(|audit| audit.blocks.len() == fingerprints.len()) else {
             return;
-        }
-        let mut sum = self.suspicions.get(&(audit.worker, audit.model)).copied().unwrap_or_default();
-        let (mut guilty, mut wrong) = (false, 0);
-        for (block, fingerprint) in audit.blocks.iter().zip(fingerprints) {
+        };
+        let mut sum = self.suspicions.get(&(key.1, audit.model)).copied().unwrap_or_default();
+        let (mut guilty, mut marks) = (false, 0_u64);
+        for (at, (block, fingerprint)) in audit.blocks.iter().zip(fingerprints).enumerate() {
             let distance = commit::distance(&block.fingerprint, fingerprint);
             guilty |= sum.record(calibration, distance);
-            wrong += u32::from(calibration.step(distance) > 0);
+            // There are 64 at most.
+            marks |= u64::from(calibration.step(distance) > 0) << at;
         }
-        audit.wrong = audit.wrong.min(wrong);
+        audit.wrong = audit.wrong.min(marks.count_ones());
+        audit.marks &= if guilty { marks } else { u64::MAX };
         audit.said.push((from, guilty));
-        if !guilty && audit.said.len() == 1 {
-            self.suspicions.insert((audit.worker, audit.model), sum);
+        if audit.dispute.is_some() {
+            return self.dispute_hears(now, key, dispute::Input::Said { juror: from, guilty }, out);
         }
-        self.decide(now, task, out);
+        if !guilty && audit.said.len() == 1 {
+            self.suspicions.insert((key.1, audit.model), sum);
+        }
+        self.decide(now, key, out);
     }
 
     /// Enough have spoken, or another is asked.
-    fn decide(&mut self, now: Instant, task: u64, out: &mut Vec<Effect>) {
-        let Some(audit) = self.audits.get(&task) else { return };
+    fn decide(&mut self, now: Instant, key: Case, out: &mut Vec<Effect>) {
+        let Some(audit) = self.audits.get(&key) else { return };
         let most = govern::referees(&self.parameters);
         let guilty = audit.said.iter().filter(|said| said.1).count();
         let cleared = audit.said.len() - guilty;
         let open = guilty > 0 && guilty * 2 <= most && cleared * 2 < most && audit.said.len() < most;
-        if open { self.ask_auditor(now, task, out) } else { self.conclude(now, task, out) }
+        if open { self.ask_auditor(now, key, out) } else { self.conclude(now, key, out) }
     }
 
     /// More than half say so, or nobody accuses.
-    fn conclude(&mut self, now: Instant, task: u64, out: &mut Vec<Effect>) {
-        let Some(audit) = self.audits.remove(&task) else { return };
-        let Audit { worker, model, blocks, mut session, paid, said, wrong, .. } = audit;
-        if said.is_empty() {
-            return self.remember(now, worker, session, paid);
+    fn conclude(&mut self, now: Instant, key: Case, out: &mut Vec<Effect>) {
+        let Some(audit) = self.audits.remove(&key) else { return };
+        if audit.said.is_empty() {
+            return self.acquit(now, key.1, &audit, out);
         }
         // One alone condemns nobody, unless members want it so, or it is this node itself.
-        let accusers = said.iter().filter(|said| said.1).count();
-        let believed = accusers > 1 || govern::referees(&self.parameters) < 2 || said[0].0 == self.me;
-        let guilty = believed && accusers * 2 > said.len();
-        let looked = blocks.len() as u32;
-        if guilty {
-            session.accuracy = Some(Ppm(0));
-            self.suspicions.insert((worker, model), Suspicion::default());
-        } else {
-            session.accuracy = Some(Ppm(((looked - wrong) as u64 * 1_000_000 / u64::from(looked.max(1))) as u32));
+        let accusers = audit.said.iter().filter(|said| said.1).count();
+        let believed = accusers > 1 || govern::referees(&self.parameters) < 2 || audit.said[0].0 == self.me;
+        if !believed || accusers * 2 <= audit.said.len() {
+            return self.found(now, key, audit, None, out);
         }
+        if audit.said[0].0 != self.me {
+            return self.accuse(now, key, audit, out);
+        }
+        self.tell_verdict(now, key, &audit, out);
+        self.found(now, key, audit, Some(Penalty::ButStake), out);
+    }
+
+    /// There is a verdict, and what follows from it: if the worker is guilty, this stays here of its pay.
+    pub(super) fn found(
+        &mut self,
+        now: Instant,
+        (task, worker): Case,
+        audit: Audit,
+        penalty: Option<Penalty>,
+        out: &mut Vec<Effect>,
+    ) {
+        let guilty = penalty.is_some();
+        let (model, turn, wrong, looked) = (audit.model, audit.turn, audit.wrong, audit.blocks.len() as u32);
         out.push(Effect::Tell(Event::Audited { worker, task, right: !guilty }));
         self.sight(now, (worker, model, Sign::Wrong), (looked, if guilty { looked } else { wrong }), out);
         let verdict = if guilty { quarantine::Input::Failed(worker) } else { quarantine::Input::Passed(worker) };
         self.quarantine_hears(now, verdict, out);
         // Whoever said what most did not is seen to have failed.
-        for (auditor, accused) in said {
-            self.sight(now, (auditor, model, Sign::Failed), (1, u32::from(accused != guilty)), out);
+        for (auditor, accused) in &audit.said {
+            self.sight(now, (*auditor, model, Sign::Failed), (1, u32::from(*accused != guilty)), out);
         }
-        self.remember(now, worker, session, if guilty { Credits(0) } else { paid });
+        let right = (u64::from(looked - wrong) * 1_000_000 / u64::from(looked.max(1))) as u32;
+        let accuracy = Some(Ppm(if guilty { 0 } else { right }));
+        let session = audit.session.map(|session| Session { accuracy, ..session });
+        if let Some(penalty) = penalty {
+            self.suspicions.insert((worker, model), Suspicion::default());
+            self.forfeit(now, (worker, turn), penalty, out);
+            self.end_doubt(now, (worker, model), Some(penalty), out);
+            session.into_iter().for_each(|session| self.remember(now, worker, session, Credits(0)));
+        } else if self.is_suspect(&worker, model) && !on(Fault::DoubtfulPaidAtOnce) {
+            self.doubt(now, (worker, turn), model);
+            session.into_iter().for_each(|session| self.remember(now, worker, session, audit.paid));
+        } else {
+            self.end_doubt(now, (worker, model), None, out);
+            self.acquit(now, worker, &Audit { session, ..audit }, out);
+        }
     }
 
     pub(super) fn tick_audits(&mut self, now: Instant, out: &mut Vec<Effect>) {
-        let late: Vec<u64> = self.audits.iter().filter(|(_, audit)| audit.due <= now).map(|(task, _)| *task).collect();
-        for task in late {
-            self.ask_auditor(now, task, out);
+        let late = self.audits.iter().filter(|(_, audit)| audit.due() <= now);
+        let late: Vec<(Case, bool)> = late.map(|(case, audit)| (*case, audit.dispute.is_some())).collect();
+        for (case, disputed) in late {
+            if disputed { self.tick_dispute(now, case, out) } else { self.ask_auditor(now, case, out) }
         }
     }
 }

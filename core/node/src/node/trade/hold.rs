@@ -18,7 +18,8 @@ use crate::{
         witness::Certificate,
     },
     kit::{
-        Credits, Digest, Domain, Instant, NodeId, Signature, Signer, UnixTime, Verifier,
+        Credits, Digest, Domain, Instant, NodeId, Ppm, Signature, Signer, UnixTime, Verifier,
+        fault::{Fault, on},
         hash::{Tag, hash},
     },
     node::govern,
@@ -76,7 +77,10 @@ pub(super) struct Deal {
     pub blocks: Vec<commit::Block>,
     /// Tokens that there are in all.
     pub tokens: u32,
-    pub last_tick: Option<Digest>,
+    /// The share of the pay that waits for the audit.
+    pub withheld: Ppm,
+    /// What the worker was told of the last block.
+    pub last: Option<Message>,
     /// The certified hold, to be shown again until the worker begins.
     evidence: Option<Box<Evidence>>,
 }
@@ -89,6 +93,7 @@ pub(super) struct Offer {
     pub terms: Terms,
     pub promise: Digest,
     pub number: Digest,
+    pub withheld: Ppm,
 }
 
 impl Lease {
@@ -138,7 +143,8 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
             }
             return;
         }
-        let factor = wanted.quotes.get(&worker).copied().unwrap_or(1_000_000);
+        let (factor, accepted) = wanted.quotes.get(&worker).copied().unwrap_or((1_000_000, Ppm(0)));
+        let withheld = self.withholds(&worker, wanted.wish.model, accepted);
         let Some((tick, blocks)) = self.tick_price(&wanted.wish.order, factor, from) else { return };
         let cap = Credits(tick.0 * u64::from(blocks));
         if !self.may_cost(now, task, cap, out) {
@@ -152,7 +158,10 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         let terms = Terms { payee: worker, turn, cap, tick, until: UnixTime(until), root: chain.root() };
         let promise = Digest(commit::promise(&secret.0));
         let commit = commit::Chain::new(&terms.root.0);
-        out.push(Effect::Send { to: worker, message: Message::Offer { task, epoch, from, terms, promise, number } });
+        out.push(Effect::Send {
+            to: worker,
+            message: Message::Offer { task, epoch, from, terms, promise, number, withheld },
+        });
         let deal = Box::new(Deal {
             terms,
             chain,
@@ -162,7 +171,8 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
             commit,
             blocks: Vec::new(),
             tokens: from,
-            last_tick: None,
+            withheld,
+            last: None,
             evidence: None,
         });
         let due = now + self.config.patience.max(super::MOMENT);
@@ -206,13 +216,14 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
             GuestStage::Consented(known) => *known == offer,
             GuestStage::Asked => false,
         };
-        let Offer { terms, from, .. } = offer;
+        let Offer { terms, from, withheld, .. } = offer;
+        let accepted = withheld <= guest.accepts || on(Fault::WithheldWithoutConsent);
         let fair = self.tick_price(&guest.order, guest.price, from).is_some_and(|(tick, blocks)| {
             terms.tick >= tick && Some(terms.cap.0) == terms.tick.0.checked_mul(u64::from(blocks))
         });
         let in_time = terms.until.0 >= date.0 + self.config.client.task_max.as_secs();
         let policy = govern::policy(&self.parameters);
-        let right = terms.payee == self.me && fair && in_time;
+        let right = terms.payee == self.me && fair && in_time && accepted;
         if !right || (!again && self.earnings.take(&policy, terms.cap, date).is_err()) {
             self.guests.remove(&key);
             let message = Message::Report { task: key.1, epoch: offer.epoch, tokens: from, done: false };
@@ -350,6 +361,7 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
                 terms: deal.terms,
                 promise: deal.promise,
                 number: deal.number,
+                withheld: deal.withheld,
             }),
             Stage::Held(deal) if deal.blocks.is_empty() => {
                 deal.evidence.clone().map(|evidence| Message::Held { task, epoch, evidence })

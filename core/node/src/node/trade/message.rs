@@ -34,6 +34,13 @@
 //! | 28 Adopt | | what the log came to before, after its length; the set before, the change |
 //! | 29 Lack | | account 32, the last term that is known |
 //! | 30 Renewed | | changes, one after the other |
+//! | 31 Quote | withhold | as 1; the share in ppm of its pay that may be withheld, at least 1 and at most a million |
+//! | 32 Offer | | as 6; the share that is withheld, as in 31 |
+//! | 33 Withhold | | task, epoch, tokens |
+//! | 34 Rest | | turn, ticks in all, ticks that are not given, link 32 |
+//! | 36 Verdict | dispute | task, blocks that looked wrong: bit n of a number for block n; those who accuse, 32 each |
+//! | 37 Appeal | | task |
+//! | 35 Owing | kept, never said | worker 32, turn, task, ticks that are given, ticks that are withheld, link 32 after all |
 //!
 //! Evidence is a certificate, its set, and 0 and a signed entry, or 1 and a closing. A set and a change of sets are as
 //! [`Set`] and [`Renewal`] say.
@@ -52,7 +59,7 @@ use crate::{
         witness::{Certificate, Renewal, Set},
     },
     kit::{
-        Class, Credits, Digest, NodeId, Signature, UnixTime,
+        Class, Credits, Digest, NodeId, Ppm, Signature, UnixTime,
         codec::{Error, Reader, put_bytes, put_number},
     },
     trust::{
@@ -76,6 +83,8 @@ pub const FOLD_MAX: usize = 20_000;
 pub const MODELS_MAX: usize = 64;
 /// Places that are handed on at once.
 pub const HANDED_MAX: usize = 16;
+/// Auditors who accuse: as many as members may decide that there are.
+pub const AUDITORS_MAX: usize = 7;
 /// Edges, and sightings, of one message.
 pub const VOUCH_MAX: usize = 64;
 
@@ -134,12 +143,12 @@ pub struct Handed {
 #[allow(missing_docs, reason = "the table above says it")]
 pub enum Message {
     Reserve { task: u64, model: u64, order: Order, price_max: u32 },
-    Quote { task: u64, wait_ms: u64, price: u32 },
+    Quote { task: u64, wait_ms: u64, price: u32, withheld: Ppm },
     Refuse { task: u64, price: u32, after_ms: u64 },
     Ready(u64),
     Release(u64),
     Stop(u64),
-    Offer { task: u64, epoch: u32, from: u32, terms: Terms, promise: Digest, number: Digest },
+    Offer { task: u64, epoch: u32, from: u32, terms: Terms, promise: Digest, number: Digest, withheld: Ppm },
     Consent { task: u64, epoch: u32, signature: Signature },
     Held { task: u64, epoch: u32, evidence: Box<Evidence> },
     Block { task: u64, epoch: u32, tokens: u32, block: Block, head: Digest },
@@ -163,6 +172,11 @@ pub enum Message {
     Adopt { fold: Vec<u8>, before: Box<Set>, renewal: Box<Renewal> },
     Lack { account: NodeId, term: u64 },
     Renewed(Vec<Renewal>),
+    Withhold { task: u64, epoch: u32, tokens: u32 },
+    Rest { turn: u64, ticks: u32, kept: u32, link: Digest },
+    Verdict { task: u64, blocks: u64, auditors: Vec<NodeId> },
+    Appeal(u64),
+    Owing { worker: NodeId, turn: u64, task: u64, given: u32, withheld: u32, link: Digest },
 }
 
 impl Message {
@@ -176,13 +190,17 @@ impl Message {
                 to.order(order);
                 to.numbers(&[u64::from(*price_max)]);
             }
-            Self::Quote { task, wait_ms, price } => to.numbers(&[*task, *wait_ms, u64::from(*price)]),
+            Self::Quote { task, wait_ms, price, withheld } => {
+                to.numbers(&[*task, *wait_ms, u64::from(*price)]);
+                to.share(*withheld);
+            }
             Self::Refuse { task, price, after_ms } => to.numbers(&[*task, u64::from(*price), *after_ms]),
             Self::Ready(task) | Self::Release(task) | Self::Stop(task) => to.numbers(&[*task]),
-            Self::Offer { task, epoch, from, terms, promise, number } => {
+            Self::Offer { task, epoch, from, terms, promise, number, withheld } => {
                 to.numbers(&[*task, u64::from(*epoch), u64::from(*from)]);
                 to.terms(terms);
                 to.digests(&[*promise, *number]);
+                to.share(*withheld);
             }
             Self::Consent { task, epoch, signature } => {
                 to.numbers(&[*task, u64::from(*epoch)]);
@@ -278,6 +296,21 @@ impl Message {
                 to.numbers(&[*term]);
             }
             Self::Renewed(renewals) => to.list(renewals, |to, renewal| renewal.encode(&mut to.0)),
+            Self::Withhold { task, epoch, tokens } => to.numbers(&[*task, u64::from(*epoch), u64::from(*tokens)]),
+            Self::Rest { turn, ticks, kept, link } => {
+                to.numbers(&[*turn, u64::from(*ticks), u64::from(*kept)]);
+                to.digests(&[*link]);
+            }
+            Self::Verdict { task, blocks, auditors } => {
+                to.numbers(&[*task, *blocks]);
+                to.list(auditors, |to, auditor| to.0.extend_from_slice(&auditor.0));
+            }
+            Self::Appeal(task) => to.numbers(&[*task]),
+            Self::Owing { worker, turn, task, given, withheld, link } => {
+                to.0.extend_from_slice(&worker.0);
+                to.numbers(&[*turn, *task, u64::from(*given), u64::from(*withheld)]);
+                to.digests(&[*link]);
+            }
             Self::Used(Used { number, begun, at, today, spent }) => {
                 to.numbers(&[*number]);
                 to.0.push(u8::from(*begun));
@@ -309,18 +342,24 @@ impl Message {
                 order: order(from)?,
                 price_max: small(from)?,
             },
-            1 => Self::Quote { task: from.number()?, wait_ms: from.number()?, price: small(from)? },
+            1 | 31 => Self::Quote {
+                task: from.number()?,
+                wait_ms: from.number()?,
+                price: small(from)?,
+                withheld: share(kind == 31, from)?,
+            },
             2 => Self::Refuse { task: from.number()?, price: small(from)?, after_ms: from.number()? },
             3 => Self::Ready(from.number()?),
             4 => Self::Release(from.number()?),
             5 => Self::Stop(from.number()?),
-            6 => Self::Offer {
+            6 | 32 => Self::Offer {
                 task: from.number()?,
                 epoch: small(from)?,
                 from: small(from)?,
                 terms: terms(from)?,
                 promise: digest(from)?,
                 number: digest(from)?,
+                withheld: share(kind == 32, from)?,
             },
             7 => Self::Consent { task: from.number()?, epoch: small(from)?, signature: from.signature()? },
             8 => Self::Held { task: from.number()?, epoch: small(from)?, evidence: Box::new(evidence(from)?) },
@@ -354,6 +393,16 @@ impl Message {
             },
             29 => Self::Lack { account: from.id()?, term: from.number()? },
             30 => Self::Renewed(list(from, RENEWALS_MAX, Renewal::decode)?),
+            33 => Self::Withhold { task: from.number()?, epoch: small(from)?, tokens: small(from)? },
+            34 => Self::Rest { turn: from.number()?, ticks: small(from)?, kept: small(from)?, link: digest(from)? },
+            35 => Self::Owing {
+                worker: from.id()?,
+                turn: from.number()?,
+                task: from.number()?,
+                given: small(from)?,
+                withheld: small(from)?,
+                link: digest(from)?,
+            },
             16 => Self::Close { closing: closing(from)?, consent: option(from, |from| from.signature())? },
             17 => {
                 Self::Vote { statement: statement(from)?, signature: from.signature()?, limit: Credits(from.number()?) }
@@ -379,6 +428,12 @@ impl Message {
             24 => Self::Hand(list(from, HANDED_MAX, handed)?),
             25 => Self::Moved { task: from.number()?, to: from.id()? },
             26 => Self::Barred { peer: from.id()?, times: small(from)?, until: UnixTime(from.number()?) },
+            36 => Self::Verdict {
+                task: from.number()?,
+                blocks: from.number()?,
+                auditors: list(from, AUDITORS_MAX, |from| from.id())?,
+            },
+            37 => Self::Appeal(from.number()?),
             _ => return Err(Error::Odd),
         })
     }
@@ -386,12 +441,12 @@ impl Message {
     const fn kind(&self) -> u8 {
         match self {
             Self::Reserve { .. } => 0,
-            Self::Quote { .. } => 1,
+            Self::Quote { withheld: Ppm(0), .. } => 1,
             Self::Refuse { .. } => 2,
             Self::Ready(_) => 3,
             Self::Release(_) => 4,
             Self::Stop(_) => 5,
-            Self::Offer { .. } => 6,
+            Self::Offer { withheld: Ppm(0), .. } => 6,
             Self::Consent { .. } => 7,
             Self::Held { .. } => 8,
             Self::Block { .. } => 9,
@@ -416,6 +471,13 @@ impl Message {
             Self::Adopt { .. } => 28,
             Self::Lack { .. } => 29,
             Self::Renewed(_) => 30,
+            Self::Quote { .. } => 31,
+            Self::Offer { .. } => 32,
+            Self::Withhold { .. } => 33,
+            Self::Rest { .. } => 34,
+            Self::Owing { .. } => 35,
+            Self::Verdict { .. } => 36,
+            Self::Appeal(_) => 37,
         }
     }
 }
@@ -425,6 +487,13 @@ pub(super) struct Writer(pub(super) Vec<u8>);
 impl Writer {
     fn numbers(&mut self, numbers: &[u64]) {
         numbers.iter().for_each(|number| put_number(&mut self.0, *number));
+    }
+
+    /// Nothing, if nothing is withheld: the kind says so.
+    fn share(&mut self, share: Ppm) {
+        if share > Ppm(0) {
+            self.numbers(&[share.0.into()]);
+        }
     }
 
     fn digests(&mut self, digests: &[Digest]) {
@@ -520,6 +589,15 @@ pub(super) fn flag(from: &mut Reader<'_>) -> Result<bool, Error> {
         0 => Ok(false),
         1 => Ok(true),
         _ => Err(Error::Odd),
+    }
+}
+
+/// The share that is withheld, where the kind says that there is one.
+fn share(there: bool, from: &mut Reader<'_>) -> Result<Ppm, Error> {
+    match there.then(|| small(from)).transpose()? {
+        None => Ok(Ppm(0)),
+        Some(share @ 1..=1_000_000) => Ok(Ppm(share)),
+        Some(_) => Err(Error::Number),
     }
 }
 

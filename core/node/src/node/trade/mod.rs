@@ -27,10 +27,12 @@
 //! | `guard` | who fails again and again is not asked for a while |
 //! | `steal` | an idle worker takes over places that are bound to nobody |
 //! | `quota` | how much each key of this machine may ask for |
+//! | `withhold` | a part of a newcomer's pay waits until its work was looked at |
 //! | `settle` | a hold comes to what was worked for, and both logs say so |
 //! | `witness` | this node's log and those that it watches |
 //! | `renew` | others watch an account from now on |
 //! | `audit` | whether the work was the work |
+//! | `dispute` | whoever is found guilty appeals, and a jury decides |
 //! | `vouch` | what is remembered of others, and told |
 //! | `alarm` | proofs of fraud |
 //! | [`vote`] | what members decide, and that it holds |
@@ -38,12 +40,11 @@
 //! | `restore` | what is kept: a journal of the words that changed something |
 //!
 //! Tokens do not go through here. A shell lets those of a block go when it is told to ([`Job::Hand`]).
-//!
-//! What is not joined: the narrowing of a dispute to one operation (several auditors decide instead), escrow of workers.
 
 mod alarm;
 mod audit;
 mod deposit;
+mod dispute;
 mod guard;
 mod hold;
 pub mod message;
@@ -58,15 +59,22 @@ mod steal;
 mod tests;
 pub mod vote;
 mod vouch;
+mod withhold;
 mod witness;
 
-use alloc::{boxed::Box, collections::BTreeMap, vec::Vec};
+use alloc::{
+    boxed::Box,
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    vec::Vec,
+};
 use core::time::Duration;
 
 pub use self::renew::Config as RenewConfig;
 pub use self::restore::Line;
+pub use self::withhold::Config as WithholdConfig;
 use self::{
-    audit::Audit, guard::Guard, hold::Lease, message::Message, run::Guest, settle::Debt, vote::Ballot, witness::Pen,
+    audit::Audit, guard::Guard, hold::Lease, message::Message, run::Guest, settle::Debt, vote::Ballot,
+    withhold::Arrear, witness::Pen,
 };
 use super::govern;
 use crate::{
@@ -83,6 +91,7 @@ use crate::{
         quarantine::{self, Quarantine},
         reputation::{self, Reputation},
         verify::{
+            self,
             commit::{Block, Fingerprint},
             rate,
             sequential::{Calibration, Suspicion},
@@ -122,6 +131,10 @@ pub struct Config {
     pub rate: rate::Config,
     /// What an audit costs, as a part of the work.
     pub audit_cost: Ppm,
+    /// How much of a newcomer's pay waits for the audit.
+    pub withhold: withhold::Config,
+    /// How many decide when somebody appeals.
+    pub dispute: verify::dispute::Config,
     /// What distances between fingerprints say; nothing is audited without it.
     pub calibration: Option<Calibration>,
     /// f: 3f+1 watch an account, this node's and any other's. No set of fewer begins to watch, or comes next.
@@ -172,6 +185,8 @@ impl Default for Config {
             lent: limit::Config::default(),
             rate: rate::Config::default(),
             audit_cost: Ppm(10_000),
+            withhold: withhold::Config::default(),
+            dispute: verify::dispute::Config::default(),
             calibration: None,
             faults: 10,
             faults_before: None,
@@ -188,7 +203,7 @@ impl Default for Config {
     }
 }
 
-/// Tasks of others that one node has to do with at once, and debts, audits and receipts that it keeps.
+/// Tasks of others that one node has to do with at once, and debts, audits and reminders that it keeps.
 const OPEN_MAX: usize = 4096;
 
 /// Somebody who is there.
@@ -467,6 +482,15 @@ pub enum Event {
         /// Whether it was right.
         right: bool,
     },
+    /// Whoever was found guilty by the word of others accepted that, or did not and a jury decided.
+    Judged {
+        /// Whose work it is.
+        worker: NodeId,
+        /// Of which task.
+        task: u64,
+        /// How it ended.
+        verdict: verify::dispute::Verdict,
+    },
     /// Places that others had here were handed on.
     Handed {
         /// To whom.
@@ -520,7 +544,15 @@ pub struct Trade<K> {
     collect: Collect<K>,
     closings: BTreeMap<Digest, settle::Wanting>,
     debts: BTreeMap<(NodeId, u64), Debt>,
-    receipts: Vec<settle::Receipt>,
+    reminders: Vec<settle::Reminder>,
+    /// What clients withhold of this node, and those who kept it.
+    arrears: BTreeMap<(NodeId, u64), Arrear>,
+    unreleased: BTreeSet<NodeId>,
+    /// How much workers said may be withheld of their pay.
+    accepted: BTreeMap<NodeId, Ppm>,
+    /// Tasks that it did, the last ones; and until when those are not heard who appealed in vain.
+    served: VecDeque<Key>,
+    unheard: BTreeMap<NodeId, Instant>,
     witness: Witness<K>,
     /// Who watches the accounts of others.
     sets: Terms,
@@ -534,7 +566,7 @@ pub struct Trade<K> {
     guards: BTreeMap<NodeId, Guard>,
     cohorts: BTreeMap<u64, Cohort>,
     suspicions: BTreeMap<(NodeId, u64), Suspicion>,
-    audits: BTreeMap<u64, Audit>,
+    audits: BTreeMap<audit::Case, Audit>,
     edges: BTreeMap<NodeId, u32>,
     sightings: BTreeMap<vouch::Sight, (u32, u32)>,
     heard: BTreeMap<(NodeId, vouch::Sight), (u32, u32)>,
@@ -557,8 +589,8 @@ struct Wanted {
     asker: u64,
     wish: Wish,
     ticket: tiers::Ticket,
-    /// What those who keep a place ask, in parts of a million of the usual price.
-    quotes: BTreeMap<NodeId, u32>,
+    /// What those who keep a place ask, in parts of a million of the usual price, and how much of it they let be withheld.
+    quotes: BTreeMap<NodeId, (u32, Ppm)>,
     lease: Option<Lease>,
     paid: Credits,
     tokens: u32,
@@ -604,7 +636,12 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
             collect: Collect::new(config.collect, keys.clone()),
             closings: BTreeMap::new(),
             debts: BTreeMap::new(),
-            receipts: Vec::new(),
+            reminders: Vec::new(),
+            arrears: BTreeMap::new(),
+            unreleased: BTreeSet::new(),
+            accepted: BTreeMap::new(),
+            served: VecDeque::new(),
+            unheard: BTreeMap::new(),
             witness: Witness::new(keys.clone()),
             sets: Terms::default(),
             lacks: Vec::new(),
@@ -692,7 +729,9 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
             Message::Reserve { task, model, order, price_max } => {
                 self.reserved(now, (from, task), model, order, price_max, out);
             }
-            Message::Quote { task, wait_ms, price } => self.quoted(now, from, task, wait_ms, price, out),
+            Message::Quote { task, wait_ms, price, withheld } => {
+                self.quoted(now, from, task, wait_ms, (price, withheld), out);
+            }
             Message::Refuse { task, price, after_ms } => {
                 let after = Duration::from_millis(after_ms);
                 self.not_tried(&from, task);
@@ -706,8 +745,9 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
             Message::Ready(task) => self.client_hears(now, client::Input::Ready { task, worker: from }, out),
             Message::Release(task) => self.released(now, (from, task), out),
             Message::Stop(task) => self.stopped(now, (from, task), out),
-            Message::Offer { task, epoch, from: tokens, terms, promise, number } => {
-                self.offered(now, (from, task), hold::Offer { epoch, from: tokens, terms, promise, number }, out);
+            Message::Offer { task, epoch, from: tokens, terms, promise, number, withheld } => {
+                let offer = hold::Offer { epoch, from: tokens, terms, promise, number, withheld };
+                self.offered(now, (from, task), offer, out);
             }
             Message::Consent { task, epoch, signature } => self.consented(now, from, task, epoch, signature, out),
             Message::Held { task, epoch, evidence } => self.held(now, (from, task), epoch, *evidence, out),
@@ -717,11 +757,15 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
             Message::Tick { task, epoch, link } => self.ticked(now, (from, task), epoch, link, out),
             // How far it says to have come does not count: its blocks do.
             Message::Report { task, epoch, tokens: _, done } => self.reported(now, from, (task, epoch), done, out),
+            Message::Withhold { task, epoch, tokens } => self.withheld(now, (from, task), epoch, tokens, out),
+            Message::Rest { turn, ticks, kept, link } => self.rested(now, from, turn, (ticks, kept, link), out),
             Message::Paid(evidence) => self.paid(now, *evidence, out),
             Message::Audit { task, model, worker, blocks } => {
                 self.asked_to_audit(from, task, worker, model, blocks.len() as u32, out);
             }
             Message::Audited { task, fingerprints } => self.audited(now, from, task, &fingerprints, out),
+            Message::Verdict { task, auditors, blocks: _ } => self.accused((from, task), &auditors, out),
+            Message::Appeal(task) => self.appealed(now, (task, from), out),
             Message::Show { set, next, entries } => self.shown(now, from, (&set, next.as_deref()), entries, out),
             Message::Adopt { fold, before, renewal } => self.adopt(now, from, fold, &before, *renewal, out),
             Message::Lack { account, term } => self.lacks(from, &account, term, out),
@@ -733,7 +777,7 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
             Message::Proof(fraud) => self.alarm_hears(now, crate::economy::ledger::alarm::Input::Heard(fraud), out),
             // What a node tells only itself is nothing that others may say.
             Message::Ballot(ballot) if ballot.is_public() => self.told_ballot(now, *ballot, out),
-            Message::Ballot(_) | Message::Used(_) | Message::Barred { .. } => {}
+            Message::Ballot(_) | Message::Used(_) | Message::Barred { .. } | Message::Owing { .. } => {}
         }
     }
 }
@@ -786,6 +830,7 @@ impl<K: Signer + Verifier + Clone> Machine for Trade<K> {
         self.tick_leases(now, out);
         self.tick_guests(now, out);
         self.tick_debts(now, out);
+        self.tick_arrears(now, out);
         self.tick_witnesses(now, out);
         self.tick_audits(now, out);
         self.tick_alarm(now, out);
@@ -807,10 +852,11 @@ impl<K: Signer + Verifier + Clone> Machine for Trade<K> {
         let leases = self.tasks.values().filter_map(|wanted| wanted.lease.as_ref()).map(|lease| lease.due);
         let guests = self.guests.values().map(|guest| guest.due);
         let debts = self.debts.values().map(|debt| debt.due);
-        let receipts = self.receipts.iter().map(|receipt| receipt.due);
-        let audits = self.audits.values().map(|audit| audit.due);
+        let reminders = self.reminders.iter().map(|reminder| reminder.due);
+        let arrears = self.arrears.values().map(|arrear| arrear.due);
+        let audits = self.audits.values().map(Audit::due);
         let guards = self.guards.values().filter_map(|guard| guard.breaker.deadline());
-        let own = leases.chain(guards).chain(guests).chain(debts).chain(receipts).chain(audits);
+        let own = leases.chain(guards).chain(guests).chain(debts).chain(reminders).chain(arrears).chain(audits);
         machines.into_iter().flatten().chain(own).min()
     }
 }

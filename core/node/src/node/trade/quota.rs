@@ -63,7 +63,7 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
 
     /// A task cannot go on, whatever its workers would do.
     pub(super) fn give_up(&mut self, now: Instant, task: u64, why: Why, out: &mut Vec<Effect>) {
-        self.drop_lease(task);
+        self.end_lease(now, task, out);
         let Some(wanted) = self.tasks.remove(&task) else { return };
         self.client_hears(now, client::Input::Cancel { task }, out);
         self.unable(now, task, &wanted, why, out);

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     economy::tiers::{self, Market, Order},
-    kit::{Credits, Instant, Machine, NodeId, Signer, UnixTime, Verifier},
+    kit::{Credits, Instant, Machine, NodeId, Ppm, Signer, UnixTime, Verifier},
     node::govern,
     work::schedule::{
         choice::Candidate,
@@ -23,6 +23,8 @@ use crate::{
 /// How much more rarely a worker on trial is asked. Three clients that use a bad answer of it are as many as its term was begun by;
 /// ten audits in a row, which make it free again, take four times as long.
 const RARER_ON_TRIAL: u32 = 4;
+/// Workers of which it is remembered how much they let be withheld.
+const PEERS_MAX: usize = 65_536;
 
 impl<K: Signer + Verifier + Clone> Trade<K> {
     /// Somebody at this machine wants work done.
@@ -74,10 +76,12 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         let fits = |peer: &&Peer| {
             let free =
                 self.quarantine.allows(&peer.id) && self.reputation.allows(date, &peer.id) && self.may_ask(&peer.id);
+            // Until it is decided.
+            let free = free && !self.is_accused(&peer.id);
             peer.id != self.me && peer.models.may_hold(model) && free
         };
-        // Nobody puts up escrow, so newcomers share alike.
-        let peers: Vec<(NodeId, Credits)> = self.peers.iter().filter(fits).map(|peer| (peer.id, Credits(0))).collect();
+        let puts_up = |peer: &Peer| (peer.id, self.puts_up(&peer.id));
+        let peers: Vec<(NodeId, Credits)> = self.peers.iter().filter(fits).map(puts_up).collect();
         let weights = self.reputation.weights(&peers);
         let candidate = |((worker, _), trust): (&(NodeId, Credits), u32)| Candidate {
             worker: *worker,
@@ -129,7 +133,7 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         let order = Order { size, ..order };
         if !known {
             let due = now + self.config.worker.waits[order.class.index()];
-            self.guests.insert(key, Guest { model, order, price: 0, stage: Stage::Asked, due });
+            self.guests.insert(key, Guest { model, order, price: 0, accepts: Ppm(0), stage: Stage::Asked, due });
         }
         let class = order.class;
         self.worker_hears(now, worker::Input::Reserve { key, model, class, cost: limit, price_max }, out);
@@ -141,15 +145,18 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         worker: NodeId,
         task: u64,
         wait_ms: u64,
-        price: u32,
+        (price, withheld): (u32, Ppm),
         out: &mut Vec<Effect>,
     ) {
+        if self.accepted.len() < PEERS_MAX || self.accepted.contains_key(&worker) {
+            self.accepted.insert(worker, withheld);
+        }
         let dear = self.tasks.get(&task).is_none_or(|wanted| price > wanted.wish.price_max);
         if dear {
             return out.push(Effect::Send { to: worker, message: Message::Release(task) });
         }
         if let Some(wanted) = self.tasks.get_mut(&task).filter(|wanted| wanted.quotes.len() < 64) {
-            wanted.quotes.insert(worker, price);
+            wanted.quotes.insert(worker, (price, withheld));
         }
         self.answered(now, worker, out);
         let wait = Duration::from_millis(wait_ms);
@@ -194,7 +201,7 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
                 }
                 client::Effect::Done { task } => self.done(now, task, out),
                 client::Effect::GaveUp { task, why, price, after } => {
-                    self.drop_lease(task);
+                    self.end_lease(now, task, out);
                     let Some(wanted) = self.tasks.remove(&task) else { continue };
                     self.unable(now, task, &wanted, Why::Work { why, price, after }, out);
                 }
@@ -213,11 +220,14 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         for effect in effects {
             match effect {
                 worker::Effect::Quote { key, wait, price } => {
+                    let order = self.guests.get(&key).map(|guest| guest.order);
+                    let withheld = order.map_or(Ppm(0), |order| self.accepts(&key.0, &order, price));
                     if let Some(guest) = self.guests.get_mut(&key).filter(|guest| matches!(guest.stage, Stage::Asked)) {
-                        guest.price = price;
+                        (guest.price, guest.accepts) = (price, withheld);
                     }
                     let wait_ms = wait.as_millis() as u64;
-                    out.push(Effect::Send { to: key.0, message: Message::Quote { task: key.1, wait_ms, price } });
+                    let message = Message::Quote { task: key.1, wait_ms, price, withheld };
+                    out.push(Effect::Send { to: key.0, message });
                 }
                 worker::Effect::Refuse { key, price, after } => {
                     self.guests.remove(&key);
@@ -232,7 +242,7 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
                 worker::Effect::Report { key, epoch, tokens, done } => {
                     let message = Message::Report { task: key.1, epoch, tokens, done };
                     out.push(Effect::Send { to: key.0, message });
-                    self.close(now, key, epoch, out);
+                    self.close(now, key, out);
                 }
                 worker::Effect::Steal { room } => self.look_for_work(room, out),
                 worker::Effect::Hand { thief, places } => self.hand_on(thief, places, out),

@@ -5,7 +5,7 @@
 //! again by hearing them again.
 //!
 //! Not kept: tasks under way (their clients ask again, holds are closed when their time is past, and quotas count them as spent), and what was seen of
-//! others, which is learned anew; but whoever was barred stays so. The journal is not shortened yet: a checkpoint in a log drops no line.
+//! others, which is learned anew; but whoever was barred stays so, and what is withheld of a worker's pay is released. The journal is not shortened yet: a checkpoint in a log drops no line.
 
 use alloc::vec::Vec;
 
@@ -112,6 +112,9 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
             }
             Message::Ballot(ballot) => self.recall_ballot(&ballot),
             Message::Used(used) if from == self.me => self.desk.recall(&used),
+            Message::Owing { worker, turn, task, given, withheld, link } if from == self.me => {
+                self.recall_owing((worker, turn), task, (given, withheld), link);
+            }
             Message::Barred { peer, times, until } if from == self.me => self.recall_barred(peer, times, until),
             _ => {}
         }

@@ -10,8 +10,14 @@ use super::{
 };
 use crate::{
     economy::{ledger::session::Meter, tiers::Order, witness::Set},
-    kit::{Digest, Instant, NodeId, Signer, Verifier},
-    trust::verify::commit::{self, BLOCK, Block},
+    kit::{
+        Digest, Instant, NodeId, Ppm, Signer, Verifier,
+        fault::{Fault, on},
+    },
+    trust::verify::{
+        commit::{self, BLOCK, Block},
+        rate,
+    },
     work::schedule::{
         client,
         worker::{self, End, Key},
@@ -25,6 +31,8 @@ pub(super) struct Guest {
     pub order: Order,
     /// What it was quoted, in parts of a million of the usual price.
     pub price: u32,
+    /// How much of its pay it said may be withheld.
+    pub accepts: Ppm,
     pub stage: Stage,
     /// When something must have happened.
     pub due: Instant,
@@ -48,6 +56,9 @@ pub(super) struct Shift {
     /// Those who certified the hold.
     pub set: Set,
     pub meter: Meter,
+    /// The share of its pay that may be withheld, and how many ticks are.
+    pub share: Ppm,
+    pub withheld: u32,
     commit: commit::Chain,
     /// Blocks that were written and not sent.
     waiting: VecDeque<(u32, Block)>,
@@ -66,6 +77,8 @@ impl Shift {
             seed,
             set,
             meter: Meter::new(offer.terms),
+            share: offer.withheld,
+            withheld: 0,
             commit: commit::Chain::new(&offer.terms.root.0),
             waiting: VecDeque::new(),
             sent: offer.from,
@@ -73,6 +86,18 @@ impl Shift {
             unpaid: None,
             ended: None,
         }
+    }
+
+    /// Takes in that the tick for the block that was sent last is withheld, if that was agreed.
+    pub fn lets_withhold(&mut self, epoch: u32, tokens: u32) -> bool {
+        let blocks = self.meter.ticks() + self.withheld + 1;
+        let agreed = rate::withheld(self.share, blocks) > self.withheld || on(Fault::WithheldBeyondShare);
+        if self.epoch != epoch || self.unpaid.is_none() || tokens != self.sent || !agreed {
+            return false;
+        }
+        self.withheld += 1;
+        (self.unpaid, self.paid) = (None, self.sent);
+        true
     }
 }
 
@@ -106,7 +131,7 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
     }
 
     /// Sends the next block, if the last one is paid; and reports when all are.
-    fn flow(&mut self, now: Instant, key: Key, out: &mut Vec<Effect>) {
+    pub(super) fn flow(&mut self, now: Instant, key: Key, out: &mut Vec<Effect>) {
         let (patience, credit) = (self.config.patience.max(super::MOMENT), self.config.credit);
         let Some(guest) = self.guests.get_mut(&key) else { return };
         let Stage::Working(shift) = &mut guest.stage else { return };
@@ -157,9 +182,9 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         let begun = lease.from;
         let Some(deal) = lease.held(&from, epoch) else { return };
         if tokens <= deal.tokens {
-            // The tick was lost.
-            if let Some(link) = deal.last_tick.filter(|_| tokens == deal.tokens) {
-                out.push(Effect::Send { to: from, message: Message::Tick { task, epoch, link } });
+            // What was said of it was lost.
+            if let Some(message) = deal.last.clone().filter(|_| tokens == deal.tokens) {
+                out.push(Effect::Send { to: from, message });
             }
             return;
         }
@@ -176,20 +201,31 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         self.pay(from, task, epoch, out);
     }
 
-    /// Gives the next tick.
+    /// Gives the next tick, or withholds it.
     fn pay(&mut self, worker: NodeId, task: u64, epoch: u32, out: &mut Vec<Effect>) {
         let Some(wanted) = self.tasks.get_mut(&task) else { return };
         let Some(deal) = wanted.lease.as_mut().and_then(|lease| lease.held(&worker, epoch)) else { return };
-        let Some(link) = deal.chain.tick() else { return };
-        deal.last_tick = Some(link);
-        let (turn, tick) = (deal.terms.turn, deal.terms.tick);
+        let (turn, tick, share) = (deal.terms.turn, deal.terms.tick, deal.withheld);
+        let owed = deal.blocks.len() as u32 - deal.chain.given();
+        let withholds = rate::withheld(share, deal.blocks.len() as u32) >= owed;
+        let given = if withholds { None } else { deal.chain.tick() };
+        let message = match given {
+            Some(link) => Message::Tick { task, epoch, link },
+            None => Message::Withhold { task, epoch, tokens: deal.tokens },
+        };
+        let owed = owed - u32::from(given.is_some());
+        let last = deal.chain.ahead(owed);
+        deal.last = Some(message.clone());
         wanted.tokens = deal.tokens;
         wanted.paid.0 = wanted.paid.0.saturating_add(tick.0);
-        if let Some(debt) = self.debts.get_mut(&(worker, turn)) {
+        if let (Some(debt), Some(link)) = (self.debts.get_mut(&(worker, turn)), given) {
             (debt.ticks, debt.link) = (debt.ticks + 1, link);
+            out.push(Effect::Tell(Event::Ticked { worker, task, turn, tick }));
         }
-        out.push(Effect::Tell(Event::Ticked { worker, task, turn, tick }));
-        out.push(Effect::Send { to: worker, message: Message::Tick { task, epoch, link } });
+        if share > Ppm(0) {
+            self.owe_back((worker, turn), task, owed, last, out);
+        }
+        out.push(Effect::Send { to: worker, message });
     }
 
     /// A tick came.

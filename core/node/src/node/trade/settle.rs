@@ -10,6 +10,7 @@ use super::{
     Effect, Event, OPEN_MAX, Trade,
     message::{Evidence, Message, Paid},
     run::Stage,
+    withhold::Back,
     witness::Draft,
 };
 use crate::{
@@ -36,6 +37,8 @@ pub(super) struct Debt {
     pub due: Instant,
     /// Whether its release is written, or about to be.
     pub settled: bool,
+    /// What is withheld of it.
+    pub back: Option<Back>,
 }
 
 /// A closing for which votes are gathered.
@@ -47,31 +50,29 @@ pub(super) struct Wanting {
     set: Set,
 }
 
-/// A certified closing of which the client is told, some times.
+/// A word about a session that is over, which is said some times.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Receipt {
+pub(super) struct Reminder {
     to: NodeId,
-    evidence: Box<Evidence>,
+    message: Message,
     pub due: Instant,
     wait: Duration,
 }
 
-/// The longest wait between two tellings of a receipt; after it there is none.
+/// The longest wait between two tellings; after it there is none.
 const TELL_MAX: Duration = Duration::from_secs(64);
 
 impl<K: Signer + Verifier + Clone> Trade<K> {
-    /// A task is over for its worker: what was paid is closed.
-    pub(super) fn close(&mut self, now: Instant, key: Key, epoch: u32, out: &mut Vec<Effect>) {
-        let _ = epoch;
+    /// A task is over for its worker: what was paid is closed, as soon as nothing of it is withheld.
+    pub(super) fn close(&mut self, now: Instant, key: Key, out: &mut Vec<Effect>) {
         let Some(guest) = self.guests.remove(&key) else { return };
         let Stage::Working(shift) = guest.stage else { return };
-        let closing = shift.meter.closing(key.0);
-        let consent = closing.sign(&self.keys);
-        self.want_closing(now, closing, Some(consent), shift.set, out);
+        self.has_served(key);
+        self.await_rest(now, key.0, guest.model, *shift, out);
     }
 
     /// Gathers votes for a closing.
-    fn want_closing(
+    pub(super) fn want_closing(
         &mut self,
         now: Instant,
         closing: Closing,
@@ -94,6 +95,9 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         if closing.payer == self.me {
             if closing.payee == COMMONS {
                 out.push(Effect::Tell(Event::Settled(closing)));
+            } else {
+                // It did not close it itself: it lost its power, or waits for more.
+                self.remind(now, closing.payee, Message::Paid(Box::new(evidence.clone())), out);
             }
             return self.paid(now, evidence, out);
         }
@@ -102,17 +106,36 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
             self.pen.queue(Draft::Receive(Box::new(evidence.clone())));
             self.write(now, out);
         }
-        let evidence = Box::new(evidence);
-        out.push(Effect::Send { to: closing.payer, message: Message::Paid(evidence.clone()) });
-        if self.receipts.len() < OPEN_MAX {
+        self.remind(now, closing.payer, Message::Paid(Box::new(evidence)), out);
+    }
+
+    /// Says something now, and a few times more.
+    pub(super) fn remind(&mut self, now: Instant, to: NodeId, message: Message, out: &mut Vec<Effect>) {
+        if self.reminders.len() < OPEN_MAX {
             let wait = self.config.patience.max(super::MOMENT);
-            self.receipts.push(Receipt { to: closing.payer, evidence, due: now + wait, wait });
+            self.reminders.push(Reminder { to, message: message.clone(), due: now + wait, wait });
         }
+        out.push(Effect::Send { to, message });
+    }
+
+    /// What a hold for this node came to, which its client closed itself.
+    fn paid_me(&mut self, now: Instant, closing: Closing, evidence: Evidence, out: &mut Vec<Effect>) {
+        let known = self.pen.fold().received(&closing.payer, closing.turn) || closing.amount == Credits(0);
+        if known || self.prove(now, &evidence, out).is_none() {
+            return;
+        }
+        self.arrears.remove(&(closing.payer, closing.turn));
+        out.push(Effect::Tell(Event::Settled(closing)));
+        self.pen.queue(Draft::Receive(Box::new(evidence)));
+        self.write(now, out);
     }
 
     /// What a hold of this node came to: the rest is free again.
     pub(super) fn paid(&mut self, now: Instant, evidence: Evidence, out: &mut Vec<Effect>) {
         let Paid::Closing(closing) = evidence.paid else { return };
+        if closing.payee == self.me {
+            return self.paid_me(now, closing, evidence, out);
+        }
         let open = self.debts.get(&(closing.payee, closing.turn)).is_some_and(|debt| !debt.settled);
         if closing.payer != self.me || !open || self.prove(now, &evidence, out).is_none() {
             return;
@@ -120,6 +143,11 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         if let Some(debt) = self.debts.get_mut(&(closing.payee, closing.turn)) {
             debt.settled = true;
         }
+        let told = |reminder: &Reminder| {
+            let turn = if let Message::Rest { turn, .. } = reminder.message { Some(turn) } else { None };
+            reminder.to == closing.payee && turn == Some(closing.turn)
+        };
+        self.reminders.retain(|reminder| !told(reminder));
         self.pen.queue(Draft::Release(Box::new(evidence)));
         self.write(now, out);
     }
@@ -150,6 +178,8 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
 
     pub(super) fn tick_debts(&mut self, now: Instant, out: &mut Vec<Effect>) {
         let hour = Duration::from_secs(3600);
+        let born = self.born;
+        let until = |date: UnixTime| Instant::from_millis((date.0 + 1).saturating_sub(born.0).saturating_mul(1000));
         let late: Vec<(NodeId, u64)> =
             self.debts.iter().filter(|(_, debt)| debt.due <= now).map(|(key, _)| *key).collect();
         for key in late {
@@ -157,6 +187,11 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
             let Some(debt) = self.debts.get_mut(&key) else { continue };
             debt.due = now + hour;
             if debt.settled {
+                continue;
+            }
+            if debt.back.is_some() {
+                debt.due = until(debt.terms.until).max(now + super::MOMENT);
+                self.end_waiting(now, key, out);
                 continue;
             }
             let Terms { payee, turn, tick, root, .. } = debt.terms;
@@ -171,19 +206,19 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
             let amount = Credits(u64::from(ticks) * tick.0);
             self.want_closing(now, Closing { payer: me, payee, turn, ticks, amount, link }, None, set, out);
         }
-        for receipt in self.receipts.iter_mut().filter(|receipt| receipt.due <= now) {
-            out.push(Effect::Send { to: receipt.to, message: Message::Paid(receipt.evidence.clone()) });
-            receipt.wait *= 4;
-            receipt.due = now + receipt.wait;
+        for reminder in self.reminders.iter_mut().filter(|reminder| reminder.due <= now) {
+            out.push(Effect::Send { to: reminder.to, message: reminder.message.clone() });
+            reminder.wait *= 4;
+            reminder.due = now + reminder.wait;
         }
-        self.receipts.retain(|receipt| receipt.wait <= TELL_MAX);
+        self.reminders.retain(|reminder| reminder.wait <= TELL_MAX);
     }
 
     /// What comes of a hold of this node will be owed; when its time is past, this node may close it itself.
     pub(super) fn owe(&mut self, terms: Terms) {
         let due = self.instant(UnixTime(terms.until.0 + 1));
         let Some(set) = self.pen.set.clone() else { return };
-        let debt = Debt { terms, ticks: 0, link: terms.root, set, due, settled: false };
+        let debt = Debt { terms, ticks: 0, link: terms.root, set, due, settled: false, back: None };
         self.debts.insert((terms.payee, terms.turn), debt);
     }
 }

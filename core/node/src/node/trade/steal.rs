@@ -15,7 +15,7 @@ use super::{
 use crate::{
     economy::tiers::Order,
     kit::{
-        Instant, NodeId, Signer, Verifier,
+        Instant, NodeId, Ppm, Signer, Verifier,
         fault::{Fault, on},
     },
     trust::reputation::Standing,
@@ -95,7 +95,7 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         }
         let due = now + self.config.worker.waits[order.class.index()];
         let order = Order { size, ..order };
-        self.guests.insert(key, Guest { model, order, price: USUAL, stage: Stage::Asked, due });
+        self.guests.insert(key, Guest { model, order, price: USUAL, accepts: Ppm(0), stage: Stage::Asked, due });
         Some(Place { key, model, class: order.class, cost, hops })
     }
 }

@@ -1,6 +1,8 @@
 //! A few nodes that trade with each other, without lines or membership: what one says the other hears.
 
+mod dispute;
 mod sets;
+mod withhold;
 
 use alloc::{collections::VecDeque, format, string::String, vec};
 
@@ -76,9 +78,15 @@ struct Town {
     born: [Instant; COUNT],
     /// Who left for good.
     gone: Vec<usize>,
-    /// Whether auditors find everything wrong, and how often one was asked.
-    slander: bool,
+    /// So many auditors that are asked next find everything wrong; and how many were asked.
+    lies: usize,
     audits: usize,
+    /// Whether all others say nothing.
+    silent: bool,
+    /// Whose power goes as soon as it has kept so many lines, before anything else of that step leaves.
+    crash: Option<(usize, usize)>,
+    /// Blocks that somebody was told of that they are paid, or that this is withheld.
+    answered: usize,
     /// Hosts whose engine writes nothing, and whose words get lost.
     stuck: Vec<usize>,
     mute: Vec<usize>,
@@ -110,8 +118,11 @@ impl Town {
             away: None,
             born: [Instant::default(); COUNT],
             gone: vec![],
-            slander: false,
+            lies: 0,
             audits: 0,
+            silent: false,
+            crash: None,
+            answered: 0,
             stuck: vec![],
             mute: vec![],
         }
@@ -119,35 +130,48 @@ impl Town {
 
     fn run(&mut self, seconds: u64) {
         let end = self.now + Duration::from_secs(seconds);
-        loop {
-            let mut out = vec![];
-            let n = if let Some((n, input)) = self.queue.pop_front() {
-                if self.away == Some(n) || self.gone.contains(&n) {
-                    continue;
-                }
-                let now = self.local(n);
-                while self.trades[n].deadline().is_some_and(|due| due <= now) {
-                    self.trades[n].tick(now, &mut out);
-                }
-                self.heard.push((n, now, input.clone()));
-                self.trades[n].handle(now, input, &mut out);
-                n
-            } else {
-                let due = |n: usize| self.born[n] + self.trades[n].deadline().unwrap().since(Instant::default());
-                let there = |n: &usize| self.away != Some(*n) && !self.gone.contains(n);
-                let n = (0..COUNT).filter(there).min_by_key(|n| due(*n)).unwrap();
-                if due(n) > end {
-                    self.now = end;
-                    return;
-                }
-                self.now = self.now.max(due(n));
-                let now = self.local(n);
+        while self.step(end) {}
+    }
+
+    /// One thing that somebody hears, or one tick; whether there is more until `end`.
+    fn step(&mut self, end: Instant) -> bool {
+        let mut out = vec![];
+        let n = if let Some((n, input)) = self.queue.pop_front() {
+            if self.away == Some(n) || self.gone.contains(&n) {
+                return true;
+            }
+            let now = self.local(n);
+            while self.trades[n].deadline().is_some_and(|due| due <= now) {
                 self.trades[n].tick(now, &mut out);
-                assert!(self.trades[n].deadline().unwrap() > now, "progress");
-                n
-            };
-            out.into_iter().for_each(|effect| self.perform(n, effect));
+            }
+            self.heard.push((n, now, input.clone()));
+            self.trades[n].handle(now, input, &mut out);
+            n
+        } else {
+            let due = |n: usize| self.born[n] + self.trades[n].deadline().unwrap().since(Instant::default());
+            let there = |n: &usize| self.away != Some(*n) && !self.gone.contains(n);
+            let n = (0..COUNT).filter(there).min_by_key(|n| due(*n)).unwrap();
+            if due(n) > end {
+                self.now = end;
+                return false;
+            }
+            self.now = self.now.max(due(n));
+            let now = self.local(n);
+            self.trades[n].tick(now, &mut out);
+            assert!(self.trades[n].deadline().unwrap() > now, "progress");
+            n
+        };
+        let saves = |effect: &Effect| matches!(effect, Effect::Save(_));
+        let kept = self.lines[n].len() + out.iter().filter(|effect| saves(effect)).count();
+        let crashes = self.crash.is_some_and(|(who, lines)| who == n && kept >= lines);
+        out.into_iter().filter(|effect| !crashes || saves(effect)).for_each(|effect| self.perform(n, effect));
+        if crashes {
+            self.crash = None;
+            let config = self.trades[n].config.clone();
+            let at = UnixTime(1_700_000_000 + self.now.since(Instant::default()).as_secs());
+            self.wake(n, Trade::restore(config, Birth { at, ..birth(n) }, self.lines[n].clone()));
         }
+        true
     }
 
     /// What time it is for `n`.
@@ -184,6 +208,7 @@ impl Town {
             Effect::Run(Job::Write { .. }) if self.stuck.contains(&n) => {}
             Effect::Send { to, message } => {
                 let to = (0..COUNT).find(|other| keys(*other).key() == to).unwrap();
+                self.answered += usize::from(matches!(message, Message::Tick { .. } | Message::Withhold { .. }));
                 // Whatever is said goes over a line as bytes.
                 let message = Message::decode(&message.encode()).unwrap();
                 self.queue.push_back((to, Input::Heard { from: me, message }));
@@ -205,7 +230,11 @@ impl Town {
             }
             Effect::Run(Job::Audit { client, task, blocks, .. }) => {
                 self.audits += 1;
-                let seen = if self.slander { Fingerprint([-700; 16]) } else { block().fingerprint };
+                if self.silent && self.lies == 0 {
+                    return;
+                }
+                let seen = if self.lies > 0 { Fingerprint([-700; 16]) } else { block().fingerprint };
+                self.lies = self.lies.saturating_sub(1);
                 let fingerprints = vec![seen; blocks as usize];
                 self.queue.push_back((n, Input::Worked(Worked::Audited { client, task, fingerprints })));
             }
@@ -837,12 +866,14 @@ fn as_many_auditors_are_asked_about_an_accusation_as_members_decided() {
         let mut town = Town::new(&config());
         // The client has not the model itself.
         town.trades[0] = Trade::new(Config { models: vec![], ..config() }, birth(0));
+        // Nobody is heard who appeals.
+        town.trades[0].config.dispute.jurors_max = 0;
         if referees != 3 {
             let value = Value::Count(referees);
             let parameters = Parameters::default().with(Parameter::ReplicationFactor, value).unwrap();
             town.trades[0].govern(parameters);
         }
-        town.slander = true;
+        town.lies = usize::MAX;
         town.run(12);
         town.ask(0, Ask::Work(wish(256)));
         town.run(30);
@@ -1064,12 +1095,12 @@ fn samples() -> Vec<Message> {
     let seen = Sighting { peer: id, model: 12, sign: Sign::Slow, looked: 5, seen: 1 };
     let mut all = vec![
         Message::Reserve { task: 1, model: 2, order: wish(64).order, price_max: 1_500_000 },
-        Message::Quote { task: 1, wait_ms: 300, price: 1_000_000 },
+        Message::Quote { task: 1, wait_ms: 300, price: 1_000_000, withheld: Ppm(0) },
         Message::Refuse { task: 1, price: 2_000_000, after_ms: 500 },
         Message::Ready(1),
         Message::Release(1 << 40),
         Message::Stop(1),
-        Message::Offer { task: 1, epoch: 2, from: 32, terms, promise: digest, number: digest },
+        Message::Offer { task: 1, epoch: 2, from: 32, terms, promise: digest, number: digest, withheld: Ppm(0) },
         Message::Consent { task: 1, epoch: 2, signature },
         Message::Held { task: 1, epoch: 2, evidence: Box::new(entered) },
         Message::Block { task: 1, epoch: 2, tokens: 64, block: block(), head: digest },
@@ -1119,6 +1150,16 @@ fn samples() -> Vec<Message> {
         Ballot::Measured(vec![(Metric::TasksDone, 999_000)]),
     ];
     all.extend(ballots.map(|ballot| Message::Ballot(Box::new(ballot))));
+    let withheld = Ppm(500_000);
+    all.extend([
+        Message::Quote { task: 1, wait_ms: 300, price: 1_000_000, withheld: Ppm::ALL },
+        Message::Offer { task: 1, epoch: 2, from: 32, terms, promise: digest, number: digest, withheld },
+        Message::Withhold { task: 1, epoch: 2, tokens: 64 },
+        Message::Rest { turn: 3, ticks: 8, kept: 1, link: digest },
+        Message::Owing { worker: id, turn: 3, task: 1, given: 4, withheld: 4, link: digest },
+        Message::Verdict { task: 1, blocks: 0xff, auditors: vec![id; 2] },
+        Message::Appeal(1),
+    ]);
     all
 }
 
@@ -1146,12 +1187,12 @@ fn every_message_comes_back_as_it_went_and_no_part_of_one_is_another() {
             }
         }
     }
-    assert_eq!(kinds.len(), 31);
+    assert_eq!(kinds.len(), 38);
 }
 
 #[test]
 fn lengths_that_are_claimed_and_not_sent_are_refused() {
-    for kind in [13, 14, 15, 19, 23, 24, 27, 28, 30] {
+    for kind in [13, 14, 15, 19, 23, 24, 27, 28, 30, 36] {
         let mut bytes = vec![1, kind, 1, 1];
         bytes.extend_from_slice(&[0xff; 9]);
         assert!(Message::decode(&bytes).is_err());

@@ -41,7 +41,7 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         let Some(wanted) = self.tasks.get(&task) else { return };
         let model = wanted.wish.model;
         if wanted.lease.as_ref().is_some_and(|lease| lease.worker == worker) {
-            self.drop_lease(task);
+            self.end_lease(now, task, out);
         }
         self.sight(now, (worker, model, Sign::Failed), (1, 1), out);
         self.remember(now, worker, Session { done: false, accuracy: None, speed: None }, Credits(0));

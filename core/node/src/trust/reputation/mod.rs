@@ -6,7 +6,7 @@
 //!   universal number: two nodes may think differently of a third.
 //! - Gains are slow and capped for each epoch; a failure that is not proven costs a bounded part; proven fraud costs all, for
 //!   ever.
-//! - Whoever is new gets a small share of the work, those who put up more escrow first. The share shrinks as newcomers
+//! - Whoever is new gets a small share of the work, those first who let more of their pay wait for the audit. The share shrinks as newcomers
 //!   disappoint, so that an army of them buys nothing but its own losses.
 //!
 //! [`local`] is what this node saw itself, [`graph`] what everybody states, [`flow`] how trust follows from it.
@@ -104,7 +104,7 @@ struct Own {
 pub enum Standing {
     /// Fraud was proven.
     Convicted,
-    /// Too little is known; what it does is paid into escrow.
+    /// Too little is known; a part of its pay waits until its work was looked at.
     Newcomer,
     /// Trust has reached it.
     Known,
@@ -338,7 +338,7 @@ impl Reputation {
     }
 
     /// How often each of `candidates` should be chosen, in parts of a million that add up to at most that: those who are
-    /// known by their trust and by what this node saw of them, newcomers by what they put up as escrow.
+    /// known by their trust and by what this node saw of them, newcomers by how much of their pay they let be withheld.
     ///
     /// Where nobody is known, newcomers get all; where nobody is new, the known do.
     pub fn weights(&self, candidates: &[(NodeId, Credits)]) -> Vec<u32> {

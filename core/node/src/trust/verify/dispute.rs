@@ -1,435 +1,362 @@
-//! Two say different things: who is wrong?
+//! Whoever is found guilty by the word of others may ask for more of them, once.
 //!
 //! ```text
-//! Narrowing --both told, one step left--> Refereeing --two of three agree--> verdict
-//!     |                                       |
-//!     '--one is silent: it is wrong           '--no majority in time: nobody is punished
+//! Told --appeal--> Sitting --more than half of all say the same--> upheld, or overturned
+//!   |                 |
+//!   '--silence:       '--no majority in time: nobody is punished
+//!      accepted
 //! ```
 //!
-//! Both agree on what went in and differ on what came out. Each tells the hash of all values half-way; where they agree, the
-//! difference lies behind it, else before. After log₂(operations) questions one operation is left, which three referees, drawn by
-//! trust, compute with exact integer kernels from what both agreed on.
+//! Machines differ a little in what they compute, so no two of them can be led to the one operation in which they part; and
+//! auditors compute all of an answer anyway. So a dispute asks more of them: a jury of those who were not asked before, drawn by
+//! trust, each of whom computes all blocks and judges for itself. Only the jury counts: those who spoke first are known for having
+//! accused, and would outweigh nobody.
 //!
-//! Source: R. Canetti, B. Riva, G. Rothblum, "Practical Delegation of Computation using Multiple Servers" (CCS 2011).
+//! # How many
+//!
+//! If a share q of the trust by which jurors are drawn is of liars who always say the same, n jurors are wrong with the chance
+//! that more than half of them lie, Σ C(n, k) qᵏ (1 − q)ⁿ⁻ᵏ for k > n/2. [`jurors`] is the least odd n with which that is
+//! below what is asked for. Among a third of liars 15 are wrong 9 times in 100, where the majority of three auditors is wrong 26
+//! times: 23 honest workers of a thousand stay condemned where 259 were.
+//!
+//! # Who pays
+//!
+//! A jury costs n audits. A newcomer's stake for it is a part of its pay that is withheld (see `node::trade`): whoever
+//! accepts a verdict has it back, whoever appeals in vain has not. Nobody pays jurors or auditors for single answers; who audits is
+//! audited by others in turn. Of whom nothing is withheld loses its say: whoever appealed in vain is not heard again by that
+//! client for [`Config::deaf`].
 
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use crate::kit::{Credits, Instant, Machine, NodeId};
+use crate::kit::{
+    Instant, Machine, NodeId, Ppm,
+    fault::{Fault, on},
+};
 
-/// How long whom to wait for.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// Who is heard, and by how many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// For one answer of a side.
+    /// The share of liars, by trust, among whom a jury is right.
+    pub liars: Ppm,
+    /// How often it may be wrong among them.
+    pub error: Ppm,
+    /// Jurors at most; nobody is heard if 0.
+    pub jurors_max: usize,
+    /// How long an accused may think, and a jury then.
     pub patience: Duration,
-    /// For the referees.
-    pub referees_patience: Duration,
+    /// For how long whoever appealed in vain is not heard again.
+    pub deaf: Duration,
+    /// Juries of one client at once.
+    pub open_max: usize,
 }
 
 impl Default for Config {
-    /// To compute half an answer again takes no longer than the answer did; ten minutes is a long one.
+    /// A third is more than other machines here withstand; one in ten of the few who are accused among so many is few. Eight round
+    /// trips of a second, as auditors have; a day, as for whoever is barred the second time.
     fn default() -> Self {
-        Self { patience: Duration::from_secs(600), referees_patience: Duration::from_secs(600) }
+        Self {
+            liars: Ppm(333_333),
+            error: Ppm(100_000),
+            jurors_max: 31,
+            patience: Duration::from_secs(8),
+            deaf: Duration::from_secs(86_400),
+            open_max: 16,
+        }
     }
 }
 
-/// A side of the dispute.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
-    /// Whoever did the work.
-    Worker,
-    /// Whoever says that it is wrong.
-    Auditor,
+/// One in parts of which chances are counted.
+const ONE: u64 = 1 << 62;
+
+/// The least odd number of jurors of whom more than half lie with a chance below the error; as many as there may be, if that
+/// is not enough. Chances are counted in parts of 2⁶² and rounded up, so that a jury is never too small for that.
+pub fn jurors(config: &Config) -> usize {
+    let lies = (u128::from(ONE) * u128::from(config.liars.0.min(1_000_000))).div_ceil(1_000_000);
+    let most =
+        if config.jurors_max.is_multiple_of(2) { config.jurors_max.saturating_sub(1) } else { config.jurors_max };
+    // The chance that so many of those drawn so far lie.
+    let mut chances = alloc::vec![ONE];
+    for drawn in 1..=most {
+        let part = |count: u64, share: u128| (u128::from(count) * share).div_ceil(u128::from(ONE)) as u64;
+        let at = |k: usize| chances.get(k).copied().unwrap_or(0);
+        let next = |k: usize| part(at(k), u128::from(ONE) - lies) + k.checked_sub(1).map_or(0, |k| part(at(k), lies));
+        chances = (0..=drawn).map(next).collect();
+        let wrong: u64 = chances[drawn / 2 + 1..].iter().sum();
+        if drawn % 2 == 1 && u128::from(wrong) * 1_000_000 < u128::from(config.error.0) * u128::from(ONE) {
+            return drawn;
+        }
+    }
+    most
 }
 
 /// What can happen.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {
-    /// A side says what all values hashed to after an operation.
-    Told {
-        /// Which side.
-        side: Side,
-        /// After which operation.
-        at: u64,
-        /// The hash.
-        hash: [u8; 32],
-    },
-    /// A referee computed the one operation.
-    Judged {
+    /// The accused appeals, and these are drawn; the last of an even number is not asked.
+    Appealed(Vec<NodeId>),
+    /// A juror says whether it is guilty.
+    Said {
         /// Who.
-        referee: NodeId,
-        /// What its result hashes to.
-        hash: [u8; 32],
+        juror: NodeId,
+        /// Whether it is.
+        guilty: bool,
     },
 }
 
 /// What must be done.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// Ask a side for its hash after operation `at`.
-    Ask {
-        /// Which side.
-        side: Side,
-        /// After which operation.
-        at: u64,
-    },
-    /// Have a referee compute operation `at` from what went into it.
-    Refer {
-        /// Whom.
-        referee: NodeId,
-        /// Which operation.
-        at: u64,
-    },
+    /// Ask this juror.
+    Ask(NodeId),
     /// It is over.
-    Verdict(Verdict),
+    Over(Verdict),
 }
 
 /// How it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// This side was wrong, or was silent.
-    Wrong(Side),
-    /// Both were.
-    BothWrong,
-    /// No two referees agreed in time; nobody is punished.
+    /// The accused did not appeal, or there was nobody to ask: it is guilty.
+    Accepted,
+    /// The jury says so too.
+    Upheld,
+    /// The jury says that it is not.
+    Overturned,
+    /// More than half of the jury never said the same; nobody is punished.
     Open,
 }
 
 /// One dispute.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dispute {
-    config: Config,
-    referees: [NodeId; 3],
+    patience: Duration,
     state: State,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum State {
-    /// Both agree after operation `low` and differ after `high`. Invariant: `low + 1 < high`.
-    Narrowing { low: u64, high: Differ, told: [Option<[u8; 32]>; 2], until: Instant },
-    /// One operation is left.
-    Refereeing { high: Differ, judged: [Option<[u8; 32]>; 3], until: Instant },
+    /// The accused knows.
+    Told { until: Instant },
+    /// The jury computes. An odd number; what each said first counts.
+    Sitting { jury: Vec<(NodeId, Option<bool>)>, until: Instant },
     /// There is a verdict.
     Over,
 }
 
-/// After an operation, the two say this.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Differ {
-    at: u64,
-    worker: [u8; 32],
-    auditor: [u8; 32],
-}
+/// The shortest wait: time must go on between two ticks.
+const MOMENT: Duration = Duration::from_micros(1);
 
 impl Dispute {
-    /// Begins a dispute about `operations` operations, after the last of which the two sides differ: first the worker's hash,
-    /// then the auditor's. With nothing to differ about, the auditor is wrong.
-    pub fn open(
-        config: Config,
-        now: Instant,
-        operations: u64,
-        hashes: ([u8; 32], [u8; 32]),
-        referees: [NodeId; 3],
-        out: &mut Vec<Effect>,
-    ) -> Self {
-        let mut dispute = Self { config, referees, state: State::Over };
-        let high = Differ { at: operations, worker: hashes.0, auditor: hashes.1 };
-        if operations == 0 || high.worker == high.auditor {
-            out.push(Effect::Verdict(Verdict::Wrong(Side::Auditor)));
+    /// Somebody is told that it is guilty.
+    pub fn new(now: Instant, config: &Config) -> Self {
+        let patience = config.patience.max(MOMENT);
+        Self { patience, state: State::Told { until: now + patience } }
+    }
+
+    /// Whether the accused may appeal now.
+    pub const fn hears(&self) -> bool {
+        matches!(self.state, State::Told { .. })
+    }
+
+    /// Whether the word of `juror` is waited for.
+    pub fn awaits(&self, juror: &NodeId) -> bool {
+        matches!(&self.state, State::Sitting { jury, .. } if jury.contains(&(*juror, None)))
+    }
+
+    fn sit(&mut self, now: Instant, mut jury: Vec<NodeId>, out: &mut Vec<Effect>) {
+        if jury.len().is_multiple_of(2) {
+            jury.pop();
+        }
+        if jury.is_empty() {
+            return self.close(Verdict::Accepted, out);
+        }
+        out.extend(jury.iter().map(|juror| Effect::Ask(*juror)));
+        let jury = jury.into_iter().map(|juror| (juror, None)).collect();
+        self.state = State::Sitting { jury, until: now + self.patience };
+    }
+
+    fn said(&mut self, juror: NodeId, guilty: bool, out: &mut Vec<Effect>) {
+        let State::Sitting { jury, .. } = &mut self.state else { return };
+        let Some((_, said)) = jury.iter_mut().find(|(id, said)| *id == juror && said.is_none()) else { return };
+        *said = Some(guilty);
+        let all = if on(Fault::SilenceCountsForNothing) {
+            jury.iter().filter(|juror| juror.1.is_some()).count()
         } else {
-            dispute.narrow(now, 0, high, out);
-        }
-        dispute
-    }
-
-    /// Whether there is a verdict.
-    pub const fn is_over(&self) -> bool {
-        matches!(self.state, State::Over)
-    }
-
-    fn narrow(&mut self, now: Instant, low: u64, high: Differ, out: &mut Vec<Effect>) {
-        if low + 1 == high.at {
-            let until = now + self.config.referees_patience.max(MOMENT);
-            self.state = State::Refereeing { high, judged: [None; 3], until };
-            out.extend(self.referees.map(|referee| Effect::Refer { referee, at: high.at }));
-            return;
-        }
-        let at = low + (high.at - low) / 2;
-        self.state = State::Narrowing { low, high, told: [None; 2], until: now + self.config.patience.max(MOMENT) };
-        out.extend([Side::Worker, Side::Auditor].map(|side| Effect::Ask { side, at }));
-    }
-
-    fn told(&mut self, now: Instant, side: Side, at: u64, hash: [u8; 32], out: &mut Vec<Effect>) {
-        let State::Narrowing { low, high, told, .. } = &mut self.state else { return };
-        let (low, high, middle) = (*low, *high, *low + (high.at - *low) / 2);
-        let slot = &mut told[side as usize];
-        // What was said first holds.
-        if at != middle || slot.is_some() {
-            return;
-        }
-        *slot = Some(hash);
-        if let [Some(worker), Some(auditor)] = *told {
-            if worker == auditor {
-                self.narrow(now, middle, high, out);
-            } else {
-                self.narrow(now, low, Differ { at: middle, worker, auditor }, out);
-            }
-        }
-    }
-
-    fn judged(&mut self, referee: NodeId, hash: [u8; 32], out: &mut Vec<Effect>) {
-        let State::Refereeing { high, judged, .. } = &mut self.state else { return };
-        let Some(at) = self.referees.iter().position(|known| *known == referee) else { return };
-        judged[at] = judged[at].or(Some(hash));
-        let agreed = judged.iter().flatten().find(|a| judged.iter().flatten().filter(|b| a == b).count() >= 2);
-        let verdict = match agreed {
-            Some(hash) if *hash == high.worker => Verdict::Wrong(Side::Auditor),
-            Some(hash) if *hash == high.auditor => Verdict::Wrong(Side::Worker),
-            Some(_) => Verdict::BothWrong,
-            None if judged.iter().all(Option::is_some) => Verdict::Open,
-            None => return,
+            jury.len()
         };
-        self.close(verdict, out);
+        let count = |word: bool| jury.iter().filter(|juror| juror.1 == Some(word)).count();
+        let (guilty, cleared) = (count(true), count(false));
+        if guilty * 2 > all {
+            self.close(Verdict::Upheld, out);
+        } else if cleared * 2 > all {
+            self.close(Verdict::Overturned, out);
+        }
     }
 
     fn close(&mut self, verdict: Verdict, out: &mut Vec<Effect>) {
         self.state = State::Over;
-        out.push(Effect::Verdict(verdict));
+        out.push(Effect::Over(verdict));
     }
 }
-
-/// The shortest wait: time must go on between two ticks.
-const MOMENT: Duration = Duration::from_micros(1);
 
 impl Machine for Dispute {
     type Input = Input;
     type Effect = Effect;
 
     fn handle(&mut self, now: Instant, input: Input, out: &mut Vec<Effect>) {
-        match input {
-            Input::Told { side, at, hash } => self.told(now, side, at, hash, out),
-            Input::Judged { referee, hash } => self.judged(referee, hash, out),
+        match (&self.state, input) {
+            (State::Told { .. }, Input::Appealed(jury)) => self.sit(now, jury, out),
+            (State::Sitting { .. }, Input::Appealed(jury)) if on(Fault::AppealRepeated) => self.sit(now, jury, out),
+            (State::Sitting { .. }, Input::Said { juror, guilty }) => self.said(juror, guilty, out),
+            (State::Told { .. } | State::Sitting { .. } | State::Over, _) => {}
         }
     }
 
     fn tick(&mut self, now: Instant, out: &mut Vec<Effect>) {
-        let verdict = match &self.state {
-            State::Narrowing { told, until, .. } if *until <= now => match told {
-                [Some(_), None] => Verdict::Wrong(Side::Auditor),
-                [None, Some(_)] => Verdict::Wrong(Side::Worker),
-                // Whoever accuses must follow it up; but whoever works and is silent as well is not believed either.
-                _ => Verdict::BothWrong,
-            },
-            State::Refereeing { until, .. } if *until <= now => Verdict::Open,
-            _ => return,
-        };
-        self.close(verdict, out);
+        match &self.state {
+            State::Told { until } if *until <= now => self.close(Verdict::Accepted, out),
+            State::Sitting { until, .. } if *until <= now => {
+                let verdict = if on(Fault::NoMajorityPunishes) { Verdict::Upheld } else { Verdict::Open };
+                self.close(verdict, out);
+            }
+            State::Told { .. } | State::Sitting { .. } | State::Over => {}
+        }
     }
 
     fn deadline(&self) -> Option<Instant> {
         match self.state {
-            State::Narrowing { until, .. } | State::Refereeing { until, .. } => Some(until),
+            State::Told { until } | State::Sitting { until, .. } => Some(until),
             State::Over => None,
         }
     }
 }
 
-/// What a verdict moves.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Split {
-    /// What the worker loses of its escrow.
-    pub worker: Credits,
-    /// What the auditor loses of its deposit.
-    pub auditor: Credits,
-    /// Back to whoever paid for the work.
-    pub payer: Credits,
-    /// To whoever was right.
-    pub winner: Credits,
-    /// To the three referees together.
-    pub referees: Credits,
-    /// To nobody: what is left of a loss.
-    pub burned: Credits,
-}
-
-/// Who pays whom after `verdict`: the loser loses all; of it the payer gets back what it paid (if the work was wrong), the
-/// referees a tenth of the rest, whoever was right half of what is left then. What is lost is what is given and burned, to the last.
-pub fn split(verdict: Verdict, paid: Credits, escrow: Credits, deposit: Credits) -> Split {
-    let share = |lost: u64, refund: u64| {
-        let payer = refund.min(lost);
-        let referees = (lost - payer) / 10;
-        let winner = (lost - payer - referees) / 2;
-        (Credits(payer), Credits(winner), Credits(referees), Credits(lost - payer - referees - winner))
-    };
-    match verdict {
-        Verdict::Wrong(Side::Worker) => {
-            let (payer, winner, referees, burned) = share(escrow.0, paid.0);
-            Split { worker: escrow, payer, winner, referees, burned, ..Split::default() }
-        }
-        Verdict::Wrong(Side::Auditor) => {
-            let (_, winner, referees, burned) = share(deposit.0, 0);
-            Split { auditor: deposit, winner, referees, burned, ..Split::default() }
-        }
-        Verdict::BothWrong => {
-            // A deposit beside the escrow must not overflow: each is split alone, and nobody was right.
-            let (payer, w1, r1, b1) = share(escrow.0, paid.0);
-            let (_, w2, r2, b2) = share(deposit.0, 0);
-            let sum = |parts: &[Credits]| Credits(parts.iter().fold(0, |sum, part| sum.saturating_add(part.0)));
-            let burned = sum(&[w1, b1, w2, b2]);
-            Split { worker: escrow, auditor: deposit, payer, winner: Credits(0), referees: sum(&[r1, r2]), burned }
-        }
-        Verdict::Open => Split::default(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use alloc::string::String;
+    use alloc::{string::String, vec};
 
-    use super::{Side::*, *};
+    use super::{Input::*, *};
     use crate::kit::{Rng, laws, trace};
 
-    const CONFIG: Config =
-        Config { patience: Duration::from_millis(100), referees_patience: Duration::from_millis(200) };
-
-    fn referees() -> [NodeId; 3] {
-        [1, 2, 3].map(NodeId::number)
+    fn id(n: u64) -> NodeId {
+        NodeId::number(n)
     }
 
-    fn open(operations: u64, out: &mut Vec<Effect>) -> Dispute {
-        Dispute::open(CONFIG, Instant::default(), operations, ([1; 32], [2; 32]), referees(), out)
+    fn told() -> Dispute {
+        Dispute::new(Instant::default(), &Config { patience: Duration::from_millis(100), ..Config::default() })
     }
 
-    /// What an honest side says after operation `at`, and one that went wrong at operation `bad`.
-    fn honest(at: u64) -> [u8; 32] {
-        NodeId::number(at).0
+    /// What a script comes to; jurors are numbers.
+    fn run(script: &[(u64, Input)]) -> String {
+        let name = |n: u64| alloc::format!("{:?}", id(n));
+        let text = trace::of(&mut told(), script.iter().cloned(), 1_000);
+        (1..9).fold(text, |text, n| text.replace(&name(n), &alloc::format!("{n}")))
     }
 
-    fn wrong(at: u64, bad: u64) -> [u8; 32] {
-        if at < bad { honest(at) } else { NodeId::number(at + (1 << 40)).0 }
+    fn jury(count: u64) -> Input {
+        Appealed((1..=count).map(id).collect())
     }
 
-    /// Lets the two sides answer until there is a verdict; it, and how many questions it took.
-    fn argue(operations: u64, bad: u64, liar: Side, votes: [bool; 3]) -> (Verdict, usize) {
-        let say = |side: Side, at| if side == liar { wrong(at, bad) } else { honest(at) };
-        let mut out = Vec::new();
-        let hashes = (say(Worker, operations), say(Auditor, operations));
-        let mut dispute = Dispute::open(CONFIG, Instant::default(), operations, hashes, referees(), &mut out);
-        let mut asked = 0;
-        while !dispute.is_over() {
-            for effect in core::mem::take(&mut out) {
-                let now = Instant::default();
-                match effect {
-                    Effect::Ask { side, at } => {
-                        asked += 1;
-                        dispute.handle(now, Input::Told { side, at, hash: say(side, at) }, &mut out);
-                    }
-                    Effect::Refer { referee, at } => {
-                        assert_eq!(at, bad, "the operation that went wrong");
-                        let n = referees().iter().position(|known| *known == referee).unwrap();
-                        let hash = if votes[n] { honest(at) } else { wrong(at, bad) };
-                        dispute.handle(now, Input::Judged { referee, hash }, &mut out);
-                    }
-                    Effect::Verdict(verdict) => panic!("{verdict:?} came before it is over"),
-                }
-            }
-        }
-        let verdict = out.into_iter().find_map(|effect| match effect {
-            Effect::Verdict(verdict) => Some(verdict),
-            _ => None,
-        });
-        (verdict.unwrap(), asked)
+    fn says(n: u64, guilty: bool) -> Input {
+        Said { juror: id(n), guilty }
+    }
+
+    fn last(script: &[(u64, Input)]) -> String {
+        run(script).lines().last().unwrap_or_default().rsplit(" -> ").next().unwrap_or_default().into()
     }
 
     #[test]
-    fn the_liar_is_found_at_whatever_operation_it_went_wrong() {
-        for operations in [1, 2, 3, 7, 64, 1000] {
-            for bad in 1..=operations.min(70) {
-                for liar in [Worker, Auditor] {
-                    let (verdict, asked) = argue(operations, bad, liar, [true, true, false]);
-                    assert_eq!(verdict, Verdict::Wrong(liar), "{operations} {bad}");
-                    let most = 2 * operations.next_power_of_two().ilog2() as usize;
-                    assert!(asked <= most, "{asked} questions for {operations} operations");
-                }
-            }
-        }
-        assert_eq!(argue(10, 3, Worker, [false, true, false]).0, Verdict::Wrong(Auditor), "two bad referees of three");
-    }
-
-    #[test]
-    fn whoever_is_silent_is_wrong() {
-        let told = |side, at| Input::Told { side, at, hash: [7; 32] };
-        let run = |script: &[(u64, Input)]| {
-            let mut dispute = open(8, &mut Vec::new());
-            trace::of(&mut dispute, script.iter().copied(), 1_000).lines().last().map(String::from)
+    fn more_than_half_of_all_jurors_decide() {
+        let three = |words: &[(u64, bool)]| {
+            let said = words.iter().map(|(n, guilty)| (6, says(*n, *guilty)));
+            last(&[(5, jury(3))].into_iter().chain(said).collect::<Vec<_>>())
         };
-        assert_eq!(run(&[(5, told(Worker, 4))]).unwrap(), "100ms tick -> [Verdict(Wrong(Auditor))]");
-        assert_eq!(run(&[(5, told(Auditor, 4))]).unwrap(), "100ms tick -> [Verdict(Wrong(Worker))]");
-        assert_eq!(run(&[]).unwrap(), "100ms tick -> [Verdict(BothWrong)]");
-        // Agreed after 4, 6 and 7: the last operation is left, and the referees are silent.
-        let script: Vec<_> =
-            [4, 6, 7].iter().flat_map(|at| [(5, told(Worker, *at)), (5, told(Auditor, *at))]).collect();
-        assert_eq!(run(&script).unwrap(), "205ms tick -> [Verdict(Open)]");
+        assert_eq!(three(&[(1, true), (2, false), (3, true)]), "[Over(Upheld)]");
+        assert_eq!(three(&[(1, true), (2, false), (3, false)]), "[Over(Overturned)]");
+        assert_eq!(three(&[(1, true)]), "[Over(Open)]", "silence is no word");
+        assert_eq!(three(&[(1, true), (1, true), (4, true)]), "[Over(Open)]", "second thoughts, and strangers");
+        assert_eq!(last(&[(5, jury(0))]), "[Over(Accepted)]", "there is nobody to ask");
+        assert_eq!(run(&[]), "100ms tick -> [Over(Accepted)]\n");
     }
 
     #[test]
-    fn strangers_and_second_thoughts_do_not_count() {
-        let mut out = Vec::new();
-        let mut dispute = open(2, &mut out);
-        let told = |side, hash| Input::Told { side, at: 1, hash: [hash; 32] };
-        for input in [told(Worker, 5), told(Worker, 6), told(Auditor, 5)] {
-            dispute.handle(Instant::default(), input, &mut out);
-        }
+    fn one_appeal_is_heard_and_an_odd_number_sits() {
+        let mut dispute = told();
+        let mut out = vec![];
+        assert!(dispute.hears());
+        dispute.handle(Instant::default(), jury(4), &mut out);
+        assert_eq!(out, [1, 2, 3].map(|n| Effect::Ask(id(n))));
+        assert!(!dispute.hears() && dispute.awaits(&id(3)) && !dispute.awaits(&id(4)));
         out.clear();
-        for (referee, hash) in [(9, [1; 32]), (9, [1; 32]), (1, [2; 32]), (1, [1; 32]), (2, [2; 32])] {
-            assert!(out.is_empty());
-            dispute.handle(Instant::default(), Input::Judged { referee: NodeId::number(referee), hash }, &mut out);
-        }
-        assert_eq!(out, [Effect::Verdict(Verdict::Wrong(Worker))]);
+        dispute.handle(Instant::default(), jury(5), &mut out);
+        assert_eq!(out, [], "it sits");
+        dispute.handle(Instant::default(), says(1, false), &mut out);
+        dispute.handle(Instant::default(), says(2, false), &mut out);
+        assert_eq!(out, [Effect::Over(Verdict::Overturned)]);
+        assert_eq!(dispute.deadline(), None);
+        dispute.handle(Instant::default(), jury(5), &mut out);
+        assert_eq!(out.len(), 1, "it is over");
+    }
+
+    /// The chance that more than half of n lie when `lies` of `all` do, in exact integers: parts of allⁿ.
+    fn wrong(n: u32, lies: u128, all: u128) -> (u128, u128) {
+        let choose = |k: u32| (1..=u128::from(k)).fold(1, |c, at| c * (u128::from(n) + 1 - at) / at);
+        let part = |k| choose(k) * lies.pow(k) * (all - lies).pow(n - k);
+        ((n / 2 + 1..=n).map(part).sum(), all.pow(n))
     }
 
     #[test]
-    fn nothing_to_differ_about_is_the_auditors_fault() {
-        let mut out = Vec::new();
-        assert!(open(0, &mut out).is_over());
-        let same = ([1; 32], [1; 32]);
-        assert!(Dispute::open(CONFIG, Instant::default(), 5, same, referees(), &mut out).is_over());
-        assert_eq!(out, [Effect::Verdict(Verdict::Wrong(Auditor)); 2]);
-    }
-
-    #[test]
-    fn what_is_lost_is_what_is_given_and_burned() {
-        let mut rng = Rng::new(1);
-        for _ in 0..2_000 {
-            let mut amount = || Credits(rng.next() >> (2 + rng.below(62)));
-            let (paid, escrow, deposit) = (amount(), amount(), amount());
-            for verdict in [Verdict::Wrong(Worker), Verdict::Wrong(Auditor), Verdict::BothWrong, Verdict::Open] {
-                let split = split(verdict, paid, escrow, deposit);
-                let lost = split.worker.0 + split.auditor.0;
-                assert_eq!(lost, split.payer.0 + split.winner.0 + split.referees.0 + split.burned.0, "{verdict:?}");
+    fn a_jury_is_as_large_as_it_must_be() {
+        for (lies, all) in [(1, 3), (1, 4), (1, 5), (1, 10)] {
+            for error in [200_000, 100_000, 50_000, 10_000] {
+                let liars = Ppm((lies * 1_000_000 / all) as u32);
+                let n = jurors(&Config { liars, error: Ppm(error), jurors_max: 31, ..Config::default() }) as u32;
+                let is_right = |n: u32| {
+                    let (part, whole) = wrong(n, lies, all);
+                    part * 1_000_000 < whole * u128::from(error)
+                };
+                assert!(n % 2 == 1 && (is_right(n) || n == 31), "{lies}/{all} {error}: {n}");
+                assert!((1..n).step_by(2).all(|fewer| !is_right(fewer)), "{lies}/{all} {error}: {n}");
             }
         }
-        let one = split(Verdict::Wrong(Worker), Credits(100), Credits(1_100), Credits(50));
-        assert_eq!((one.payer.0, one.referees.0, one.winner.0, one.burned.0), (100, 100, 450, 450));
+        let sizes = |liars| {
+            [100_000, 50_000, 10_000]
+                .map(|error| jurors(&Config { liars: Ppm(liars), error: Ppm(error), ..Config::default() }))
+        };
+        assert_eq!((sizes(333_333), sizes(200_000)), ([15, 23, 31], [5, 7, 13]));
+        assert_eq!(jurors(&Config::default()), 15);
+        for (most, asked) in [(0, 0), (1, 1), (8, 7), (9, 9)] {
+            assert_eq!(jurors(&Config { jurors_max: most, ..Config::default() }), asked);
+        }
+        assert_eq!(jurors(&Config { liars: Ppm(600_000), ..Config::default() }), 31, "no number is enough");
+    }
+
+    /// Among a third of liars: three auditors of whom more than half accuse, and a jury then.
+    #[test]
+    fn an_appeal_frees_nine_in_ten_of_those_whom_liars_condemn() {
+        let ((first, whole), (jury, all)) = (wrong(3, 1, 3), wrong(15, 1, 3));
+        let each = |part: u128, whole: u128| part * 1000 / whole;
+        assert_eq!((each(first, whole), each(first * jury, whole * all)), (259, 22));
+        // Cheats whom liars cover are condemned by two honest auditors of three, and go free if the jury is wrong.
+        let (caught, kept) = ((whole - first) * 1000 / whole, (whole - first) * (all - jury) * 1000 / (whole * all));
+        assert_eq!((caught, kept), (740, 675));
     }
 
     #[test]
     fn keeps_the_laws() {
         for seed in 0..200 {
             let (mut rng, mut at) = (Rng::new(seed), 0);
-            let script: Vec<(Instant, Input)> = (0..60)
+            let script: Vec<(Instant, Input)> = (0..40)
                 .map(|_| {
-                    at += u64::from(rng.below(30));
-                    let hash = [rng.below(2) as u8; 32];
-                    let input = if rng.below(5) > 0 {
-                        let side = if rng.below(2) == 0 { Worker } else { Auditor };
-                        Input::Told { side, at: u64::from(rng.below(9)), hash }
-                    } else {
-                        Input::Judged { referee: NodeId::number(u64::from(rng.below(5))), hash }
+                    at += u64::from(rng.below(20));
+                    let input = match rng.below(4) {
+                        0 => jury(rng.below(7).into()),
+                        _ => says(rng.below(8).into(), rng.below(2) == 0),
                     };
                     (Instant::from_millis(at), input)
                 })
                 .collect();
-            laws::hold(&open(1 + seed % 9, &mut Vec::new()), script);
+            laws::hold(&told(), script);
         }
     }
 }

@@ -7,8 +7,9 @@
 //!    the worker could not know, and the client cannot choose afterwards.
 //! 4. An auditor computes all tokens in one pass, as a prompt, and compares fingerprints. The distances feed a sequential
 //!    test for the pair of back ends ([`sequential`]): no single distance condemns.
-//! 5. Whoever is accused may dispute: the two narrow their difference down to one operation, which three others compute
-//!    ([`dispute`]). Whoever was wrong pays ([`rate::escrow`], [`dispute::split`]).
+//! 5. A newcomer is paid in part while it works, and the rest after the audit ([`rate::share`]): then cheating does not pay.
+//! 6. Whoever is found guilty by others may appeal, once: more of them compute it again, and more than half decide
+//!    ([`dispute`]). Whoever was wrong bears the cost.
 //!
 //! What is shown are probabilities, and they are stated where the constants are.
 //!

@@ -58,6 +58,27 @@ pub fn escrow(rate: Ppm, gain: Credits) -> Option<Credits> {
     u64::try_from(least).ok().map(Credits)
 }
 
+/// The share of its pay that is withheld from a newcomer that is audited at `rate` and saves `gain` of the pay by cheating.
+///
+/// Who is found out loses what is withheld, W, but not what it saved and not what it was paid meanwhile. So its stake is S = W − g,
+/// and p·S > (1 − p)·g where W > g / p: at a rate of 100 % more than what it saves, below that the more, the rarer audits are.
+/// Where a whole answer is too little, it is the whole, and [`rate`] is asked how often to audit with what is left of a stake.
+pub fn share(rate: Ppm, gain: Ppm) -> Ppm {
+    let stake = escrow(rate, Credits(gain.0.into())).map_or(u64::MAX, |stake| stake.0);
+    Ppm(stake.saturating_add(gain.0.into()).min(1_000_000) as u32)
+}
+
+/// What a worker of whose pay `share` is withheld has at stake when it saves `gain` by cheating: for [`rate`].
+pub const fn stake(share: Ppm, gain: Ppm) -> Credits {
+    Credits(share.0.saturating_sub(gain.0) as u64)
+}
+
+/// How many of so many blocks are paid later where `share` is withheld: rounded up, so that it is never less.
+pub const fn withheld(share: Ppm, blocks: u32) -> u32 {
+    let share = if share.0 < 1_000_000 { share.0 } else { 1_000_000 };
+    (blocks as u64 * share as u64).div_ceil(1_000_000) as u32
+}
+
 /// What all audits cost, as a part of all computing, when `newcomers` of the work is by newcomers.
 pub fn spent(config: &Config, cost: Ppm, newcomers: Ppm) -> Ppm {
     let rate = |whom| u64::from(rate(config, whom, cost, Credits(0), Credits(0)).0);
@@ -104,5 +125,38 @@ mod tests {
         assert_eq!(escrow(Ppm::ALL, Credits(100)), Some(Credits(0)));
         assert_eq!(escrow(Ppm(0), Credits(100)), None);
         assert_eq!(escrow(Ppm(1), Credits(u64::MAX)), None, "more than there is");
+    }
+
+    /// What a cheat comes to, in parts of a million of the pay beyond what honest work does: it saves `gain`, and loses what is
+    /// withheld as often as it is audited.
+    fn profit(rate: Ppm, gain: Ppm, share: Ppm) -> i64 {
+        i64::from(gain.0) * 1_000_000 - i64::from(rate.0) * i64::from(share.0)
+    }
+
+    #[test]
+    fn who_is_paid_the_rest_after_the_audit_gains_nothing_by_cheating() {
+        for p in [20_000, 200_000, 500_001, 600_000, 999_999, 1_000_000].map(Ppm) {
+            for gain in [0, 1, 100_000, 333_333, 500_000, 900_000].map(Ppm) {
+                let share = share(p, gain);
+                let raised =
+                    rate(&Config::default(), Whom::Known, Ppm::ALL, Credits(gain.0.into()), stake(share, gain));
+                let profit = profit(Ppm(p.0.max(raised.0)), gain, share);
+                assert!(profit <= 0, "{p} {gain}: {share} {profit}");
+                assert!(share == Ppm::ALL || profit > -2_000_000, "{p} {gain}: no more than is needed");
+            }
+        }
+        assert_eq!(share(Ppm(600_000), Ppm(500_000)), Ppm(833_334));
+        assert_eq!(share(Ppm::ALL, Ppm(500_000)), Ppm(500_000));
+        assert_eq!(share(Ppm(0), Ppm(1)), Ppm::ALL);
+    }
+
+    #[test]
+    fn withheld_blocks_are_rounded_up_and_never_more_than_all() {
+        let row = |share: u32| [0, 1, 2, 3, 4, 8].map(|blocks| withheld(Ppm(share), blocks));
+        assert_eq!(row(0), [0; 6]);
+        assert_eq!(row(500_000), [0, 1, 1, 2, 2, 4]);
+        assert_eq!(row(650_000), [0, 1, 2, 2, 3, 6]);
+        assert_eq!(row(1_000_000), [0, 1, 2, 3, 4, 8]);
+        assert_eq!(row(u32::MAX), row(1_000_000));
     }
 }
