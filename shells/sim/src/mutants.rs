@@ -15,7 +15,7 @@ use crate::{
 type Case = (&'static str, u32, u64, u32, u64);
 
 /// Short stories first.
-const CASES: [Case; 28] = [
+const CASES: [Case; 30] = [
     ("crash", 24, 180, 0, 1),
     ("join", 40, 40, 0, 1),
     ("leave", 24, 120, 0, 1),
@@ -36,6 +36,8 @@ const CASES: [Case; 28] = [
     ("byzantine", 60, 100, 0, 5),
     ("byzantine", 60, 100, 0, 6),
     ("byzantine", 60, 100, 0, 7),
+    ("byzantine", 60, 100, 0, 8),
+    ("byzantine", 60, 100, 0, 1),
     ("swarm", 30, 300, 0, 1),
     ("swarm", 30, 300, 0, 2),
     ("swarm", 30, 300, 0, 3),
