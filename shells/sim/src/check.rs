@@ -192,7 +192,7 @@ impl Check {
     }
 
     /// A host stops.
-    pub fn stops(&mut self, now: u64, n: u32, farewell: bool) {
+    pub fn stops(&mut self, now: u64, n: u32) {
         let state = &mut self.state[n as usize];
         (state.up, state.past) = (false, self.signed[n as usize]);
         self.live -= 1;
@@ -201,7 +201,7 @@ impl Check {
         for crash in self.seen.crashes.iter_mut().filter(|crash| !crash.over) {
             crash.learned(n, now, false);
         }
-        if !farewell {
+        if !self.state[n as usize].left {
             // Whoever starts later does not count: it does not know that there was anybody.
             let knowers = self.state.iter().map(|state| !state.up).collect();
             self.state[n as usize].crash = Some(self.seen.crashes.len());
@@ -370,7 +370,7 @@ impl Check {
 
     /// Whether everybody knows its cell and the way to others; if not, one thing that is wrong.
     fn wrong_cells(&self, hosts: &[&Host]) -> Option<String> {
-        let there = |n: usize| n < self.honest as usize && hosts[n].node.is_some() && !hosts[n].left;
+        let there = |n: usize| n < self.honest as usize && hosts[n].node.is_some() && !self.state[n].left;
         let live: Vec<usize> = (0..hosts.len()).filter(|n| there(*n)).collect();
         let place = |n: usize| Some(cells::place(hosts[n].node.as_ref()?.swim().me()));
         let mut places: Vec<u64> = live.iter().filter_map(|n| place(*n)).collect();
@@ -414,7 +414,7 @@ impl Check {
 
     /// Whether some honest host lost touch with the other honest ones; if so, which.
     fn lonely(&self, hosts: &[&Host]) -> Option<String> {
-        let there = |n: &usize| hosts[*n].node.is_some() && !hosts[*n].left;
+        let there = |n: &usize| hosts[*n].node.is_some() && !self.state[*n].left;
         let honest: Vec<usize> = (0..self.honest as usize).filter(there).collect();
         let mut known_by = vec![0; hosts.len()];
         for n in &honest {
@@ -450,7 +450,8 @@ impl Check {
 
     /// Whether all tables say what is; if not, one thing that is wrong.
     pub fn wrong(&self, hosts: &[&Host]) -> Option<String> {
-        let live: Vec<bool> = hosts.iter().map(|host| host.node.is_some() && !host.left).collect();
+        let live: Vec<bool> =
+            hosts.iter().zip(&self.state).map(|(host, state)| host.node.is_some() && !state.left).collect();
         let count = live.iter().filter(|live| **live).count();
         for (n, host) in hosts.iter().enumerate().filter(|(n, _)| live[*n]) {
             let node = host.node.as_ref()?;

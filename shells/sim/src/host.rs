@@ -17,8 +17,6 @@ pub struct Host {
     pub id: NodeId,
     /// What it keeps.
     pub disk: Disk,
-    /// Whether it left and will not come back.
-    pub left: bool,
     /// Microsecond until which it does nothing.
     pub stalled: u64,
     /// Microsecond at which this life began.
@@ -42,7 +40,6 @@ impl Host {
             node: None,
             id,
             disk: Disk::default(),
-            left: false,
             stalled: 0,
             born: 0,
             lives: 0,

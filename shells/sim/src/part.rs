@@ -42,6 +42,7 @@ pub struct Span {
 pub struct Part {
     plan: Arc<Plan>,
     names: Arc<Names>,
+    number: u32,
     /// Its hosts.
     pub hosts: Span,
     /// Links from them.
@@ -104,10 +105,7 @@ pub enum Told {
         honest_disk: bool,
     },
     /// It stopped.
-    Stops {
-        /// After a farewell.
-        left: bool,
-    },
+    Stops,
     /// What must not be.
     Broken(String),
 }
@@ -145,11 +143,11 @@ pub enum What {
 type Port = (u32, u16);
 
 impl Part {
-    /// Part `number` of a world, without hosts, which begin with `first`.
-    pub fn new(plan: Arc<Plan>, names: Arc<Names>, number: u32, first: u32) -> Self {
+    /// Part `number` of a world, without hosts yet.
+    pub fn new(plan: Arc<Plan>, names: Arc<Names>, number: u32) -> Self {
         let seed = plan.seed ^ u64::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         Self {
-            hosts: Span { first, all: Vec::new() },
+            hosts: Span { first: plan.first_of(number), all: Vec::new() },
             net: Net::new(plan.net.clone(), plan.seed, number),
             count: Count::default(),
             now: 0,
@@ -164,6 +162,7 @@ impl Part {
             out: Vec::new(),
             tap: Tap::default(),
             later: Vec::new(),
+            number,
             plan,
             names,
         }
@@ -193,15 +192,16 @@ impl Part {
         true
     }
 
-    /// Something will happen at `at`, here or in another part.
+    /// Something will happen at `at`: here, unless it is a packet for another part.
     pub fn put(&mut self, at: u64, what: What) {
         let part = match &what {
             What::Packet { to, .. } => self.plan.part_of(to.0),
-            What::Plot(host) | What::Timer { host, .. } | What::Stop { host, .. } => self.plan.part_of(*host),
+            What::Plot(_) | What::Timer { .. } | What::Stop { .. } => self.number,
         };
-        match self.away.get_mut(part as usize) {
-            Some(away) if part != self.plan.part_of(self.hosts.first) => away.push((at, what)),
-            _ => self.wheel.push(Instant::from_micros(at), what),
+        if part == self.number {
+            self.wheel.push(Instant::from_micros(at), what);
+        } else {
+            self.away[part as usize].push((at, what));
         }
     }
 
@@ -275,7 +275,7 @@ impl Part {
     /// A liar has its turn.
     fn plot(&mut self, n: u32) {
         let period = self.plan.swim.period.as_micros() as u64;
-        self.wheel.push(Instant::from_micros(self.now + period), What::Plot(n));
+        self.put(self.now + period, What::Plot(n));
         let (Some(liar), Some(node)) = (self.liars.get_mut(&n), &self.hosts[n].node) else { return };
         let sent = liar.plot(node, &self.tap);
         sent.into_iter().for_each(|sent| self.carry(sent));
@@ -329,7 +329,7 @@ impl Part {
         if due < host.timer {
             host.timer = due;
             let life = host.lives;
-            self.wheel.push(Instant::from_micros(due), What::Timer { host: n, life });
+            self.put(due, What::Timer { host: n, life });
         }
     }
 
@@ -435,8 +435,7 @@ impl Part {
         if host.node.take().is_some() {
             host.inbox.clear();
             host.stalled = 0;
-            let left = host.left;
-            self.tell(n, Told::Stops { left });
+            self.tell(n, Told::Stops);
         }
     }
 

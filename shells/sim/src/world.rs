@@ -43,7 +43,7 @@ impl World {
         let plan = Arc::new(plan);
         let ids = (0..plan.nodes).map(|n| Keys::new(plan.real_keys, plan.seed, n.into()).key()).collect();
         let names = Arc::new(Names::new(ids));
-        let part = |number| Part::new(plan.clone(), names.clone(), number, plan.first_of(number));
+        let part = |number| Part::new(plan.clone(), names.clone(), number);
         let parts = (0..plan.parts).map(part).collect();
         let mut world = Self { check: Check::new(&plan, names), parts, next_op: 0, calmed: false, plan: plan.clone() };
         for n in 0..plan.nodes {
@@ -101,7 +101,7 @@ impl World {
 
     /// All hosts, by number.
     pub fn hosts(&self) -> Vec<&Host> {
-        self.parts.iter().flat_map(|part| part.hosts.iter()).collect()
+        hosts_of(&self.parts)
     }
 
     /// Runs to the end of the plan, or to the first violation.
@@ -124,8 +124,8 @@ impl World {
         self.run_until(self.plan.seconds);
         if self.check.violations.is_empty() {
             let promise = self.plan.promise;
-            let hosts: Vec<&Host> = self.parts.iter().flat_map(|part| part.hosts.iter()).collect();
-            self.check.at_the_end(self.parts[0].now, &hosts, promise);
+            let now = self.now();
+            self.check.at_the_end(now, &hosts_of(&self.parts), promise);
         }
     }
 
@@ -196,7 +196,7 @@ impl World {
                 Told::Lives { incarnation, honest_disk } => {
                     self.check.lives(word.at, word.host, incarnation, honest_disk);
                 }
-                Told::Stops { left } => self.check.stops(word.at, word.host, left),
+                Told::Stops => self.check.stops(word.at, word.host),
                 Told::Broken(what) => self.check.broken(word.at, what),
             }
         }
@@ -270,7 +270,6 @@ impl World {
         }
         self.check.leaves(now, n);
         let part = self.part(n);
-        part.hosts[n].left = true;
         part.hear(n, Input::Ask { from: 0, ask: Ask::Leave });
         let life = part.hosts[n].lives;
         part.put(now + 10_000_000, What::Stop { host: n, life });
@@ -284,7 +283,6 @@ impl World {
         let (now, nodes) = (self.now(), self.plan.nodes);
         let plan = self.plan.clone();
         let part = self.part(n);
-        part.hosts[n].left = false;
         part.bear(n);
         let open: Vec<u32> = (0..nodes).filter(|other| !part.net.is_walled(*other)).collect();
         let mut seed = || open[part.rng.below(open.len() as u32) as usize];
@@ -358,4 +356,8 @@ impl World {
         }
         self.part(0).hosts[0].node = Some(first);
     }
+}
+
+fn hosts_of(parts: &[Part]) -> Vec<&Host> {
+    parts.iter().flat_map(|part| part.hosts.iter()).collect()
 }
