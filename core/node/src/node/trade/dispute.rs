@@ -17,7 +17,7 @@
 //! Whoever lost its power in between, be it the client or the worker, is out of the dispute: what is withheld is released, or the
 //! verdict is accepted.
 
-use alloc::{boxed::Box, vec::Vec};
+use alloc::{boxed::Box, collections::BTreeSet, vec::Vec};
 
 use super::{
     Effect, Event, Trade,
@@ -54,9 +54,9 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         self.remind(now, worker, Message::Verdict { task, blocks: audit.marks, auditors }, out);
     }
 
-    /// Whether a worker is told that it is guilty, and that is not decided.
-    pub(super) fn is_accused(&self, worker: &NodeId) -> bool {
-        self.audits.iter().any(|(case, audit)| case.1 == *worker && audit.dispute.is_some())
+    /// Workers that are told to be guilty while that is not decided.
+    pub(super) fn contested(&self) -> BTreeSet<NodeId> {
+        self.audits.iter().filter(|(_, audit)| audit.dispute.is_some()).map(|(case, _)| case.1).collect()
     }
 
     /// A task is over that this node did.

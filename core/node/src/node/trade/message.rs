@@ -38,9 +38,9 @@
 //! | 32 Offer | | as 6; the share that is withheld, as in 31 |
 //! | 33 Withhold | | task, epoch, tokens |
 //! | 34 Rest | | turn, ticks in all, ticks that are not given, link 32 |
+//! | 35 Owing | kept, never said | worker 32, turn, task, ticks that are given, ticks that are withheld, link 32 after all |
 //! | 36 Verdict | dispute | task, blocks that looked wrong: bit n of a number for block n; those who accuse, 32 each |
 //! | 37 Appeal | | task |
-//! | 35 Owing | kept, never said | worker 32, turn, task, ticks that are given, ticks that are withheld, link 32 after all |
 //!
 //! Evidence is a certificate, its set, and 0 and a signed entry, or 1 and a closing. A set and a change of sets are as
 //! [`Set`] and [`Renewal`] say.

@@ -206,6 +206,11 @@ impl Default for Config {
 /// Tasks of others that one node has to do with at once, and debts, audits and reminders that it keeps.
 const OPEN_MAX: usize = 4096;
 
+/// When it will be `date` for a node that began at `born`.
+const fn instant_of(born: UnixTime, date: UnixTime) -> Instant {
+    Instant::from_millis(date.0.saturating_sub(born.0).saturating_mul(1000))
+}
+
 /// Somebody who is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer {
@@ -711,7 +716,7 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
 
     /// When it will be this date.
     fn instant(&self, date: UnixTime) -> Instant {
-        Instant::from_millis(date.0.saturating_sub(self.born.0).saturating_mul(1000))
+        instant_of(self.born, date)
     }
 
     /// From now on the machines of this node do as members decided.

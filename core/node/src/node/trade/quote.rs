@@ -13,6 +13,7 @@ use crate::{
     economy::tiers::{self, Market, Order},
     kit::{Credits, Instant, Machine, NodeId, Ppm, Signer, UnixTime, Verifier},
     node::govern,
+    trust::verify::rate::Whom,
     work::schedule::{
         choice::Candidate,
         client::{self, Request},
@@ -73,14 +74,14 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
 
     /// Those who have a model, each as often as trust lets it be chosen.
     pub(super) fn candidates(&self, date: UnixTime, model: u64) -> Vec<Candidate> {
+        let contested = self.contested();
         let fits = |peer: &&Peer| {
-            let free =
-                self.quarantine.allows(&peer.id) && self.reputation.allows(date, &peer.id) && self.may_ask(&peer.id);
-            // Until it is decided.
-            let free = free && !self.is_accused(&peer.id);
-            peer.id != self.me && peer.models.may_hold(model) && free
+            let id = &peer.id;
+            let free = self.quarantine.allows(id) && self.reputation.allows(date, id) && self.may_ask(id);
+            *id != self.me && peer.models.may_hold(model) && free && !contested.contains(id)
         };
-        let puts_up = |peer: &Peer| (peer.id, self.puts_up(&peer.id));
+        let wanted = self.wants_withheld(Whom::Newcomer);
+        let puts_up = |peer: &Peer| (peer.id, self.puts_up(&peer.id, wanted));
         let peers: Vec<(NodeId, Credits)> = self.peers.iter().filter(fits).map(puts_up).collect();
         let weights = self.reputation.weights(&peers);
         let candidate = |((worker, _), trust): (&(NodeId, Credits), u32)| Candidate {

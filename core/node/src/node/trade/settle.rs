@@ -179,7 +179,6 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
     pub(super) fn tick_debts(&mut self, now: Instant, out: &mut Vec<Effect>) {
         let hour = Duration::from_secs(3600);
         let born = self.born;
-        let until = |date: UnixTime| Instant::from_millis((date.0 + 1).saturating_sub(born.0).saturating_mul(1000));
         let late: Vec<(NodeId, u64)> =
             self.debts.iter().filter(|(_, debt)| debt.due <= now).map(|(key, _)| *key).collect();
         for key in late {
@@ -190,7 +189,7 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
                 continue;
             }
             if debt.back.is_some() {
-                debt.due = until(debt.terms.until).max(now + super::MOMENT);
+                debt.due = super::instant_of(born, UnixTime(debt.terms.until.0 + 1)).max(now + super::MOMENT);
                 self.end_waiting(now, key, out);
                 continue;
             }

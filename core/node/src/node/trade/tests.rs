@@ -976,6 +976,17 @@ fn who_is_shown_a_set_that_comes_after_those_it_knows_asks_how_it_came() {
     assert!(other.judge(now, &owner, &second) && other.judge(now, &owner, &first));
 }
 
+/// Trade 1 is through with 64 tokens for trade 3: within so many seconds they are paid, and both logs say so.
+fn ends_paid(town: &mut Town, seconds: u64) {
+    let key = *town.trades[1].guests.keys().next().unwrap();
+    town.queue.push_back((1, Input::Worked(Worked::Ended { key, tokens: 64, end: End::Done })));
+    town.run(seconds);
+    let [(3, Answer::Worked { tokens: 64, paid, .. })] = town.replies[..] else { panic!("{:?}", town.replies) };
+    let trades = [&town.trades[3], &town.trades[1]];
+    assert_eq!(trades.map(|trade| trade.account().balance()), [-(paid.0 as i64), paid.0 as i64]);
+    assert_eq!(trades[0].account().held(), Credits(0));
+}
+
 #[test]
 fn what_is_held_when_others_begin_to_watch_is_paid_and_closed_by_those_before() {
     // All change when a minute is over, for the first time after forty seconds.
@@ -991,13 +1002,7 @@ fn what_is_held_when_others_begin_to_watch_is_paid_and_closed_by_those_before() 
     town.run(8);
     assert_ne!(*town.trades[3].set().unwrap(), before);
     write(&mut town, 3, 64);
-    let key = *town.trades[1].guests.keys().next().unwrap();
-    town.queue.push_back((1, Input::Worked(Worked::Ended { key, tokens: 64, end: End::Done })));
-    town.run(10);
-    let [(3, Answer::Worked { tokens: 64, paid, .. })] = town.replies[..] else { panic!("{:?}", town.replies) };
-    let trades = [&town.trades[3], &town.trades[1]];
-    assert_eq!(trades.map(|trade| trade.account().balance()), [-(paid.0 as i64), paid.0 as i64]);
-    assert_eq!(trades[0].account().held(), Credits(0));
+    ends_paid(&mut town, 10);
     let changes = town.events.iter().filter(|event| matches!(event.1, Event::Renewed { .. })).count();
     assert_eq!(changes, COUNT, "each once");
 }

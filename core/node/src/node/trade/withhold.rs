@@ -133,7 +133,7 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
 
     /// The share of a worker's pay that this node wants to withhold: with what a jury would cost, which is back with whoever does not
     /// appeal in vain.
-    fn wants_withheld(&self, whom: Whom) -> Ppm {
+    pub(super) fn wants_withheld(&self, whom: Whom) -> Ppm {
         let deterrent = self.deterrent(whom);
         if deterrent == Ppm(0) {
             return Ppm(0);
@@ -148,9 +148,8 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
     }
 
     /// What a newcomer puts up, for [`crate::trust::reputation::Reputation::weights`]: whoever was not asked yet is taken to accept
-    /// what is wanted.
-    pub(super) fn puts_up(&self, worker: &NodeId) -> Credits {
-        let wanted = self.wants_withheld(Whom::Newcomer);
+    /// what is `wanted` of newcomers.
+    pub(super) fn puts_up(&self, worker: &NodeId, wanted: Ppm) -> Credits {
         Credits(self.accepted.get(worker).map_or(wanted, |accepted| wanted.min(*accepted)).0.into())
     }
 
@@ -225,8 +224,8 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
     pub(super) fn doubt(&mut self, now: Instant, key: (NodeId, u64), model: u64) {
         let born = self.born;
         let Some(debt) = self.debts.get_mut(&key) else { return };
-        let until = debt.terms.until.0.saturating_sub(born.0).saturating_sub(DOUBT_S);
-        debt.due = Instant::from_millis(until.saturating_mul(1000)).max(now + super::MOMENT);
+        let until = UnixTime(debt.terms.until.0.saturating_sub(DOUBT_S));
+        debt.due = super::instant_of(born, until).max(now + super::MOMENT);
         debt.back.iter_mut().for_each(|back| back.doubted = Some(model));
     }
 

@@ -92,7 +92,7 @@ fn an_appeal_is_heard_once_and_only_from_the_accused() {
     town.run(4);
     let task = town.trades[0].audits.keys().next().unwrap().0;
     assert_eq!(town.audits, 7, "a jury of five sits");
-    assert!(town.trades[0].is_accused(&keys(8).key()), "it gets no work until that is decided");
+    assert!(town.trades[0].contested().contains(&keys(8).key()), "it gets no work until that is decided");
     for from in [8, 8, 3] {
         town.queue.push_back((0, Input::Heard { from: keys(from).key(), message: Message::Appeal(task) }));
     }

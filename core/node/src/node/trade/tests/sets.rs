@@ -258,11 +258,5 @@ fn a_member_of_the_first_set_that_slept_is_shown_a_hold_that_it_is_to_close() {
     // Without another of the first set, too, no quorum of it has seen the hold.
     town.away = members.iter().copied().find(|n| *n != sleeper);
     write(&mut town, 3, 64);
-    let key = *town.trades[1].guests.keys().next().unwrap();
-    town.queue.push_back((1, Input::Worked(Worked::Ended { key, tokens: 64, end: End::Done })));
-    town.run(60);
-    let [(3, Answer::Worked { tokens: 64, paid, .. })] = town.replies[..] else { panic!("{:?}", town.replies) };
-    let trades = [&town.trades[3], &town.trades[1]];
-    assert_eq!(trades.map(|trade| trade.account().balance()), [-(paid.0 as i64), paid.0 as i64]);
-    assert_eq!(trades[0].account().held(), Credits(0));
+    ends_paid(&mut town, 60);
 }
