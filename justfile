@@ -1,4 +1,8 @@
 # The verbs of this house. `just` lists them.
+
+# Worlds are large: pages of two megabytes.
+export MIMALLOC_ALLOW_THP := '2'
+
 default:
     @just --list
 

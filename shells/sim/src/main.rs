@@ -1,5 +1,8 @@
 //! `tutu-sim`: worlds from seeds, and what came of them.
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 use std::{
     path::PathBuf,
     process::{Command, ExitCode},
