@@ -26,12 +26,15 @@ pub struct Check {
     period: u64,
     /// See [`NEWS`].
     news: u64,
+    lossy: bool,
     lifeguard: bool,
     no_false_death: bool,
     helpers_help: bool,
     names: Arc<Names>,
     /// The highest incarnation that each host signed.
     signed: Vec<u64>,
+    /// When that was.
+    spoke: Vec<u64>,
     state: Vec<HostState>,
     /// Who holds whom for dead, in which life.
     tombs: BTreeMap<(u32, u32), u64>,
@@ -129,11 +132,13 @@ impl Check {
             honest: plan.honest(),
             period: plan.swim.period.as_micros() as u64,
             news: NEWS[usize::from(plan.net.loss_ppm > 100_000)],
+            lossy: plan.net.loss_ppm > 0,
             lifeguard: plan.swim.lifeguard,
             no_false_death: plan.promise.no_false_death,
             helpers_help: plan.promise.helpers_help,
             names,
             signed: Vec::new(),
+            spoke: Vec::new(),
             state: Vec::new(),
             tombs: BTreeMap::new(),
             suspects: BTreeMap::new(),
@@ -150,6 +155,7 @@ impl Check {
     /// There is one host more.
     pub fn knows(&mut self) {
         self.signed.push(0);
+        self.spoke.push(0);
         self.state.push(HostState { up: true, ..HostState::default() });
         self.live += 1;
     }
@@ -165,6 +171,7 @@ impl Check {
             self.broken(now, format!("{n} goes back from incarnation {last} to {incarnation}"));
         }
         self.signed[n as usize] = last.max(incarnation);
+        self.spoke[n as usize] = now;
     }
 
     /// A host stalls until microsecond `until`.
@@ -343,7 +350,7 @@ impl Check {
     /// What must hold when the world ends.
     pub fn at_the_end(&mut self, now: u64, hosts: &[&Host], promise: Promise) {
         if promise.whole
-            && let Some(wrong) = self.wrong(hosts)
+            && let Some(wrong) = self.wrong(now, hosts)
         {
             self.broken(now, format!("after the calm {wrong}"));
         }
@@ -448,8 +455,9 @@ impl Check {
         (liars * 1_000_000 / all.max(1)) as u32
     }
 
-    /// Whether all tables say what is; if not, one thing that is wrong.
-    pub fn wrong(&self, hosts: &[&Host]) -> Option<String> {
+    /// Whether all tables say what is; if not, one thing that is wrong. Where packets get lost somebody is always suspected and
+    /// refutes it: that is wrong when the answer should have been here.
+    pub fn wrong(&self, now: u64, hosts: &[&Host]) -> Option<String> {
         let live: Vec<bool> =
             hosts.iter().zip(&self.state).map(|(host, state)| host.node.is_some() && !state.left).collect();
         let count = live.iter().filter(|live| **live).count();
@@ -463,7 +471,9 @@ impl Check {
                     State::Alive | State::Suspect if !there => {
                         return Some(format!("{n} takes {subject} for alive, which is not there"));
                     }
-                    State::Suspect => return Some(format!("{n} suspects {subject}, which is there")),
+                    State::Suspect if !self.just_asked(now, n as u32, subject) => {
+                        return Some(format!("{n} suspects {subject}, which is there"));
+                    }
                     State::Dead | State::Left if there => {
                         let other = hosts[subject as usize].node.as_ref()?.swim();
                         return Some(format!(
@@ -473,9 +483,10 @@ impl Check {
                             other.living()
                         ));
                     }
-                    State::Alive => {
+                    State::Alive | State::Suspect => {
                         known += 1;
                         if record.incarnation < self.signed[subject as usize]
+                            && !self.is_under_way(now, self.spoke[subject as usize])
                             && hosts[subject as usize].disk.is_honest()
                         {
                             return Some(format!("{n} has old facts of {subject}"));
@@ -492,6 +503,16 @@ impl Check {
             }
         }
         None
+    }
+
+    /// Whether `n` suspects `subject` since so short a time.
+    fn just_asked(&self, now: u64, n: u32, subject: u32) -> bool {
+        self.suspects.get(&(n, subject)).is_some_and(|since| self.is_under_way(now, *since))
+    }
+
+    /// Whether packets get lost, and what began at `since` is so young that the answer may be under way.
+    const fn is_under_way(&self, now: u64, since: u64) -> bool {
+        self.lossy && now < since + self.news * self.period
     }
 }
 

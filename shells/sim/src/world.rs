@@ -110,13 +110,13 @@ impl World {
         if let (Some(within), Some(mended)) = (self.plan.promise.heals_within, mended) {
             for second in mended + 1..=mended + within {
                 self.run_until(second);
-                if self.check.wrong(&self.hosts()).is_none() {
+                if self.check.wrong(self.now(), &self.hosts()).is_none() {
                     self.check.seen.healed = Some(second - mended);
                     break;
                 }
             }
             if self.check.seen.healed.is_none()
-                && let Some(wrong) = self.check.wrong(&self.hosts())
+                && let Some(wrong) = self.check.wrong(self.now(), &self.hosts())
             {
                 self.check.broken(self.now(), format!("{within} s after the repair {wrong}"));
             }

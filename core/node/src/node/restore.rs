@@ -93,7 +93,7 @@ impl<K: Signer + Verifier + Clone> Node<K> {
         let swim = Swim::new(config.swim.clone(), keys, id, certificate, incarnation, facts, seed);
         let check_due = config.check_engine.map(|_| Instant::default() + Duration::from_micros(1));
         // A thousand packets a second is more than a node sends on average, so each life's numbers are above the last one's.
-        let sequence = at.0.saturating_mul(1000);
+        let sequence = at.0.saturating_mul(1000).min(swim::NUMBER_MAX / 2);
         let peers_due = trade.as_ref().map(|_| Instant::default() + Duration::from_micros(1));
         let mut node = Self {
             config,

@@ -29,6 +29,7 @@ pub mod cells;
 mod company;
 mod config;
 mod gossip;
+mod heard;
 pub mod message;
 mod probe;
 pub mod record;
@@ -52,6 +53,7 @@ use self::{
 };
 pub use self::{
     config::Config,
+    heard::NUMBER_MAX,
     message::Pulse,
     record::{Facts, Record},
     table::State,
@@ -384,11 +386,15 @@ impl<K: Signer + Verifier> Swim<K> {
         if let Some(slot) = self.table.find_id(&from) {
             // Only an answer that we wait for proves that its sender is there now, whatever its number; the sender may have
             // lost its count, so that is taken over.
-            sender.fresh = sequence > self.table.get(slot).sequence || fault::on(Fault::ReplayTakenForFresh);
-            if sender.fresh || self.awaits(from.short(), &head) {
-                self.table.note_sequence(slot, sequence);
+            sender.fresh = self.table.get(slot).heard.is_new(sequence) || fault::on(Fault::ReplayTakenForFresh);
+            let awaited = self.awaits(from.short(), &head);
+            let heard = self.table.heard(slot);
+            if sender.fresh {
+                heard.note(sequence);
+            } else if awaited {
+                heard.begin_anew(sequence);
             } else {
-                // Overtaken, or recorded and played again. Signed news in it are what they are; the rest is over.
+                // Overtaken by far, or recorded and played again. Signed news in it are what they are; the rest is over.
                 self.old_news(now, &sender, &head, &mut rest, out);
                 return;
             }

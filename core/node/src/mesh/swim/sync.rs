@@ -24,9 +24,9 @@ use crate::kit::{
 
 /// Packets that a node sends per period to those who compare. 64 packets are 77 KB.
 const BUDGET: u32 = 64;
-/// Lists that answer one digest, and one in a flood, in which tables differ in names that are cheap.
+/// Lists that answer one digest, and one where names crowd, since then tables differ in names that are cheap.
 const LISTS: usize = 8;
-const LISTS_IN_A_FLOOD: usize = 2;
+const LISTS_IN_A_CROWD: usize = 1;
 /// Differences that call for the next comparison at once.
 const MANY: usize = 8;
 /// Differences among so many members, or less often, that are only what is under way.
@@ -185,7 +185,7 @@ impl<K: Signer + Verifier> Swim<K> {
         }
         let buckets = mine.len();
         let start = self.rng.below(buckets as u32) as usize;
-        let most = if self.is_flooded() { LISTS_IN_A_FLOOD } else { LISTS };
+        let most = if self.is_crowded() { LISTS_IN_A_CROWD } else { LISTS };
         let mut lists = 0;
         for bucket in (start..buckets).chain(0..start) {
             if mine[bucket] == theirs[bucket] {

@@ -7,7 +7,7 @@
 use alloc::{sync::Arc, vec::Vec};
 use core::net::IpAddr;
 
-use super::record::Record;
+use super::{heard::Heard, record::Record};
 use crate::kit::{Fault, NodeId, Rng, fault, rng::mix};
 
 /// What this node thinks of a member.
@@ -28,8 +28,8 @@ pub enum State {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Slot {
     record: Option<Arc<Record>>,
-    /// The highest sequence number of a packet from it.
-    pub sequence: u64,
+    /// The packets of it that were here.
+    pub heard: Heard,
     /// The higher half of its short id: most strangers are seen without looking at the record.
     tag: u32,
     /// State in the upper two bits; then, whether it is proved; below, second in which it came into this state.
@@ -89,7 +89,7 @@ pub(super) struct Table {
     digest: Vec<u32>,
 }
 
-const EMPTY: Slot = Slot { record: None, sequence: 0, tag: 0, mark: 0 };
+const EMPTY: Slot = Slot { record: None, heard: Heard::NOTHING, tag: 0, mark: 0 };
 const SLOTS_MIN: usize = 16;
 
 impl Table {
@@ -161,8 +161,9 @@ impl Table {
         self.slots.get(at).filter(|slot| slot.record.is_some())
     }
 
-    pub fn note_sequence(&mut self, at: usize, sequence: u64) {
-        self.slots[at].sequence = sequence;
+    /// What was heard of the member at `at`, to be noted in.
+    pub fn heard(&mut self, at: usize) -> &mut Heard {
+        &mut self.slots[at].heard
     }
 
     /// Takes in somebody new, alive or left, of whom nothing is proved.
@@ -181,7 +182,7 @@ impl Table {
         }
         let state = if record.left { State::Left } else { State::Alive };
         let tag = (record.id.short() >> 32) as u32;
-        let slot = Slot { record: Some(record), sequence: 0, tag, mark: mark(state, second) | proved };
+        let slot = Slot { record: Some(record), heard: Heard::NOTHING, tag, mark: mark(state, second) | proved };
         self.place(slot);
     }
 
