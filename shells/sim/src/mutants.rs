@@ -15,10 +15,11 @@ use crate::{
 type Case = (&'static str, u32, u64, u32, u64);
 
 /// Short stories first.
-const CASES: [Case; 30] = [
+const CASES: [Case; 31] = [
     ("crash", 24, 180, 0, 1),
     ("join", 40, 40, 0, 1),
     ("leave", 24, 120, 0, 1),
+    ("leave", 60, 100, 0, 2),
     ("partition", 24, 110, 0, 1),
     ("lines", 40, 90, 0, 1),
     ("crash", 24, 240, 20, 2),
@@ -176,7 +177,7 @@ const NUMBERS: [Number; 15] = [
     ("deaths of stalled", 2.0, |outcome| outcome.stalled_deaths.into()),
     ("false deaths", 0.5, |outcome| outcome.false_deaths.into()),
     ("farewells missed", 3.0, |outcome| outcome.farewells_missed.into()),
-    ("s until a farewell is heard (mean)", 0.5, |outcome| outcome.farewell),
+    ("s until a farewell is heard (mean)", 0.2, |outcome| outcome.farewell),
     ("s to heal", 4.0, |outcome| outcome.healed.map_or(0.0, |seconds| seconds as f64)),
     ("ppm of samples are liars", 20_000.0, |outcome| outcome.attackers.map_or(0.0, |pair| pair.0.into())),
 ];
