@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::sync::Arc;
+
 use common::Name;
 use tutu_node::{
     economy::{
@@ -23,7 +25,7 @@ const POSTINGS: u64 = 1000;
 const RECENT: usize = 60;
 
 /// What a log came to once, and the entries since.
-type Kept = (Fold, Vec<(Signed, Option<Proven>)>);
+type Kept = (Fold, Vec<(Arc<Signed>, Option<Proven>)>);
 
 /// What is on the disks, in the order in which it came there.
 struct Disks {

@@ -74,6 +74,8 @@ pub enum Kept {
 
 /// Votes for one statement, by place in the set.
 pub struct Tally {
+    /// What is signed.
+    pub vote: Digest,
     pub paper: Rc<Paper>,
     pub votes: Vec<(u8, Signature)>,
 }
@@ -120,7 +122,7 @@ impl Node {
 
     /// The votes for what this paper says, if there are any.
     pub fn tally(&self, paper: &Paper) -> Option<usize> {
-        self.votes.iter().rposition(|tally| tally.paper.vote == paper.vote)
+        self.votes.iter().rposition(|tally| tally.vote == paper.vote)
     }
 
     /// Whether the witness at this place is not known to have voted for all that is not certified.
@@ -150,7 +152,9 @@ impl Kept {
     /// What the witness wants kept; an entry that everybody holds is not copied once more.
     pub fn new(saved: Saved, paper: &Rc<Paper>) -> Self {
         match (&saved, paper.signed()) {
-            (Saved::Entry { signed, proven, set: None }, Some(shown)) if (&**signed, *proven) == shown => {
+            (Saved::Entry { signed, proven, set: None }, Some(shown))
+                if Arc::ptr_eq(signed, shown.0) && *proven == shown.1 =>
+            {
                 Self::Vote(paper.clone())
             }
             _ => Self::Saved(Box::new(saved)),
@@ -162,7 +166,7 @@ impl Kept {
             Self::Saved(saved) => (**saved).clone(),
             Self::Vote(paper) => {
                 let (signed, proven) = paper.signed().expect("an entry");
-                Saved::Entry { signed: Box::new(signed.clone()), proven, set: None }
+                Saved::Entry { signed: signed.clone(), proven, set: None }
             }
         }
     }
@@ -171,9 +175,14 @@ impl Kept {
 impl Branch {
     /// Entries from `number` on.
     pub fn since(&self, number: u64) -> impl Iterator<Item = &Rc<Paper>> {
-        let first = self.papers.front().and_then(|paper| paper.number()).unwrap_or(0);
-        self.papers.iter().skip(number.saturating_sub(first) as usize)
+        since(&self.papers, number)
     }
+}
+
+/// Entries from `number` on, of those of one log.
+pub fn since(papers: &VecDeque<Rc<Paper>>, number: u64) -> impl Iterator<Item = &Rc<Paper>> {
+    let first = papers.front().and_then(|paper| paper.number()).unwrap_or(0);
+    papers.range((number.saturating_sub(first) as usize).min(papers.len())..)
 }
 
 impl Patience {

@@ -1,6 +1,6 @@
 //! What happens, in any order, and what must hold after it.
 
-use std::{collections::HashMap, rc::Rc};
+use std::{collections::HashMap, rc::Rc, sync::Arc};
 
 use tutu_node::{
     economy::{
@@ -21,7 +21,7 @@ use tutu_node::{
 use super::{
     EVERY, FAULTS, NODES,
     common::Name,
-    node::{Kept, Node, Patience, Tally},
+    node::{Kept, Node, Patience, Tally, since},
     paper::{Certified, Message, Paper, What},
     record::Standing,
 };
@@ -35,6 +35,21 @@ const INBOX_MAX: usize = 64;
 const UNDER_WAY: usize = 4 * NODES;
 /// Whoever is shown what anybody may check.
 const ANYBODY: Name = Name(NodeId([7; 32]));
+
+/// Of a core, as Linux counts them; nothing elsewhere.
+pub fn seconds() -> u64 {
+    // A hundred to the second, on every Linux: the twelfth and thirteenth field after the name, which ends with a bracket.
+    let text = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields = text.rsplit(')').next().unwrap_or_default().split_whitespace();
+    fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum::<u64>() / 100
+}
+
+/// In use now, as Linux counts them; nothing elsewhere.
+pub fn megabytes() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let kilobytes = text.lines().find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse().ok());
+    kilobytes.unwrap_or(0_u64) / 1024
+}
 
 pub struct World {
     rng: Rng,
@@ -146,7 +161,7 @@ impl World {
                 self.check_all();
             }
             if self.found.events.is_multiple_of(10_000_000) {
-                println!("{} postings, {:?}", self.postings, self.found);
+                println!("{} postings, {} s, {} MB, {:?}", self.postings, seconds(), megabytes(), self.found);
             }
         }
         self.check_all();
@@ -193,10 +208,10 @@ impl World {
     fn ask_for_closings(&mut self, n: usize) {
         for _ in 0..self.nodes[n].closings.len() {
             let Some((owner, paper, mut patience)) = self.nodes[n].closings.pop_front() else { return };
-            if self.nodes[owner].record.has(&paper.statement) {
-                continue;
-            }
             if patience.ends(self.found.events) {
+                if self.nodes[owner].record.has(&paper.statement) {
+                    continue;
+                }
                 self.spread_closing(owner, &paper);
             }
             self.nodes[n].closings.push_back((owner, paper, patience));
@@ -242,7 +257,7 @@ impl World {
         let act = Act::Pay { payee, turn: fold.turn(&payee), amount: Credits(1 << 50) };
         let entry = fold.draft(act);
         let (consent, digest) = (act.consent(&entry.account, &self.nodes[other].keys), entry.digest());
-        let signed = entry.sign(Some(consent), &self.nodes[n].keys);
+        let signed = Arc::new(entry.sign(Some(consent), &self.nodes[n].keys));
         let paper = Paper::entry(signed, digest, None, &self.nodes[n].by);
         for at in self.places(n) {
             self.send(Message::Overdraw { owner: n, at, paper: paper.clone() });
@@ -323,7 +338,7 @@ impl World {
         self.written(n, 0, signed, None);
     }
 
-    fn written(&mut self, n: usize, branch: usize, signed: Signed, refers: Option<Rc<Certified>>) {
+    fn written(&mut self, n: usize, branch: usize, signed: Arc<Signed>, refers: Option<Rc<Certified>>) {
         let node = &mut self.nodes[n];
         let paper = Paper::entry(signed, node.branches[branch].log.fold().head(), refers, &node.by);
         node.branches[branch].papers.push_back(paper.clone());
@@ -435,12 +450,15 @@ impl World {
         // What it saw before, too, if that is not certified yet: its vote may have been lost, or it may stand on another branch.
         let next = self.nodes[witness].witness.fold(&node.keys.0).map_or(0, Fold::next);
         let from = if byzantine { node.certified } else { next.min(node.certified) };
-        let papers: Vec<Rc<Paper>> = node.branches[branch].since(from).cloned().collect();
+        // Nobody changes the log while it is read.
+        let papers = std::mem::take(&mut self.nodes[owner].branches[branch].papers);
+        let shown = since(&papers, from);
         let mut votes: Vec<(Rc<Paper>, Signature)> = if byzantine {
-            papers.into_iter().map(|paper| self.blind(owner, at, paper)).collect()
+            shown.map(|paper| self.blind(owner, at, paper.clone())).collect()
         } else {
-            papers.into_iter().map_while(|paper| self.vote(owner, at, &paper).map(|vote| (paper, vote))).collect()
+            shown.map_while(|paper| self.vote(owner, at, paper).map(|vote| (paper.clone(), vote))).collect()
         };
+        self.nodes[owner].branches[branch].papers = papers;
         // Votes that are given at once mostly travel together.
         if self.rng.below(8) == 0 {
             for vote in votes.drain(..) {
@@ -493,7 +511,7 @@ impl World {
             return;
         }
         let tally = node.tally(&paper).unwrap_or_else(|| {
-            node.votes.push(Tally { paper, votes: Vec::with_capacity(node.set.quorum()) });
+            node.votes.push(Tally { vote: paper.vote, paper, votes: Vec::with_capacity(node.set.quorum()) });
             node.votes.len() - 1
         });
         let votes = &mut node.votes[tally].votes;
@@ -501,7 +519,7 @@ impl World {
             votes.push((at, signature));
         }
         if votes.len() == node.set.quorum() {
-            let Tally { paper, mut votes } = node.votes.swap_remove(tally);
+            let Tally { paper, mut votes, .. } = node.votes.swap_remove(tally);
             votes.sort_unstable_by_key(|vote| vote.0);
             let certificate = Certificate { statement: paper.statement, set: node.by, votes };
             let certified = Certified::new(certificate, paper, &node.set, &ANYBODY);

@@ -1,9 +1,9 @@
 //! What those do who do not play by the rules: with their own keys, and to their own packets, as anybody can.
 
 use tutu_node::{
-    economy::ledger::{Act, Entry, Signed},
+    economy::ledger::{Act, Entry},
     kit::{Credits, Domain, Signer, rng::mix},
-    node::trade::message::{Evidence, Message},
+    node::trade::message::{Message, Shown},
 };
 
 use super::world::World;
@@ -84,12 +84,7 @@ impl World {
     }
 
     /// Half of the witnesses see that an accomplice is paid instead, also where others are to watch.
-    fn fork(
-        &self,
-        host: u32,
-        to: u32,
-        mut entries: Vec<(Signed, Option<Evidence>)>,
-    ) -> Vec<(Signed, Option<Evidence>)> {
+    fn fork(&self, host: u32, to: u32, mut entries: Vec<Shown>) -> Vec<Shown> {
         // Which half changes from time to time, as those do to whom it talks: somebody sees both.
         let odd = mix(self.plan.seed ^ u64::from(to) << 32 ^ (self.now() / 1_500_000)) & 1 == 1;
         let accomplice = self.plan.cheats.iter().map(|habit| habit.host).find(|other| *other != host);
@@ -105,7 +100,7 @@ impl World {
             let consent = act.consent(&own.key(), &other);
             let signed = entry.sign(Some(consent), &own);
             entries.pop();
-            entries.push((signed, None));
+            entries.push((signed.into(), None));
         }
         entries
     }

@@ -355,7 +355,13 @@ impl Entry {
 
     /// The owner signs.
     pub fn sign(self, consent: Option<Signature>, keys: &impl Signer) -> Signed {
-        let signature = keys.sign(Domain::Entry, &[&self.digest().0]);
+        let digest = self.digest();
+        self.sign_as(&digest, consent, keys)
+    }
+
+    /// [`Self::sign`] for whoever has computed the digest already.
+    pub(super) fn sign_as(self, digest: &Digest, consent: Option<Signature>, keys: &impl Signer) -> Signed {
+        let signature = keys.sign(Domain::Entry, &[&digest.0]);
         Signed { entry: self, consent, signature }
     }
 }

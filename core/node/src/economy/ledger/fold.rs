@@ -407,6 +407,8 @@ impl Fold {
                 (self.witnesses, self.faults) = (*witnesses, *faults);
             }
             Act::Checkpoint { root, state } => {
+                // What the state says is not changed by this, and its bytes are written faster.
+                self.peers.settle();
                 if *root != self.root() && !on(Fault::RootUnchecked) {
                     return Err(Error::Root);
                 }
@@ -414,13 +416,31 @@ impl Fold {
                     return Err(Error::State);
                 }
                 self.leaves.clear();
-                self.peers.settle();
             }
         }
+        self.follow(digest);
+        Ok(())
+    }
+
+    /// Takes in the checkpoint that comes next, and returns it with its digest: as [`Self::apply`] does, but what an own one says is
+    /// computed once, and not again to be compared.
+    pub(super) fn checkpoint(&mut self) -> Result<(Entry, Digest), Error> {
+        if self.next == 0 {
+            return Err(Error::Opening);
+        }
+        self.peers.settle();
+        let entry = self.draft(Act::Checkpoint { root: self.root(), state: self.digest() });
+        let digest = entry.digest();
+        self.leaves.clear();
+        self.follow(&digest);
+        Ok((entry, digest))
+    }
+
+    /// The last entry is now the one with this digest.
+    fn follow(&mut self, digest: &Digest) {
         self.head = *digest;
         self.leaves.push(self.head);
         self.next += 1;
-        Ok(())
     }
 
     fn free(&self, limit: Credits) -> i128 {

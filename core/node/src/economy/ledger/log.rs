@@ -4,7 +4,7 @@
 //! whose disk forgot an entry that others saw would fork itself: after a loss it asks its witnesses for its own entries
 //! ([`Log::catch_up`]) before it writes.
 
-use alloc::collections::VecDeque;
+use alloc::{collections::VecDeque, sync::Arc};
 
 use super::{
     entry::{Act, Signed},
@@ -24,8 +24,8 @@ pub const BEHIND_MAX: u64 = 2 * EVERY;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Log {
     fold: Fold,
-    /// Entries since the last checkpoint, and before it those that some witness lacks.
-    tail: VecDeque<Signed>,
+    /// Entries since the last checkpoint, and before it those that some witness lacks, by their numbers.
+    tail: VecDeque<Arc<Signed>>,
 }
 
 impl Log {
@@ -36,7 +36,7 @@ impl Log {
 
     /// One that goes on where it was: from what it came to once, if that was kept, and the entries after. Entries before, in
     /// their order, are kept for the witnesses that lack them.
-    pub fn restore(fold: Fold, entries: impl IntoIterator<Item = (Signed, Option<Proven>)>) -> Self {
+    pub fn restore(fold: Fold, entries: impl IntoIterator<Item = (Arc<Signed>, Option<Proven>)>) -> Self {
         let mut log = Self { fold, tail: VecDeque::new() };
         for (signed, proven) in entries {
             if signed.entry.number < log.fold.next() {
@@ -60,8 +60,8 @@ impl Log {
     }
 
     /// Entries from `number` on; fewer, if some were let go.
-    pub fn since(&self, number: u64) -> impl Iterator<Item = &Signed> {
-        self.tail.iter().filter(move |signed| signed.entry.number >= number)
+    pub fn since(&self, number: u64) -> impl Iterator<Item = &Arc<Signed>> {
+        self.tail.range(self.tail.partition_point(|signed| signed.entry.number < number)..)
     }
 
     /// Writes `act`, with the other side's consent where there is one and what was proven where it refers to something.
@@ -75,12 +75,11 @@ impl Log {
         proven: Option<&Proven>,
         limit: Credits,
         keys: &impl Signer,
-    ) -> Result<Signed, Error> {
+    ) -> Result<Arc<Signed>, Error> {
         let entry = self.fold.draft(act);
-        self.fold.apply(&entry, proven, limit)?;
-        let signed = entry.sign(consent, keys);
-        self.remember(&signed);
-        Ok(signed)
+        let digest = entry.digest();
+        self.fold.apply_as(&entry, &digest, proven, limit)?;
+        Ok(self.remember(Arc::new(entry.sign_as(&digest, consent, keys))))
     }
 
     /// Lets go of what lies before the last checkpoint and before `seen`, which every witness has seen; and of what lies more than
@@ -103,23 +102,24 @@ impl Log {
     ///
     /// # Errors
     /// [`Error::Opening`], if there is nothing yet.
-    pub fn checkpoint(&mut self, keys: &impl Signer) -> Result<Signed, Error> {
-        let act = Act::Checkpoint { root: self.fold.root(), state: self.fold.digest() };
-        self.write(act, None, None, Credits(0), keys)
+    pub fn checkpoint(&mut self, keys: &impl Signer) -> Result<Arc<Signed>, Error> {
+        let (entry, digest) = self.fold.checkpoint()?;
+        Ok(self.remember(Arc::new(entry.sign_as(&digest, None, keys))))
     }
 
     /// Takes in an own entry that this node wrote and forgot.
     ///
     /// # Errors
     /// Those of [`Fold::apply`].
-    pub fn catch_up(&mut self, signed: &Signed, proven: Option<&Proven>) -> Result<(), Error> {
+    pub fn catch_up(&mut self, signed: &Arc<Signed>, proven: Option<&Proven>) -> Result<(), Error> {
         self.fold.apply(&signed.entry, proven, Credits(u64::MAX))?;
-        self.remember(signed);
+        self.remember(signed.clone());
         Ok(())
     }
 
-    fn remember(&mut self, signed: &Signed) {
+    fn remember(&mut self, signed: Arc<Signed>) -> Arc<Signed> {
         self.tail.push_back(signed.clone());
+        signed
     }
 }
 

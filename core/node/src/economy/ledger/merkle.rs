@@ -17,7 +17,9 @@ pub fn root(leaves: impl IntoIterator<Item = Digest>) -> Digest {
         return hash(Tag::Leaf, &[]);
     }
     while row.len() > 1 {
-        row = row.chunks(2).map(above).collect();
+        let width = row.len();
+        (0..width.div_ceil(2)).for_each(|at| row[at] = above(&row[2 * at..width.min(2 * at + 2)]));
+        row.truncate(width.div_ceil(2));
     }
     row[0]
 }

@@ -4,8 +4,12 @@
 //! of it is one row in the order of ids that copies share and nobody changes; what changed since the last checkpoint lies
 //! beside it until the next ([`Peers::settle`]). A copy costs what changed, not what there is.
 
-use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
-use core::iter;
+use alloc::{
+    collections::{BTreeMap, btree_map::Entry},
+    sync::Arc,
+    vec::Vec,
+};
+use core::{iter, mem};
 
 use crate::kit::{
     NodeId,
@@ -95,24 +99,34 @@ impl Peers {
 
     /// The same, to be changed; one of whom nothing was known is known from now on.
     pub fn entry(&mut self, id: NodeId) -> &mut Peer {
-        if !self.changed.contains_key(&id) {
-            let before = self.settled(&id).cloned();
-            self.new += usize::from(before.is_none());
-            self.changed.insert(id, before.unwrap_or_default());
+        match self.changed.entry(id) {
+            Entry::Occupied(changed) => changed.into_mut(),
+            Entry::Vacant(place) => {
+                let before = find(&self.row, &id).ok().map(|at| self.row[at].1.clone());
+                self.new += usize::from(before.is_none());
+                place.insert(before.unwrap_or_default())
+            }
         }
-        self.changed.entry(id).or_default()
     }
 
     /// Puts what changed into the row. To be called at each checkpoint, so that little lies beside it.
     pub fn settle(&mut self) {
-        if !self.changed.is_empty() {
-            self.row = Arc::new(self.iter().map(|(id, peer)| (*id, peer.clone())).collect());
-            (self.changed, self.new) = (BTreeMap::new(), 0);
+        if self.new > 0 {
+            let mut row = Vec::with_capacity(self.len());
+            row.extend(self.iter().map(|(id, peer)| (*id, peer.clone())));
+            (self.row, self.new) = (Arc::new(row), 0);
+            self.changed.clear();
+        } else if !self.changed.is_empty() {
+            let row = Arc::make_mut(&mut self.row);
+            for (id, peer) in mem::take(&mut self.changed) {
+                let at = find(row, &id).expect("none is new");
+                row[at].1 = peer;
+            }
         }
     }
 
     fn settled(&self, id: &NodeId) -> Option<&Peer> {
-        self.row.binary_search_by_key(id, |peer| peer.0).ok().map(|at| &self.row[at].1)
+        find(&self.row, id).ok().map(|at| &self.row[at].1)
     }
 
     /// All, by id.
@@ -152,6 +166,37 @@ impl Peers {
         }
         Ok(Self { row: Arc::new(row), ..Self::default() })
     }
+}
+
+/// Where `id` stands in the row, or should stand.
+///
+/// Ids are keys, which are spread evenly: so where one should stand is known to a few places, and the steps from there double. A
+/// binary search reads ten places of a thousand all over the row, each of which is waited for. Where somebody makes keys until they
+/// crowd, this takes twice the steps of one and no more.
+fn find(row: &[(NodeId, Peer)], id: &NodeId) -> Result<usize, usize> {
+    let Some(last) = row.len().checked_sub(1) else { return Err(0) };
+    let places = |distance: u64| ((u128::from(distance) * row.len() as u128) >> 64) as usize;
+    let guess = places(id.short());
+    let (there, wanted) = (row[guess].0.short(), id.short());
+    let at = if there < wanted {
+        (guess + places(wanted - there)).min(last)
+    } else {
+        guess.saturating_sub(places(there - wanted))
+    };
+    let (mut low, mut high, mut step) = (at, at + 1, 1);
+    if row[at].0 < *id {
+        while high < row.len() && row[high].0 < *id {
+            (low, high) = (high, high + step);
+            step *= 2;
+        }
+        high = (high + 1).min(row.len());
+    } else {
+        while low > 0 && row[low].0 > *id {
+            (low, high) = (low.saturating_sub(step), low + 1);
+            step *= 2;
+        }
+    }
+    row[low..high].binary_search_by_key(id, |peer| peer.0).map(|at| low + at).map_err(|at| low + at)
 }
 
 /// What was settled when does not matter.
@@ -207,6 +252,31 @@ mod tests {
             }
             assert_eq!(peers.len(), plain.len());
             assert!(peers.iter().map(|(id, peer)| (*id, peer.next)).eq(plain.iter().map(|(id, known)| (*id, known.0))));
+        }
+    }
+
+    #[test]
+    fn finds_what_a_binary_search_finds_also_where_keys_crowd() {
+        let mut rng = Rng::new(8);
+        for round in 0..600 {
+            // Spread evenly; or all of one beginning but for some.
+            let crowd = (round % 3 == 0).then(|| NodeId::number(rng.next()));
+            let same = [3, 8, 20][rng.below(3) as usize];
+            let mut id = || {
+                let mut id = NodeId::number(rng.next());
+                if let Some(crowd) = crowd.filter(|_| rng.below(5) > 0) {
+                    id.0[..same].copy_from_slice(&crowd.0[..same]);
+                }
+                id
+            };
+            let count = round as usize / 3;
+            let mut row: Vec<(NodeId, Peer)> = (0..count).map(|_| (id(), Peer::default())).collect();
+            row.sort_unstable_by_key(|peer| peer.0);
+            let ends = [NodeId([0; 32]), NodeId([255; 32])];
+            let others: Vec<NodeId> = (0..50).map(|_| id()).chain(ends).collect();
+            for id in row.iter().map(|peer| peer.0).chain(others) {
+                assert_eq!(find(&row, &id), row.binary_search_by_key(&id, |peer| peer.0), "{id} of {count}");
+            }
         }
     }
 

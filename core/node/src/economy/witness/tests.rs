@@ -1,4 +1,4 @@
-use alloc::{boxed::Box, format, string::String, vec, vec::Vec};
+use alloc::{boxed::Box, format, string::String, sync::Arc, vec, vec::Vec};
 
 use super::{terms::Standing, vote::*, *};
 use crate::{
@@ -38,12 +38,12 @@ impl Scene {
         scene
     }
 
-    fn open(&mut self) -> Signed {
+    fn open(&mut self) -> Arc<Signed> {
         let act = Act::Open { witnesses: self.set.digest(), faults: 1 };
         self.log.write(act, None, None, LIMIT, &self.payer).unwrap()
     }
 
-    fn pay(&mut self, amount: u64) -> Signed {
+    fn pay(&mut self, amount: u64) -> Arc<Signed> {
         let payee = self.payee.key();
         let act = Act::Pay { payee, turn: self.log.fold().turn(&payee), amount: Credits(amount) };
         let consent = act.consent(&self.payer.key(), &self.payee);
@@ -69,7 +69,7 @@ impl Scene {
     }
 
     /// All four vote; the certificate of the first three.
-    fn votes(&mut self, signed: &Signed, proven: Option<&Proven>) -> Result<Certificate, Refusal> {
+    fn votes(&mut self, signed: &Arc<Signed>, proven: Option<&Proven>) -> Result<Certificate, Refusal> {
         let set = &self.set;
         let votes: Result<Vec<Voted>, Refusal> =
             self.witnesses.iter_mut().map(|witness| witness.vote(signed, proven, Some(set), LIMIT)).collect();
@@ -187,13 +187,13 @@ fn every_refusal_of_an_entry_in_the_order_of_checks() {
     let mut scene = Scene::new();
     let paid = scene.pay(5000);
     let next = scene.pay(6000);
-    let forged = Signed { signature: Signature([0; 64]), ..paid.clone() };
-    let alone = Signed { consent: None, ..paid.clone() };
+    let forged = Arc::new(Signed { signature: Signature([0; 64]), ..(*paid).clone() });
+    let alone = Arc::new(Signed { consent: None, ..(*paid).clone() });
     let fork = {
         let act = Act::Pay { payee: NodeId::number(8), turn: 0, amount: Credits(5000) };
-        Entry { act, ..paid.entry.clone() }.sign(None, &scene.payer)
+        Arc::new(Entry { act, ..paid.entry.clone() }.sign(None, &scene.payer))
     };
-    let forged_fork = Signed { signature: Signature([0; 64]), ..fork.clone() };
+    let forged_fork = Arc::new(Signed { signature: Signature([0; 64]), ..(*fork).clone() });
     let mut other = Log::new(id(3).key());
     let foreign =
         other.write(Act::Open { witnesses: scene.set.digest(), faults: 2 }, None, None, LIMIT, &id(3)).unwrap();
@@ -247,7 +247,7 @@ fn a_fork_freezes_its_owner_and_closings_are_paid_nevertheless() {
     scene.votes(&paid, None).unwrap();
     let act = Act::Pay { payee: NodeId::number(8), turn: 0, amount: Credits(1000) };
     let fork = Entry { act, ..paid.entry }.sign(None, &scene.payer);
-    let refusal = scene.witnesses[0].vote(&fork, None, None, LIMIT).unwrap_err();
+    let refusal = scene.witnesses[0].vote(&fork.into(), None, None, LIMIT).unwrap_err();
     let Refusal::Fork(fraud) = refusal else { panic!("{refusal:?}") };
     assert_eq!(fraud.check(&id(77)).unwrap().account, scene.payer.key());
     assert_eq!(scene.witnesses[0].fraud(&scene.payer.key()), Some(&*fraud));
@@ -303,7 +303,7 @@ fn later() -> Set {
 
 impl Scene {
     /// The log names `set`; what it came to before.
-    fn renew(&mut self, set: &Set) -> (Signed, Fold) {
+    fn renew(&mut self, set: &Set) -> (Arc<Signed>, Fold) {
         let before = self.log.fold().clone();
         let act = Act::Renew { witnesses: set.digest(), faults: set.faults(), state: before.digest() };
         (self.log.write(act, None, None, LIMIT, &self.payer).unwrap(), before)
@@ -315,7 +315,7 @@ impl Scene {
         let votes: Vec<Voted> =
             self.witnesses.iter_mut().map(|witness| witness.vote(&signed, None, Some(set), LIMIT).unwrap()).collect();
         let certificate = self.certificate(&votes);
-        (Renewal { signed, certificate, set: set.clone() }, before)
+        (Renewal { signed: (*signed).clone(), certificate, set: set.clone() }, before)
     }
 }
 
@@ -341,7 +341,7 @@ fn witnesses_change_by_consent_of_those_before_and_new_ones_go_on_from_there() {
     assert_eq!(fresh.vote(&next, None, None, LIMIT).unwrap().set, new.digest());
     assert_eq!(scene.witnesses[3].vote(&next, None, None, LIMIT).unwrap().set, new.digest());
     assert_eq!(scene.witnesses[0].vote(&next, None, None, LIMIT), Err(Refusal::Stranger), "it was replaced");
-    assert!(scene.witnesses[0].vote(&renewal.signed, None, None, LIMIT).is_ok(), "and still says what it said");
+    assert!(scene.witnesses[0].vote(&renewal.signed.into(), None, None, LIMIT).is_ok(), "and still says what it said");
 }
 
 #[test]
@@ -370,14 +370,14 @@ fn every_refusal_of_a_change_in_the_order_of_checks() {
     let old = &mut scene.witnesses[0];
     say("a change of which the set is not shown", old.vote(&signed, None, None, LIMIT));
     say("with another set", old.vote(&signed, None, Some(&scene.set), LIMIT));
-    say("to a term that is over", old.vote(&back.0, None, Some(&back.1), LIMIT));
-    say("that says the log came to something else", old.vote(&wrong_state, None, Some(&new), LIMIT));
+    say("to a term that is over", old.vote(&back.0.into(), None, Some(&back.1), LIMIT));
+    say("that says the log came to something else", old.vote(&wrong_state.into(), None, Some(&new), LIMIT));
     say("a change", old.vote(&signed, None, Some(&new), LIMIT));
     say("again", old.vote(&signed, None, None, LIMIT));
     let set = scene.set.clone();
     let votes: Vec<Voted> =
         scene.witnesses.iter_mut().map(|one| one.vote(&signed, None, Some(&new), LIMIT).unwrap()).collect();
-    let good = Renewal { certificate: scene.certificate(&votes), signed, set: new.clone() };
+    let good = Renewal { certificate: scene.certificate(&votes), signed: (*signed).clone(), set: new.clone() };
     let with = |change: &dyn Fn(&mut Renewal)| {
         let mut renewal = good.clone();
         change(&mut renewal);
@@ -512,7 +512,7 @@ fn three_sets(scene: &mut Scene) -> ([Set; 3], [Renewal; 2]) {
     let changes = [0, 1].map(|at| {
         scene.pay(1000);
         let signed = scene.renew(&sets[at + 1]).0;
-        Renewal { certificate: certify(&signed, &sets[at]), signed, set: sets[at + 1].clone() }
+        Renewal { certificate: certify(&signed, &sets[at]), signed: (*signed).clone(), set: sets[at + 1].clone() }
     });
     (sets, changes)
 }
@@ -584,7 +584,7 @@ fn nobody_uses_two_sets() {
                 let consent = act.counterparty().map(|_| act.consent(&scene.payer.key(), &scene.payee));
                 log.write(act, consent, None, LIMIT, &scene.payer).unwrap()
             };
-            (fold, first.into_iter().chain(pay).map(write).collect::<Vec<Signed>>())
+            (fold, first.into_iter().chain(pay).map(write).collect::<Vec<Arc<Signed>>>())
         };
         let new = later();
         let sets = [None, Some(&new), Some(&others)];
@@ -615,7 +615,7 @@ fn nobody_uses_two_sets() {
             signers.sort_unstable_by_key(|vote| vote.0);
             signers.dedup_by_key(|vote| vote.0);
             let certificate = Certificate { statement: signed.entry.statement(), set: first, votes: signers };
-            let renewal = Renewal { signed: signed.clone(), certificate, set: set.clone() };
+            let renewal = Renewal { signed: (**signed).clone(), certificate, set: set.clone() };
             if let Ok(voted) = nodes[who].adopt(fold.clone(), &renewal, &scene.set) {
                 votes.push((at, 1, voted.set, 11 + who as u8));
             }
@@ -662,7 +662,7 @@ fn a_hold_of_before_is_closed_by_those_before_and_by_nobody_else() {
     scene.log.since(0).take(2).for_each(|entry| drop(late.vote(entry, None, Some(&scene.set), LIMIT).unwrap()));
     late.close(&closing, Word::Payee(&consent), UnixTime(0)).unwrap();
     late.adopt(before.clone(), &renewal, &scene.set).unwrap();
-    let again = late.vote(&renewal.signed, None, None, LIMIT).unwrap();
+    let again = late.vote(&renewal.signed.clone().into(), None, None, LIMIT).unwrap();
     assert_eq!(again.set, new.digest(), "in the name of those before it did not vote for the change, and never will");
     assert_eq!(late.close(&nothing, Word::Nobody, UnixTime(100)), Err(Refusal::Taken));
     assert_eq!(late.close(&closing, Word::Payee(&consent), UnixTime(0)).unwrap().set, scene.set.digest());
@@ -715,7 +715,7 @@ fn a_witness_goes_on_after_a_crash_and_says_what_it_said() {
     }
     let act = Act::Pay { payee: NodeId::number(8), turn: 0, amount: Credits(1000) };
     let fork = Entry { act, ..shown[2].entry.clone() }.sign(None, &scene.payer);
-    let Err(Refusal::Fork(fraud)) = witness.vote(&fork, None, None, LIMIT) else { panic!("no fork") };
+    let Err(Refusal::Fork(fraud)) = witness.vote(&fork.into(), None, None, LIMIT) else { panic!("no fork") };
     kept.push(Saved::Frozen(Box::clone(&fraud)));
     assert_eq!(Witness::restore(id(10), kept), witness);
 }
@@ -769,7 +769,7 @@ fn every_refusal_of_a_certificate_in_the_order_of_checks() {
 }
 
 /// A deposit of 4,000 for what has the digest 5, until 100.
-fn deposit(scene: &mut Scene) -> (Signed, Promised, Certificate) {
+fn deposit(scene: &mut Scene) -> (Arc<Signed>, Promised, Certificate) {
     let terms = Promised::deposit(Digest([5; 32]), scene.log.fold().turn(&COMMONS), Credits(4000), UnixTime(100));
     let signed = scene.log.write(Act::Hold(terms), None, None, LIMIT, &scene.payer).unwrap();
     let certificate = scene.votes(&signed, None).unwrap();

@@ -8,7 +8,7 @@
 //! their term; those after begin with what the log came to, vote for the entries from there on, and close no hold that was
 //! there before them.
 
-use alloc::{boxed::Box, collections::BTreeMap, vec::Vec};
+use alloc::{boxed::Box, collections::BTreeMap, sync::Arc, vec::Vec};
 use core::fmt;
 
 use super::{set::Set, terms::Renewal};
@@ -42,7 +42,7 @@ pub struct Ward {
     /// Those who watch now, this node among them; or the first of which it is no longer one.
     set: Set,
     /// Entries since the last checkpoint, in their order, each with the set that votes for it.
-    tail: Vec<(Signed, Digest)>,
+    tail: Vec<(Arc<Signed>, Digest)>,
     /// Closings of open holds that were voted for.
     closings: BTreeMap<(NodeId, u64), Closing>,
     /// Open holds of earlier terms, and by whom they are closed; nothing, where this node was not there.
@@ -71,7 +71,7 @@ pub enum Saved {
     /// It voted for an entry.
     Entry {
         /// Which.
-        signed: Box<Signed>,
+        signed: Arc<Signed>,
         /// What was shown with it.
         proven: Option<Proven>,
         /// The set after a change of witnesses.
@@ -198,7 +198,7 @@ impl<K: Signer + Verifier> Witness<K> {
     /// [`Refusal::Unsigned`], [`Refusal::Set`], [`Refusal::Ledger`], in this order of checks.
     pub fn vote(
         &mut self,
-        signed: &Signed,
+        signed: &Arc<Signed>,
         proven: Option<&Proven>,
         set: Option<&Set>,
         limit: Credits,
@@ -228,7 +228,7 @@ impl<K: Signer + Verifier> Witness<K> {
         };
         ward.fold.apply_as(&signed.entry, &digest, proven, limit).map_err(Refusal::Ledger)?;
         let by = ward.remember(signed, next_set.clone());
-        let saved = Saved::Entry { signed: Box::new(signed.clone()), proven: proven.copied(), set: next_set };
+        let saved = Saved::Entry { signed: signed.clone(), proven: proven.copied(), set: next_set };
         Ok(self.sign(signed.entry.statement_as(digest), by, Some(saved)))
     }
 
@@ -253,16 +253,23 @@ impl<K: Signer + Verifier> Witness<K> {
             None => {}
         }
         let terms = ward.fold.terms(&closing.payee, closing.turn).ok_or(Refusal::Unheld)?;
-        Self::may_close(&self.keys, &terms, closing, word, date)?;
+        let statement = closing.statement();
+        Self::may_close(&self.keys, &terms, (closing, &statement.digest), word, date)?;
         if !session::holds(&terms, closing) {
             return Err(Refusal::Ticks);
         }
         ward.closings.insert(place, *closing);
-        Ok(self.sign(closing.statement(), by, Some(Saved::Closing(*closing))))
+        Ok(self.sign(statement, by, Some(Saved::Closing(*closing))))
     }
 
-    /// Whether `word` is enough.
-    fn may_close(keys: &K, terms: &Terms, closing: &Closing, word: Word<'_>, date: UnixTime) -> Result<(), Refusal> {
+    /// Whether `word` is enough for a closing with this digest.
+    fn may_close(
+        keys: &K,
+        terms: &Terms,
+        (closing, digest): (&Closing, &Digest),
+        word: Word<'_>,
+        date: UnixTime,
+    ) -> Result<(), Refusal> {
         match word {
             Word::Nobody if date < terms.until && !on(Fault::ClosedBeforeItsTime) => {
                 Err(Refusal::Early { until: terms.until })
@@ -272,7 +279,6 @@ impl<K: Signer + Verifier> Witness<K> {
             // Nobody has the key of the commons, whatever a signature seems to say.
             Word::Payee(_) if terms.is_deposit() && !on(Fault::DepositSignedFor) => Err(Refusal::Forged),
             Word::Payee(consent) => {
-                let digest = closing.digest();
                 let signed = keys.verify(&closing.payee, Domain::Closing, &[&digest.0], consent);
                 if signed || on(Fault::PayeeOfClosingUnchecked) { Ok(()) } else { Err(Refusal::Forged) }
             }
@@ -330,7 +336,7 @@ impl<K: Signer + Verifier> Witness<K> {
         Some(Saved::Frozen(Box::new(fraud.clone())))
     }
 
-    fn begin(&mut self, signed: &Signed, set: Option<&Set>, limit: Credits) -> Result<Voted, Refusal> {
+    fn begin(&mut self, signed: &Arc<Signed>, set: Option<&Set>, limit: Credits) -> Result<Voted, Refusal> {
         let named = |set: &&Set| matches!(signed.entry.act, Act::Open { witnesses, faults } if witnesses == set.digest() && faults == set.faults());
         let set = set.filter(named).filter(|set| set.index(&self.keys.key()).is_some()).ok_or(Refusal::Stranger)?;
         if self.wards.len() >= WARDS_MAX {
@@ -355,7 +361,7 @@ impl<K: Signer + Verifier> Witness<K> {
         if ward.frozen.is_some() {
             return Err(Refusal::Frozen);
         }
-        let fraud = Box::new(Fraud::Fork { one: kept.clone(), other: signed.clone() });
+        let fraud = Box::new(Fraud::Fork { one: (**kept).clone(), other: signed.clone() });
         if fraud.check(&self.keys).is_err() {
             return Err(Refusal::Unsigned(EntryError::Forged));
         }
@@ -399,7 +405,7 @@ impl<K: Signer + Verifier> Witness<K> {
 }
 
 impl Ward {
-    fn begun(fold: Fold, signed: &Signed, set: &Set) -> Self {
+    fn begun(fold: Fold, signed: &Arc<Signed>, set: &Set) -> Self {
         let tail = [(signed.clone(), set.digest())].into();
         let (closings, inherited) = (BTreeMap::new(), BTreeMap::new());
         Self { fold, set: set.clone(), tail, closings, inherited, frozen: None }
@@ -413,7 +419,7 @@ impl Ward {
         fold.apply(&signed.entry, None, Credits(u64::MAX)).map_err(Refusal::Ledger)?;
         // Not in the name of those before: it may have voted for another branch in that, which they did not certify.
         let name = if on(Fault::ChainAcrossSets) { before } else { set.digest() };
-        let tail = [(signed.clone(), name)].into();
+        let tail = [(Arc::new(signed.clone()), name)].into();
         let by = |place: &(NodeId, u64)| {
             let (missed, last) = missed.map(|missed| (missed, missed.set.digest()))?;
             let seen = missed.fold.terms(&place.0, place.1).is_some();
@@ -428,7 +434,7 @@ impl Ward {
     }
 
     /// The entry with this number, if it is kept.
-    fn kept(&self, number: u64) -> Option<&(Signed, Digest)> {
+    fn kept(&self, number: u64) -> Option<&(Arc<Signed>, Digest)> {
         let at = number.checked_sub(self.tail.first()?.0.entry.number)?;
         self.tail.get(usize::try_from(at).ok()?)
     }
@@ -443,7 +449,7 @@ impl Ward {
 
     /// After the fold took `signed`: keeps it while it may be asked for again, and lets go of what nobody asks for. Returns the digest of
     /// the set in whose name it is voted for.
-    fn remember(&mut self, signed: &Signed, set: Option<Set>) -> Digest {
+    fn remember(&mut self, signed: &Arc<Signed>, set: Option<Set>) -> Digest {
         match signed.entry.act {
             Act::Checkpoint { .. } => self.tail.clear(),
             Act::Release { payee, turn, .. } => {

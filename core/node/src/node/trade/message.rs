@@ -45,7 +45,7 @@
 //! Evidence is a certificate, its set, and 0 and a signed entry, or 1 and a closing. A set and a change of sets are as
 //! [`Set`] and [`Renewal`] say.
 
-use alloc::{boxed::Box, vec::Vec};
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
 
 use super::vote::Ballot;
 use crate::{
@@ -87,6 +87,9 @@ pub const HANDED_MAX: usize = 16;
 pub const AUDITORS_MAX: usize = 7;
 /// Edges, and sightings, of one message.
 pub const VOUCH_MAX: usize = 64;
+
+/// An entry as its witnesses are shown it, and what it refers to. Many are shown the same one.
+pub type Shown = (Arc<Signed>, Option<Evidence>);
 
 /// That something was certified, for whoever was not there.
 #[derive(Clone, Debug, PartialEq)]
@@ -157,7 +160,7 @@ pub enum Message {
     Paid(Box<Evidence>),
     Audit { task: u64, model: u64, worker: NodeId, blocks: Vec<Block> },
     Audited { task: u64, fingerprints: Vec<Fingerprint> },
-    Show { set: Box<Set>, next: Option<Box<Set>>, entries: Vec<(Signed, Option<Evidence>)> },
+    Show { set: Box<Set>, next: Option<Box<Set>>, entries: Vec<Shown> },
     Close { closing: Closing, consent: Option<Signature> },
     Vote { statement: Statement, signature: Signature, limit: Credits },
     Deny { statement: Statement, next: Option<u64> },
@@ -665,8 +668,8 @@ fn block(from: &mut Reader<'_>) -> Result<Block, Error> {
     Ok(Block { fingerprint: fingerprint(from)?, tokens: *from.array()? })
 }
 
-fn entries(from: &mut Reader<'_>) -> Result<Vec<(Signed, Option<Evidence>)>, Error> {
-    list(from, ENTRIES_MAX, |from| Ok((signed(from)?, option(from, evidence)?)))
+fn entries(from: &mut Reader<'_>) -> Result<Vec<Shown>, Error> {
+    list(from, ENTRIES_MAX, |from| Ok((Arc::new(signed(from)?), option(from, evidence)?)))
 }
 
 fn signed(from: &mut Reader<'_>) -> Result<Signed, Error> {

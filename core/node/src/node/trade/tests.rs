@@ -1117,7 +1117,7 @@ fn samples() -> Vec<Message> {
         Message::Show {
             set: Box::new(set.clone()),
             next: None,
-            entries: vec![(signed.clone(), None), (other.clone(), Some(closed))],
+            entries: vec![(signed.clone().into(), None), (other.clone().into(), Some(closed))],
         },
         Message::Close { closing, consent: Some(signature) },
         Message::Vote { statement, signature, limit: Credits(77) },
@@ -1133,7 +1133,7 @@ fn samples() -> Vec<Message> {
         Message::Show {
             set: Box::new(set.clone()),
             next: Some(Box::new(dated)),
-            entries: vec![(signed.clone(), None)],
+            entries: vec![(signed.clone().into(), None)],
         },
         Message::Adopt { fold: vec![1, 2, 3], before: Box::new(set), renewal: Box::new(renewal.clone()) },
         Message::Lack { account: id, term: 19_675 },

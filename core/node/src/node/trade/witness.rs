@@ -6,12 +6,13 @@
 use alloc::{
     boxed::Box,
     collections::{BTreeMap, VecDeque},
+    sync::Arc,
     vec::Vec,
 };
 
 use super::{
     Effect, Event, Line, Trade,
-    message::{ENTRIES_MAX, Evidence, Message},
+    message::{ENTRIES_MAX, Evidence, Message, Shown},
     renew::Handover,
 };
 use crate::{
@@ -233,7 +234,7 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
     }
 
     /// An entry is written: it is kept, and then shown.
-    fn written(&mut self, now: Instant, signed: Signed, evidence: Option<Evidence>, out: &mut Vec<Effect>) {
+    fn written(&mut self, now: Instant, signed: Arc<Signed>, evidence: Option<Evidence>, out: &mut Vec<Effect>) {
         let Some(set) = self.pen.set.clone() else { return };
         let (number, statement) = (signed.entry.number, signed.entry.statement());
         self.pen.evidence.extend(evidence.clone().map(|evidence| (number, evidence)));
@@ -293,7 +294,7 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
     fn show(&self, to: &NodeId, number: u64) -> Option<Message> {
         // Whoever is not known to lack anything says what it lacks.
         let from = self.pen.next.get(to).copied().unwrap_or(number).min(number);
-        let entry = |signed: &Signed| (signed.clone(), self.pen.evidence.get(&signed.entry.number).cloned());
+        let entry = |signed: &Arc<Signed>| (signed.clone(), self.pen.evidence.get(&signed.entry.number).cloned());
         let entries = self.pen.log.since(from).take(ENTRIES_MAX).map(entry).collect();
         let next = self.pen.next_set.clone().map(Box::new);
         Some(Message::Show { set: Box::new(self.pen.set.clone()?), next, entries })
@@ -305,7 +306,7 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         }
         self.pen.certified += 1;
         out.push(Effect::Tell(Event::Certified { number, digest: certificate.statement.digest }));
-        let signed = self.pen.log.since(number).next().cloned();
+        let signed = self.pen.log.since(number).next().map(|signed| (**signed).clone());
         if let Some(signed) = signed {
             match signed.entry.act {
                 Act::Hold(terms) if terms.is_deposit() => self.lodged(now, terms, signed, certificate, out),
@@ -325,7 +326,7 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         now: Instant,
         from: NodeId,
         (set, next): (&Set, Option<&Set>),
-        entries: Vec<(Signed, Option<Evidence>)>,
+        entries: Vec<Shown>,
         out: &mut Vec<Effect>,
     ) {
         for (signed, evidence) in entries {
@@ -480,9 +481,9 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
     /// A witness, be it one of before, is to close a hold that it has not seen: what it lacks of its term, as far as that is kept.
     fn show_missed(&self, to: NodeId, next: u64) -> Option<Effect> {
         let set = self.pen.terms.of_entry(&self.me, next).filter(|set| set.index(&to).is_some())?;
-        let of_term = |signed: &&Signed| !matches!(signed.entry.act, Act::Renew { .. });
+        let of_term = |signed: &&Arc<Signed>| !matches!(signed.entry.act, Act::Renew { .. });
         let certified = self.pen.log.since(next).take_while(|signed| signed.entry.number < self.pen.certified);
-        let entry = |signed: &Signed| (signed.clone(), self.pen.evidence.get(&signed.entry.number).cloned());
+        let entry = |signed: &Arc<Signed>| (signed.clone(), self.pen.evidence.get(&signed.entry.number).cloned());
         let entries: Vec<_> = certified.take_while(of_term).take(ENTRIES_MAX).map(entry).collect();
         let set = Box::new(set.clone());
         (!entries.is_empty()).then_some(Effect::Send { to, message: Message::Show { set, next: None, entries } })

@@ -47,7 +47,7 @@ fn every_set_that_is_shown_for_the_first_time() {
             let now = Instant::from_millis(at * 1000);
             let act = Act::Open { witnesses: set.digest(), faults: set.faults() };
             let entry = Entry { account: keys(STRANGER).key(), number: 0, before: Digest([0; 32]), act };
-            let entries = vec![(entry.sign(None, &keys(STRANGER)), None)];
+            let entries = vec![(entry.sign(None, &keys(STRANGER)).into(), None)];
             let member = (0..COUNT).find(|n| set.index(&keys(*n).key()).is_some()).unwrap();
             let message = Message::Show { set: Box::new(set.clone()), next: None, entries };
             let (mut witness, mut out) = (town.trades[member].clone(), vec![]);
@@ -137,7 +137,7 @@ fn what_is_not_certified_is_not_remembered() {
     let from = signed.entry.account;
     let open = Act::Open { witnesses: set.digest(), faults: 1 };
     let open = Signed { entry: Entry { number: 0, act: open, ..signed.entry.clone() }, ..signed.clone() };
-    let show = Message::Show { set: Box::new(set.clone()), next: None, entries: vec![(open, None)] };
+    let show = Message::Show { set: Box::new(set.clone()), next: None, entries: vec![(open.into(), None)] };
     let renewal = Renewal { signed, certificate: evidence.certificate, set: set.clone().of_term(set.term() + 1) };
     let (before_it, renewal) = (Box::new(set.clone()), Box::new(renewal));
     for message in [show, Message::Adopt { fold: vec![], before: before_it, renewal }] {
