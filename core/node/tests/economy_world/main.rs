@@ -10,7 +10,7 @@
 //! accounts of a fact (S2, S4). What it does not touch is as it was. Each checkpoint has the entries before it checked from their
 //! bytes on, and every 100,000 events have all balances summed and compared.
 //!
-//! `TUTU_WORLD_POSTINGS` says how many postings are certified (300,000 if it is not set; `just ledger-world` makes more);
+//! `TUTU_WORLD_POSTINGS` says how many postings are certified (a million if it is not set; `just ledger-world` makes as many as it is asked for);
 //! `TUTU_WORLD_SEED` which world it is.
 
 #[path = "../common/mod.rs"]
@@ -30,6 +30,10 @@ use tutu_node::{
 };
 use world::{Found, World};
 
+/// A world is many small things that come and go.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const NODES: usize = 1000;
 const BYZANTINE: usize = 200;
 /// f; seven witnesses an account.
@@ -43,10 +47,16 @@ fn number(name: &str, otherwise: u64) -> u64 {
 
 #[test]
 fn safe_in_any_order_with_a_fifth_byzantine_a_cut_and_crashes() {
-    let (seed, postings) = (number("TUTU_WORLD_SEED", 1), number("TUTU_WORLD_POSTINGS", 300_000));
+    let (seed, postings) = (number("TUTU_WORLD_SEED", 1), number("TUTU_WORLD_POSTINGS", 1_000_000));
     let mut world = World::new(seed, BYZANTINE, postings);
     world.run();
-    println!("seed {seed}: {} postings, {:?}", world.postings, world.found);
+    println!(
+        "seed {seed}: {} postings, {} s, {} MB, {:?}",
+        world.postings,
+        world::seconds(),
+        world::megabytes(),
+        world.found
+    );
     let Found { crashes, owners, overdraws, checkpoints, .. } = world.found;
     assert!(crashes > 0 && owners > 0 && overdraws > 0 && checkpoints > 0, "{:?}", world.found);
 }
