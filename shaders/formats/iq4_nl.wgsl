@@ -9,6 +9,9 @@ fn packed(row: u32, octet: u32) -> vec2<u32> { return packed_by_table(IQ4, w[row
 alias Quanta = vec4<u32>;
 fn quanta(block: u32) -> Quanta { return w4[block]; }
 fn part(q: Quanta, i: u32) -> Eight { return by_table(IQ4, q[i]); }
+//#if PACKED
+fn part_packed(q: Quanta, i: u32) -> vec2<u32> { return packed_by_table(IQ4, q[i]); }
+//#end
 alias Scales = f32;
 const SPAN: u32 = 1u;
 fn scales(span: u32) -> Scales { return half_at(p.s_at, span); }

@@ -17,6 +17,9 @@ fn packed(row: u32, octet: u32) -> vec2<u32> { return packed_by_table(IQ4, w[row
 alias Quanta = vec4<u32>;
 fn quanta(block: u32) -> Quanta { return w4[block]; }
 fn part(q: Quanta, i: u32) -> Eight { return by_table(IQ4, q[i]); }
+//#if PACKED
+fn part_packed(q: Quanta, i: u32) -> vec2<u32> { return packed_by_table(IQ4, q[i]); }
+//#end
 alias Scales = vec2<u32>;
 const SPAN: u32 = 8u;
 fn scales(span: u32) -> Scales { return vec2<u32>(w[p.s_at + 2u * span], w[p.s_at + 2u * span + 1u]); }

@@ -13,6 +13,9 @@ fn packed(row: u32, octet: u32) -> vec2<u32> { return packed_by_table(MXFP4, w[r
 alias Quanta = vec4<u32>;
 fn quanta(block: u32) -> Quanta { return w4[block]; }
 fn part(q: Quanta, i: u32) -> Eight { return by_table(MXFP4, q[i]); }
+//#if PACKED
+fn part_packed(q: Quanta, i: u32) -> vec2<u32> { return packed_by_table(MXFP4, q[i]); }
+//#end
 alias Scales = f32;
 const SPAN: u32 = 1u;
 fn scales(span: u32) -> Scales { return power(byte_at(p.s_at, span)); }

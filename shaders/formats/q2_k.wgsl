@@ -19,6 +19,9 @@ fn packed(row: u32, octet: u32) -> vec2<u32> { return twos_packed(short_at(0u, r
 alias Quanta = vec2<u32>;
 fn quanta(block: u32) -> Quanta { return vec2<u32>(w[2u * block], w[2u * block + 1u]); }
 fn part(q: Quanta, i: u32) -> Eight { return two_bits(q[i >> 1u] >> (16u * (i & 1u))); }
+//#if PACKED
+fn part_packed(q: Quanta, i: u32) -> vec2<u32> { return twos_packed(q[i >> 1u] >> (16u * (i & 1u))); }
+//#end
 struct Scales { dm: u32, sixteen: vec4<u32> }
 const SPAN: u32 = 8u;
 fn scales(span: u32) -> Scales {

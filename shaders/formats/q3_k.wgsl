@@ -30,6 +30,12 @@ fn packed(row: u32, octet: u32) -> vec2<u32> {
 alias Quanta = vec3<u32>;
 fn quanta(block: u32) -> Quanta { return vec3<u32>(w[2u * block], w[2u * block + 1u], w[p.h_at + block]); }
 fn part(q: Quanta, i: u32) -> Eight { return three_bits(q[i >> 1u] >> (16u * (i & 1u)), q.z >> (8u * i)); }
+//#if PACKED
+fn part_packed(q: Quanta, i: u32) -> vec2<u32> {
+    let low = twos_packed(q[i >> 1u] >> (16u * (i & 1u)));
+    return less(low | (ones_packed(q.z >> (8u * i)) << vec2<u32>(2u)), 0x04040404u);
+}
+//#end
 struct Scales { d: f32, six: vec3<u32> }
 const SPAN: u32 = 8u;
 fn scales(span: u32) -> Scales {

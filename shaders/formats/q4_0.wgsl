@@ -15,6 +15,9 @@ fn part(q: Quanta, i: u32) -> Eight {
     let e = four_bits(q[i]);
     return Eight(e.a - 8.0, e.b - 8.0);
 }
+//#if PACKED
+fn part_packed(q: Quanta, i: u32) -> vec2<u32> { return less(nibbles_packed(q[i]), 0x08080808u); }
+//#end
 alias Scales = f32;
 const SPAN: u32 = 1u;
 fn scales(span: u32) -> Scales { return half_at(p.s_at, span); }

@@ -9,6 +9,9 @@ fn packed(row: u32, octet: u32) -> vec2<u32> { return nibbles_packed(w[row * p.o
 alias Quanta = vec4<u32>;
 fn quanta(block: u32) -> Quanta { return w4[block]; }
 fn part(q: Quanta, i: u32) -> Eight { return four_bits(q[i]); }
+//#if PACKED
+fn part_packed(q: Quanta, i: u32) -> vec2<u32> { return nibbles_packed(q[i]); }
+//#end
 alias Scales = vec4<u32>;
 const SPAN: u32 = 8u;
 fn scales(span: u32) -> Scales { return w4[(p.s_at >> 2u) + span]; }

@@ -18,6 +18,11 @@ fn part(q: Quanta, i: u32) -> Eight {
     let e = five_bits(q.low[i], q.high >> (8u * i));
     return Eight(e.a - 16.0, e.b - 16.0);
 }
+//#if PACKED
+fn part_packed(q: Quanta, i: u32) -> vec2<u32> {
+    return less(nibbles_packed(q.low[i]) | (ones_packed(q.high >> (8u * i)) << vec2<u32>(4u)), 0x10101010u);
+}
+//#end
 alias Scales = f32;
 const SPAN: u32 = 1u;
 fn scales(span: u32) -> Scales { return half_at(p.s_at, span); }

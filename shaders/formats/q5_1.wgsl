@@ -12,6 +12,11 @@ fn packed(row: u32, octet: u32) -> vec2<u32> {
 struct Quanta { low: vec4<u32>, high: u32 }
 fn quanta(block: u32) -> Quanta { return Quanta(w4[block], w[p.h_at + block]); }
 fn part(q: Quanta, i: u32) -> Eight { return five_bits(q.low[i], q.high >> (8u * i)); }
+//#if PACKED
+fn part_packed(q: Quanta, i: u32) -> vec2<u32> {
+    return nibbles_packed(q.low[i]) | (ones_packed(q.high >> (8u * i)) << vec2<u32>(4u));
+}
+//#end
 alias Scales = vec2<f32>;
 const SPAN: u32 = 1u;
 fn scales(span: u32) -> Scales { return halves(w[p.s_at + span]); }

@@ -29,6 +29,12 @@ fn quanta(block: u32) -> Quanta {
     return Quanta(w4[block], vec2<u32>(w[p.h_at + 2u * block], w[p.h_at + 2u * block + 1u]));
 }
 fn part(q: Quanta, i: u32) -> Eight { return six_bits_each(q.low[i], q.high[i >> 1u] >> (16u * (i & 1u))); }
+//#if PACKED
+fn part_packed(q: Quanta, i: u32) -> vec2<u32> {
+    let high = twos_packed(q.high[i >> 1u] >> (16u * (i & 1u)));
+    return less(nibbles_packed(q.low[i]) | (high << vec2<u32>(4u)), 0x20202020u);
+}
+//#end
 struct Scales { d: f32, sixteen: vec4<u32> }
 const SPAN: u32 = 8u;
 fn scales(span: u32) -> Scales { return Scales(half_at(p.d_at, span), w4[(p.s_at >> 2u) + span]); }

@@ -19,6 +19,12 @@ fn part(q: Quanta, i: u32) -> Eight {
     let words = select(q.b, q.a, i < 2u);
     return eight_bits(words[2u * (i & 1u)], words[2u * (i & 1u) + 1u]);
 }
+//#if PACKED
+fn part_packed(q: Quanta, i: u32) -> vec2<u32> {
+    let words = select(q.b, q.a, i < 2u);
+    return vec2<u32>(words[2u * (i & 1u)], words[2u * (i & 1u) + 1u]);
+}
+//#end
 alias Scales = f32;
 const SPAN: u32 = 1u;
 fn scales(span: u32) -> Scales { return half_at(p.s_at, span); }

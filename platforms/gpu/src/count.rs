@@ -101,7 +101,7 @@ fn weight_bytes(program: &Program, dispatch: &Dispatch) -> usize {
 fn cache_bytes(program: &Program, dispatch: &Dispatch, position: usize) -> usize {
     let Some([keys, values]) = dispatch.cache.map(|cache| program.caches[cache]) else { return 0 };
     match dispatch.kernel(1) {
-        Kernel::Attend { .. } | Kernel::AttendSubgroup { .. } => {
+        Kernel::Attend { .. } | Kernel::AttendSubgroup { .. } | Kernel::AttendStreams { .. } => {
             // Parameters 9 and 8: the window, and how many tiles of heads read the same keys.
             let [window, tiles] = [9, 8].map(|i| dispatch.params.0[i] as usize);
             let seen = if window == 0 { position + 1 } else { window.min(position + 1) };

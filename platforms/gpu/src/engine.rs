@@ -88,6 +88,30 @@ pub struct Engine {
     /// Where the first half of the plan goes over, where that runs elsewhere.
     over: Option<Region>,
     steps: u64,
+    /// What the next step is expected to be handed over as.
+    ahead: Option<(Shape, wgpu::CommandBuffer)>,
+}
+
+/// All that the commands of a step depend on: the rest of it is in the memory that they read.
+#[derive(Clone, PartialEq)]
+struct Shape {
+    tokens: u32,
+    outputs: u32,
+    segments: u32,
+    adapters: Vec<bool>,
+    /// The dispatches that are done, and whether the best of the result are among them.
+    count: usize,
+    best: bool,
+    /// What is brought back, and rows of it.
+    read: Region,
+    rows: usize,
+}
+
+impl Shape {
+    fn new(step: &Step, count: usize, best: bool, read: Region, rows: usize) -> Self {
+        let Step { tokens, outputs, segments, .. } = *step;
+        Self { tokens, outputs, segments, adapters: step.adapters.clone(), count, best, read, rows }
+    }
 }
 
 /// What a plan that differs only in its adapters goes on with.
@@ -322,6 +346,7 @@ impl Engine {
             tables_max,
             over: None,
             steps: 0,
+            ahead: None,
         }
     }
 
@@ -376,29 +401,24 @@ impl Engine {
     }
 
     /// One submission; `out` gets what is wanted of it.
-    fn submit(&self, step: &Step, wanted: &mut Wanted<'_>) -> Result<(), Fault> {
+    fn submit(&mut self, step: &Step, wanted: &mut Wanted<'_>) -> Result<(), Fault> {
         let rows = if self.program.selects { step.outputs } else { step.tokens } as usize;
         self.tell(step);
-        let new = || self.device.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        let mut encoder = new();
-        let output = self.program.output;
+        let (all, output) = (self.program.dispatches.len(), self.program.output);
         match wanted {
             Wanted::All(out) => {
-                self.encode(&mut encoder, step, self.program.dispatches.len(), false, None);
-                self.read(encoder, output, rows, &mut |row| out.extend(row))
+                self.compute(step, Shape::new(step, all, false, output, rows), &mut |row| out.extend(row))
             }
             Wanted::States(out) => {
                 let (count, states) = self.program.states;
-                self.encode(&mut encoder, step, count, false, None);
-                self.read(encoder, states, rows, &mut |row| out.extend(row))
+                self.compute(step, Shape::new(step, count, false, states, rows), &mut |row| out.extend(row))
             }
             Wanted::Best(most, out) => {
                 let start = out.len();
                 let best = self.program.best.filter(|_| *most <= BEST_GROUPS * BEST_KEPT);
-                self.encode(&mut encoder, step, self.program.dispatches.len(), best.is_some(), None);
                 if let Some(best) = best {
                     let mut missed = false;
-                    self.read(encoder, best, rows, &mut |pairs| {
+                    self.compute(step, Shape::new(step, all, true, best, rows), &mut |pairs| {
                         let (candidates, sure) = candidates(pairs, *most);
                         out.push(candidates);
                         missed |= !sure;
@@ -408,9 +428,9 @@ impl Engine {
                     }
                     // The best lay so unevenly that some may be missing: the whole rows are still there.
                     out.truncate(start);
-                    encoder = new();
                 }
-                self.read(encoder, output, rows, &mut |row| {
+                let count = if best.is_some() { 0 } else { all };
+                self.compute(step, Shape::new(step, count, false, output, rows), &mut |row| {
                     let (row, mut candidates): (Vec<f32>, _) = (row.collect(), Vec::new());
                     sample::take(&row, *most, &mut candidates);
                     out.push(candidates);
@@ -455,24 +475,40 @@ impl Engine {
         }
     }
 
+    /// The commands of a step, the copy of what is wanted of it among them.
+    fn commands(&self, step: &Step, shape: &Shape) -> wgpu::CommandBuffer {
+        let mut encoder = self.device.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        if shape.count > 0 {
+            self.encode(&mut encoder, step, shape.count, shape.best, None);
+        }
+        let size = bytes_read(shape);
+        if size > 0 {
+            encoder.copy_buffer_to_buffer(&self.acts, 4 * shape.read.at as u64, &self.staging, 0, size);
+        }
+        encoder.finish()
+    }
+
     /// Submits, waits, and hands out rows of the activations.
-    fn read(
-        &self,
-        mut encoder: wgpu::CommandEncoder,
-        region: Region,
-        rows: usize,
+    fn compute(
+        &mut self,
+        step: &Step,
+        shape: Shape,
         each: &mut dyn FnMut(&mut dyn Iterator<Item = f32>),
     ) -> Result<(), Fault> {
-        let device = &self.device;
-        // Whole rows with what lies beside them; the last ends where the result does.
-        let size = if rows == 0 { 0 } else { 4 * ((rows - 1) * region.stride + region.width) as u64 };
-        if size > 0 {
-            encoder.copy_buffer_to_buffer(&self.acts, 4 * region.at as u64, &self.staging, 0, size);
-        }
-        let index = device.queue.submit([encoder.finish()]);
+        let commands = match self.ahead.take() {
+            Some((expected, commands)) if expected == shape => commands,
+            _ => self.commands(step, &shape),
+        };
+        let device = Arc::clone(&self.device);
+        let index = device.queue.submit([commands]);
+        let size = bytes_read(&shape);
         let slice = self.staging.slice(..size.max(4));
         if size > 0 {
             slice.map_async(wgpu::MapMode::Read, |_| {});
+        }
+        // While the device computes: most steps are like the one before, and commands take a tenth as long to write as to do.
+        if shape.best {
+            self.ahead = Some((shape.clone(), self.commands(step, &shape)));
         }
         // The thread sleeps until the device is done; nobody looks again and again.
         let wait = wgpu::PollType::Wait { submission_index: Some(index), timeout: None };
@@ -481,8 +517,9 @@ impl Engine {
         }
         if size > 0 {
             let view = slice.get_mapped_range().map_err(|_| Fault::Lost)?;
-            for row in 0..rows {
-                let bytes = &view[4 * row * region.stride..][..4 * region.width];
+            let Region { stride, width, .. } = shape.read;
+            for row in 0..shape.rows {
+                let bytes = &view[4 * row * stride..][..4 * width];
                 each(&mut bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])));
             }
             drop(view);
@@ -490,6 +527,12 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+/// Whole rows with what lies beside them; the last ends where the result does.
+fn bytes_read(shape: &Shape) -> u64 {
+    let Region { stride, width, .. } = shape.read;
+    shape.rows.checked_sub(1).map_or(0, |before| 4 * (before * stride + width) as u64)
 }
 
 /// What of a step is wanted, and where it goes.

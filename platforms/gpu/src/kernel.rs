@@ -10,6 +10,8 @@ use tutu_llm::quant::Kind;
 pub enum Kernel {
     /// `matvec.wgsl`; `packed` where bytes are multiplied.
     Matvec { kind: Kind, tokens: u32, aligned: bool, subgroups: bool, packed: bool },
+    /// `sweep.wgsl`: subgroups have `subgroup` invocations.
+    Sweep { kind: Kind, tokens: u32, subgroup: u32 },
     /// `rows.wgsl`.
     Rows { kind: Kind, tokens: u32, aligned: bool },
     /// `blocks.wgsl`; `wide` where subgroups have eight invocations and not four.
@@ -42,6 +44,8 @@ pub enum Kernel {
     Attend { key: u32, value: u32, heads: u32 },
     /// `attend_subgroup.wgsl`; `wide` where subgroups have eight invocations and not four.
     AttendSubgroup { key: u32, value: u32, heads: u32, wide: bool },
+    /// `attend_streams.wgsl`: subgroups have `subgroup` invocations.
+    AttendStreams { key: u32, value: u32, heads: u32, subgroup: u32 },
     /// `combine.wgsl`.
     Combine,
     /// `attend_all.wgsl`.
@@ -59,8 +63,8 @@ pub struct Matrices {
     pub halves: bool,
     /// Squares that each subgroup of a workgroup keeps, see [`Matrices::new`].
     pub each: u32,
-    /// Squares that all of them keep at most.
-    pub squares: u32,
+    /// Subgroups of a workgroup at most.
+    pub subgroups: u32,
 }
 
 impl Matrices {
@@ -71,19 +75,25 @@ impl Matrices {
     /// workgroup may have must keep all of its tile.
     pub fn new(size: u32, halves: bool, [least, most]: [u32; 2]) -> Self {
         let subgroups = |invocations: u32| (Self::LANES / invocations.max(1)).max(1);
-        let each = (TILE[0] * TILE[1] / (size * size)).div_ceil(subgroups(most));
-        Self { size, halves, each, squares: each * subgroups(least) }
+        let each = (MATRICES_TILE[0] * MATRICES_TILE[1] / (size * size)).div_ceil(subgroups(most));
+        Self { size, halves, each, subgroups: subgroups(least) }
     }
 
-    /// Bytes of workgroup memory: rows and tokens of 40 numbers, and the squares.
+    /// Bytes of workgroup memory: rows and tokens of 64 halves or 32 f32 with some between them, and a square a subgroup.
     pub fn bytes(self) -> u32 {
-        let number = if self.halves { 2 } else { 4 };
-        (TILE[0] + TILE[1]) * 40 * number + self.squares * self.size * self.size * 4
+        (MATRICES_TILE[0] + MATRICES_TILE[1]) * if self.halves { 144 } else { 160 }
+            + self.subgroups * self.size * self.size * 4
     }
 }
 
 /// Rows that a workgroup of `matvec.wgsl` and `experts.wgsl` computes.
 pub const ROWS: u32 = 4;
+/// Subgroups of a workgroup of `attend_streams.wgsl`.
+pub const STREAMS: u32 = 4;
+/// Invocations of a workgroup of `sweep.wgsl`.
+pub const SWEEP_LANES: u32 = 128;
+/// Rows that each of its subgroups computes.
+pub const SWEEP_ROWS: u32 = 2;
 /// Invocations of a workgroup of `blocks.wgsl`, and rows that each computes.
 pub const BLOCKS_LANES: u32 = 8;
 /// See [`BLOCKS_LANES`].
@@ -98,6 +108,8 @@ pub const BEST_GROUPS: usize = 64;
 pub const BEST_KEPT: usize = 8;
 /// Rows and tokens of a tile of `matmul.wgsl` and its kind.
 pub const TILE: [u32; 2] = [64, 32];
+/// The same of `matmul_matrices.wgsl`.
+pub const MATRICES_TILE: [u32; 2] = [64, 64];
 
 const FUNCTIONS: &str = include_str!("../../../shaders/functions.wgsl");
 const COMMON: &str = include_str!("../../../shaders/common.wgsl");
@@ -117,15 +129,16 @@ impl Kernel {
                 let packed = if packed { "_packed" } else { "" };
                 format!("matvec_{kind}_x{tokens}{}{}{packed}", aligned(a), subgroups(s))
             }
+            Self::Sweep { kind, tokens, subgroup } => format!("sweep_{kind}_x{tokens}_{subgroup}"),
             Self::Rows { kind, tokens, aligned: a } => format!("rows_{kind}_x{tokens}{}", aligned(a)),
             Self::Blocks { kind, tokens, wide } => format!("blocks_{kind}_x{tokens}_{}", if wide { 8 } else { 4 }),
             Self::Matmul { kind, aligned: a } => format!("matmul_{kind}{}", aligned(a)),
             Self::MatmulNarrow { kind, packed } => {
                 format!("matmul_{kind}_{}", if packed { "packed" } else { "halves" })
             }
-            Self::MatmulMatrices { kind, matrices: Matrices { size, halves, each, squares } } => {
+            Self::MatmulMatrices { kind, matrices: Matrices { size, halves, each, subgroups } } => {
                 let halves = if halves { "_halves" } else { "" };
-                format!("matmul_{kind}_{size}x{size}{halves}_{each}_of_{squares}")
+                format!("matmul_{kind}_{size}x{size}{halves}_{each}_of_{subgroups}")
             }
             Self::Embed { kind } => format!("embed_{kind}"),
             Self::Experts { kind, down, function, aligned: a, subgroups: s } => {
@@ -148,6 +161,9 @@ impl Kernel {
             Self::Attend { key, value, heads } => format!("attend_{key}_{value}_x{heads}"),
             Self::AttendSubgroup { key, value, heads, wide } => {
                 format!("attend_{key}_{value}_x{heads}_subgroup_{}", if wide { 8 } else { 4 })
+            }
+            Self::AttendStreams { key, value, heads, subgroup } => {
+                format!("attend_{key}_{value}_x{heads}_streams_{subgroup}")
             }
             Self::Combine => "combine".into(),
             Self::AttendAll { key, value } => format!("attend_all_{key}_{value}"),
@@ -178,6 +194,17 @@ impl Kernel {
                 on("SUBGROUPS", subgroups);
                 on("PACKED", packed);
                 (include_str!("../../../shaders/matvec.wgsl"), Some(kind))
+            }
+            Self::Sweep { kind, tokens, subgroup } => {
+                constant("LANES", SWEEP_LANES);
+                constant("SUBGROUP", subgroup);
+                constant("ROWS", SWEEP_ROWS);
+                constant("TOKENS", tokens);
+                constant("CHUNK", (4096 / tokens).max(1024));
+                on("ALIGNED", true);
+                on("BLOCKS", true);
+                on("PACKED", true);
+                (include_str!("../../../shaders/sweep.wgsl"), Some(kind))
             }
             Self::Rows { kind, tokens, aligned } => {
                 constant("LANES", LANES);
@@ -212,8 +239,9 @@ impl Kernel {
                 }
                 enable("wgpu_cooperative_matrix");
                 constant("EACH", matrices.each);
-                constant("SQUARES", matrices.squares);
+                constant("SUBGROUPS", matrices.subgroups);
                 on("ALIGNED", true);
+                on("BLOCKS", true);
                 on("HALVES", matrices.halves);
                 on("SIXTEEN", matrices.size == 16);
                 (include_str!("../../../shaders/matmul_matrices.wgsl"), Some(kind))
@@ -261,6 +289,15 @@ impl Kernel {
                 on("WIDE", wide);
                 (include_str!("../../../shaders/attend_subgroup.wgsl"), None)
             }
+            Self::AttendStreams { key, value, heads, subgroup } => {
+                constant("LANES", STREAMS * subgroup);
+                constant("SUBGROUP", subgroup);
+                constant("KEY", key);
+                constant("VALUE", value);
+                constant("HEADS", heads);
+                on("RUNS", true);
+                (include_str!("../../../shaders/attend_streams.wgsl"), None)
+            }
             Self::Combine => (include_str!("../../../shaders/combine.wgsl"), None),
             Self::AttendAll { key, value } => {
                 constant("KEY", key);
@@ -277,7 +314,7 @@ impl Kernel {
         let pieces = match self {
             Self::Matvec { .. } | Self::Experts { .. } | Self::Norm { .. } => SUMS,
             Self::Matmul { .. } | Self::MatmulNarrow { .. } => TILES,
-            Self::Attend { .. } | Self::AttendSubgroup { .. } => ATTENTION,
+            Self::Attend { .. } | Self::AttendSubgroup { .. } | Self::AttendStreams { .. } => ATTENTION,
             _ => "",
         };
         if kind.is_some_and(is_float) {
@@ -308,6 +345,7 @@ impl Kernel {
         for (key, value, heads) in [(64, 64, 1), (64, 64, 3), (80, 80, 1), (96, 96, 1), (128, 128, 8), (256, 256, 4)] {
             all.push(Self::Attend { key, value, heads });
             all.extend([false, true].map(|wide| Self::AttendSubgroup { key, value, heads, wide }));
+            all.extend([8, 32, 64].map(|subgroup| Self::AttendStreams { key, value, heads, subgroup }));
         }
         for width in [32, 64, 80, 128] {
             all.push(Self::AttendAll { key: width, value: width });
@@ -324,6 +362,7 @@ impl Kernel {
             for tokens in [1, 2, 4, 8] {
                 if !is_float(kind) {
                     all.push(Self::Matvec { kind, tokens, aligned: true, subgroups: true, packed: true });
+                    all.extend([8, 32, 64].map(|subgroup| Self::Sweep { kind, tokens, subgroup }));
                 }
                 all.extend([false, true].map(|wide| Self::Blocks { kind, tokens, wide }));
             }

@@ -8,6 +8,7 @@
 //! | [`kernel`] | the kernels, each with its variants |
 //! | `pack` | weights as kernels read them |
 //! | [`record`] | from a plan to a program: where everything lies, what is fused |
+//! | `touch` | what operations read and write |
 //! | [`program`] | dispatches over numbered memory; no device |
 //! | [`count`] | what a step moves |
 //! | `step` | what a step tells the device |
@@ -35,6 +36,7 @@ pub mod record;
 mod spare;
 pub mod split;
 mod step;
+mod touch;
 mod trial;
 
 pub use adapter::{Adapter, Class, Info, Wanted, adapters, choose, is_likely};

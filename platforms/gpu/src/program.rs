@@ -11,7 +11,7 @@ use tutu_llm::{
 };
 
 use crate::{
-    kernel::{BLOCKS_LANES, BLOCKS_ROWS, Kernel, LANES, ROWS, TILE},
+    kernel::{BLOCKS_LANES, BLOCKS_ROWS, Kernel, LANES, MATRICES_TILE, ROWS, SWEEP_LANES, SWEEP_ROWS, TILE},
     pack,
 };
 
@@ -173,11 +173,28 @@ impl Part {
             }
         };
         let each = (PIECE / rows.iter().sum::<usize>().max(1)).max(1);
-        for (id, range) in &self.pieces {
+        let pieces: Vec<(TensorId, Range<usize>)> = (self.pieces.iter())
+            .flat_map(|(id, range)| {
+                range.clone().step_by(each).map(move |first| (*id, first..(first + each).min(range.end)))
+            })
+            .collect();
+        let packed = |(id, range): &(TensorId, Range<usize>)| {
             let (data, row) = (weights.data(*id), weights.tensor(*id).row_bytes());
-            for first in range.clone().step_by(each) {
-                let end = (first + each).min(range.end);
-                pack::pack(self.kind, self.width, &data[first * row..end * row], &mut planes);
+            let mut planes: [Vec<u8>; 4] = Default::default();
+            pack::pack(self.kind, self.width, &data[range.start * row..range.end * row], &mut planes);
+            planes
+        };
+        // As many at once as there are processors; they are handed out in their order.
+        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS);
+        for pieces in pieces.chunks(threads) {
+            let done: Vec<[Vec<u8>; 4]> = std::thread::scope(|scope| {
+                let others: Vec<_> = pieces[1..].iter().map(|piece| scope.spawn(|| packed(piece))).collect();
+                let first = packed(&pieces[0]);
+                let others = others.into_iter().map(|thread| thread.join().expect("nothing in there panics"));
+                [first].into_iter().chain(others).collect()
+            });
+            for found in done {
+                planes.iter_mut().zip(found).for_each(|(plane, found)| plane.extend(found));
                 flush(&mut planes, false);
             }
         }
@@ -187,6 +204,8 @@ impl Part {
 
 /// Bytes that are packed at a time: enough to be worth a copy, little enough to stay in a cache.
 const PIECE: usize = 1 << 20;
+/// Pieces that are packed at once, at most: more than that the bus to a device does not take.
+const THREADS: usize = 16;
 
 impl Params {
     /// All of `list`, then zeros.
@@ -225,8 +244,10 @@ impl Dispatch {
             Grid::Product(height) => {
                 let [high, wide] = match self.kernel(rows) {
                     Kernel::Matvec { tokens, .. } => [ROWS, tokens],
+                    Kernel::Sweep { tokens, subgroup, .. } => [SWEEP_ROWS * (SWEEP_LANES / subgroup), tokens],
                     Kernel::Rows { tokens, .. } => [LANES, tokens],
                     Kernel::Blocks { tokens, .. } => [BLOCKS_LANES * BLOCKS_ROWS, tokens],
+                    Kernel::MatmulMatrices { .. } => MATRICES_TILE,
                     _ => TILE,
                 };
                 let [x, y] = fold(height.div_ceil(high));

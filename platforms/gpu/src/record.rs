@@ -19,9 +19,10 @@ use tutu_llm::{
 
 use crate::{
     caps::Caps,
-    kernel::{BEST_GROUPS, BEST_KEPT, BLOCK, Kernel, LANES, is_float},
+    kernel::{BEST_GROUPS, BEST_KEPT, BLOCK, Kernel, LANES, SWEEP_LANES, is_float},
     pack::OCTET,
     program::{Dispatch, Grid, Moves, NONE, PARAMS, Params, Part, Program, Region},
+    touch::{covers, overlap, reads, touches, written},
 };
 
 /// How large a program is.
@@ -65,6 +66,8 @@ impl core::error::Error for Error {}
 
 /// Ropes whose angles a step can carry.
 const ROPES_MAX: usize = 10;
+/// Most outputs of a step: a row of logits may take half a megabyte, and few steps want more than one for each text.
+const OUTPUTS_MAX: usize = 128;
 /// Tokens times segments of attention that there is scratch for.
 const SEGMENTS_MAX: usize = 128;
 
@@ -137,7 +140,7 @@ impl<'a> Recorder<'a> {
         // A quarter of the binding is left for scratch.
         let room = (caps.binding / 4 * 3 / 4).saturating_sub(row(false) * size.tokens);
         if row(true) > 0 {
-            program.outputs_max = (room / row(true)).min(size.tokens);
+            program.outputs_max = (room / row(true)).min(size.tokens).min(OUTPUTS_MAX);
         }
         if program.outputs_max == 0 || row(false) * size.tokens * 4 > caps.binding {
             let bytes = (row(false) * size.tokens + row(true)) * 4;
@@ -543,6 +546,12 @@ impl<'a> Recorder<'a> {
         [4, 8].contains(&known).then_some(known == 8)
     }
 
+    /// Invocations of each subgroup of a GPU that is none in software, where that is always the same.
+    fn subgroup(&self) -> Option<u32> {
+        let known = self.caps.subgroup.filter(|_| self.caps.subgroups && !self.caps.software);
+        known.filter(|n| SWEEP_LANES.is_multiple_of(*n))
+    }
+
     /// Which kernel multiplies how many tokens.
     fn product_kernels(&self, kind: Kind, x: Region) -> Vec<(u32, Kernel)> {
         let (aligned, subgroups) = (x.aligned(), self.caps.subgroups);
@@ -558,9 +567,14 @@ impl<'a> Recorder<'a> {
         // Numbers can be narrow where there are quanta; variants of them are for the usual case.
         let narrow = aligned && !is_float(kind);
         let packed = self.caps.packed && narrow && subgroups;
-        let few = [1, 2, 4, 8].map(|tokens| (tokens, Kernel::Matvec { kind, tokens, aligned, subgroups, packed }));
+        let sweep = self.subgroup().filter(|_| packed && x.width.is_multiple_of(BLOCK));
+        let few = [1, 2, 4, 8].map(|tokens| match sweep {
+            Some(subgroup) => (tokens, Kernel::Sweep { kind, tokens, subgroup }),
+            None => (tokens, Kernel::Matvec { kind, tokens, aligned, subgroups, packed }),
+        });
         // What a file has in f32 (the routers of experts) is not rounded.
-        let matrices = self.caps.matrices.filter(|matrices| aligned && !(matrices.halves && kind == Kind::F32));
+        let whole = aligned && x.width.is_multiple_of(BLOCK);
+        let matrices = self.caps.matrices.filter(|matrices| whole && !(matrices.halves && kind == Kind::F32));
         let many = match matrices {
             Some(matrices) => Kernel::MatmulMatrices { kind, matrices },
             None if narrow && self.caps.packed => Kernel::MatmulNarrow { kind, packed: true },
@@ -658,9 +672,10 @@ impl<'a> Recorder<'a> {
         let groups = attention.kv_heads * tiles;
         let runs = q.aligned() && attention.key.is_multiple_of(OCTET) && attention.value.is_multiple_of(OCTET);
         let heads = heads as u32;
-        let kernel = match self.software_subgroup().filter(|_| runs) {
-            Some(wide) => Kernel::AttendSubgroup { key, value, heads, wide },
-            None => Kernel::Attend { key, value, heads },
+        let kernel = match (self.software_subgroup(), self.subgroup()) {
+            (Some(wide), _) if runs => Kernel::AttendSubgroup { key, value, heads, wide },
+            (None, Some(subgroup)) if runs => Kernel::AttendStreams { key, value, heads, subgroup },
+            _ => Kernel::Attend { key, value, heads },
         };
         let moves = Moves { read: q.width, written: out.width };
         self.push(kernel, &params, Grid::Segments(groups as u32), moves).cache = Some(cache);
@@ -838,50 +853,4 @@ fn decode(weights: &Weights, id: TensorId) -> Vec<f32> {
     let mut out = vec![0.0; tensor.len()];
     dequantise(tensor.kind, weights.data(id), &mut out);
     out
-}
-
-/// What an operation reads, also where it changes it.
-pub(crate) fn reads(op: &Op) -> impl Iterator<Item = Slot> {
-    let list: [Option<Slot>; 3] = match *op {
-        Op::Embed { .. } => [None; 3],
-        Op::AddRow { out, .. } => [Some(out), None, None],
-        Op::Norm { x, .. } | Op::Scale { x, .. } | Op::Select { x, .. } => [Some(x), None, None],
-        Op::Linear { x, out, write, .. } => [Some(x), (write != Write::Set).then_some(out), None],
-        Op::Adapt { x, out, .. } => [Some(x), Some(out), None],
-        Op::Rope { x, .. } | Op::Activate { x, .. } | Op::Softcap { x, .. } => [Some(x), None, None],
-        Op::Attention { q, k, v, .. } => [Some(q), Some(k), Some(v)],
-        Op::Gated { gate, up, .. } => [Some(gate), Some(up), None],
-        Op::Experts { x, out, .. } | Op::Add { x, out, .. } => [Some(x), Some(out), None],
-    };
-    list.into_iter().flatten()
-}
-
-/// What an operation writes.
-pub(crate) fn written(op: &Op) -> Option<Slot> {
-    Some(match *op {
-        Op::Embed { out, .. }
-        | Op::AddRow { out, .. }
-        | Op::Norm { out, .. }
-        | Op::Linear { out, .. }
-        | Op::Adapt { out, .. }
-        | Op::Attention { out, .. }
-        | Op::Gated { out, .. }
-        | Op::Experts { out, .. }
-        | Op::Add { out, .. }
-        | Op::Scale { out, .. }
-        | Op::Select { out, .. } => out,
-        Op::Rope { x, .. } | Op::Activate { x, .. } | Op::Softcap { x, .. } => x,
-    })
-}
-
-fn touches(op: &Op) -> impl Iterator<Item = Slot> {
-    reads(op).chain(written(op))
-}
-
-fn overlap(a: Slot, b: Slot) -> bool {
-    a.buffer == b.buffer && a.column < b.column + b.width && b.column < a.column + a.width
-}
-
-pub(crate) fn covers(outer: Slot, inner: Slot) -> bool {
-    outer.column <= inner.column && inner.column + inner.width <= outer.column + outer.width
 }

@@ -11,7 +11,7 @@ use tutu_llm::{
 
 use crate::{
     engine::{Engine, Wanted},
-    record::{covers, reads, written},
+    touch::{covers, reads, written},
 };
 
 /// Where a plan is cut.

@@ -29,7 +29,7 @@ pub struct Step {
 /// Words before the tokens.
 const HEADER: usize = 16;
 /// Positions of a segment of attention at the least: a few rounds of a workgroup, so that joining costs little.
-const SEGMENT: u32 = 256;
+const SEGMENT: u32 = 128;
 /// Workgroups that keep a GPU busy; with fewer, long texts are cut.
 const BUSY: usize = 128;
 
@@ -175,7 +175,7 @@ mod tests {
     fn long_texts_of_few_tokens_are_cut() {
         let program = Program { segments_max: 128, attention_groups: 4, ..Program::default() };
         let one = Step::new(&program, &Batch::new(&[token(0, 999, true)], &[&[0; 32]]), true);
-        assert_eq!((one.segments, one.words[3]), (4, 256));
+        assert_eq!((one.segments, one.words[3]), (8, 128));
         let many: Vec<Token> = (0..100).map(|i| token(0, 900 + i, false)).collect();
         assert_eq!(Step::new(&program, &Batch::new(&many, &[&[0; 32]]), true).segments, 1);
     }

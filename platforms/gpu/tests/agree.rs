@@ -240,15 +240,22 @@ impl Case {
         let mut worst: f32 = 0.0;
         let products = plan.ops.iter().any(|op| matches!(op, Op::Linear { .. }));
         let experts = plan.ops.iter().any(|op| matches!(op, Op::Experts { .. }));
-        let mut families = if products || experts { families(&device) } else { vec![device.caps()] };
+        let attention = plan.ops.iter().any(|op| matches!(op, Op::Attention { .. }));
+        let own = device.caps();
+        let mut families = if products || experts { families(&device) } else { vec![own] };
         // These have no kernel of their own for devices in software.
         families.retain(|caps| !experts || !caps.software);
+        // And this one for each of the two kinds.
+        if attention && !products {
+            families.push(Caps { software: !own.software, ..own });
+        }
         for caps in families {
             let mut engine = with(&device, &weights, &plan, 2, Some(caps));
             let steps: &[usize] = match (apart, experts) {
                 (false, _) => &[64],
                 // Nor one for each number of tokens.
                 (_, true) => &[64, 3],
+                _ if attention && caps.software != own.software => &[64, 3],
                 _ => &[64, 7, 3, 1],
             };
             for &at_a_time in steps {

@@ -139,10 +139,9 @@ fn speed(backend: &mut dyn Backend, vocabulary: usize, prompt: usize, generate: 
         sequence: 0,
         output,
     };
-    let mut best = Vec::new();
+    let (mut best, most) = (Vec::new(), backend.tokens_max());
     let mut step =
         |tokens: &[Token]| backend.step_best(&Batch::new(tokens, &[&table]), BEST, &mut best).map_err(Error::failed);
-    let most = 128;
     let start = Instant::now();
     for from in (0..prompt).step_by(most) {
         let to = (from + most).min(prompt);

@@ -172,10 +172,11 @@ pub(super) fn backend(
     model: &Model,
     files: &[Arc<Mapped>],
     options: Options,
-    Size { tokens_max, pages }: Size,
+    size: Size,
     context: usize,
 ) -> Result<Option<Placed>, Error> {
     let Some(device) = search.end()? else { return Ok(None) };
+    let Size { tokens_max, pages } = steps(&device, model, size, context);
     let (weights, files_held) = (Arc::clone(&model.weights), files.to_vec());
     let processor: OnProcessor = Arc::new(move |plan, pages| {
         open::on_processor(Arc::clone(&weights), plan, &files_held, options, Size { tokens_max, pages })
@@ -192,13 +193,23 @@ pub(super) fn backend(
 pub(super) fn expected(model: &Model, options: Options, size: Size, context: usize) -> Option<(OnGpu, u64)> {
     let device = Search::begin(options.layers_there()).end().ok()??;
     let for_all = own(&device, options.gpu_memory)?;
-    let mut placing = Placing::new(&device, model, options, size, context);
+    let mut placing = Placing::new(&device, model, options, steps(&device, model, size, context), context);
     placing.room = Some(for_all);
     let all = layers(placing.plan);
     let most = placing.layers.unwrap_or(usize::MAX).min(all);
     let layers = fitting(&device, &mut placing, most, all);
     let bytes = bytes(&device, &placing, layers, all).filter(|_| layers > 0)?;
     Some((OnGpu { bytes, layers, all }, for_all))
+}
+
+/// Tokens of a step on a card of its own, which fewer leave idle: a prompt's products have as many workgroups as it has tokens.
+const CARD_BATCH: usize = 512;
+
+/// The size of a backend on a device.
+fn steps(device: &Device, model: &Model, size: Size, context: usize) -> Size {
+    // An encoder's is its context already.
+    let larger = device.info().class == Class::Discrete && !model.plan.caches.is_empty();
+    if larger { Size { tokens_max: CARD_BATCH.min(context).max(size.tokens_max), ..size } } else { size }
 }
 
 /// What models may take together of memory that a device has of its own, in bytes; `None` where it takes the
