@@ -10,7 +10,7 @@ use std::{
         Mutex,
         atomic::{AtomicU64, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use tutu_sim::{
@@ -38,6 +38,8 @@ const WITHOUT: &str =
     "this program was built without mutants; try: cargo run --release -p tutu-sim --features mutants -- --mutants";
 /// Worlds in which a failing plan is made smaller.
 const SHRINK_RUNS: usize = 300;
+/// And how long that may take.
+const SHRINK_TIME: Duration = Duration::from_secs(120);
 
 struct Cli {
     args: Args,
@@ -308,8 +310,9 @@ fn explain(cli: &Cli, failed: &Outcome) {
         if cli.args.lifeguard { "" } else { " --no-lifeguard" },
         if cli.real_keys { " --real-keys" } else { "" },
     );
-    if cli.args.nodes <= 1000 {
-        let (small, outcome) = shrink::shrink(plan(cli, &cli.args, failed.seed), SHRINK_RUNS);
+    // Whoever reads JSON waits for the outcome.
+    if cli.args.nodes <= 1000 && !cli.json {
+        let (small, outcome) = shrink::shrink(plan(cli, &cli.args, failed.seed), SHRINK_RUNS, SHRINK_TIME);
         eprintln!("smallest story found: {}", shrink::tell(&small).trim_end());
         eprintln!("and what comes of it: {}", outcome.violations.join("; "));
     }

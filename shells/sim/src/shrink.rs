@@ -1,18 +1,22 @@
 //! Makes a failing plan smaller, until nothing can be left out.
 
+use std::time::{Duration, Instant};
+
 use crate::{
     net,
     outcome::{self, Outcome},
     plan::{Op, Plan},
 };
 
-/// The smallest plan that was found to fail as `plan` does, in at most `runs` worlds, and what came of it.
+/// The smallest plan that was found to fail as `plan` does, in at most `runs` worlds, of which none begins later than `within`, and
+/// what came of it.
 ///
 /// Source: A. Zeller, R. Hildebrandt, "Simplifying and Isolating Failure-Inducing Input" (2002), ddmin: leave out ever
 /// smaller parts.
-pub fn shrink(plan: Plan, runs: usize) -> (Plan, Outcome) {
+pub fn shrink(plan: Plan, runs: usize, within: Duration) -> (Plan, Outcome) {
+    let end = Instant::now() + within;
     let first = outcome::run(plan.clone());
-    let mut search = Search { kind: kind(&first), best: (plan, first), left: runs };
+    let mut search = Search { kind: kind(&first), best: (plan, first), left: runs, end };
     if search.kind.is_none() {
         return search.best;
     }
@@ -26,6 +30,7 @@ struct Search {
     kind: Option<String>,
     best: (Plan, Outcome),
     left: usize,
+    end: Instant,
 }
 
 /// What is wrong, without the numbers: a smaller world with the same fault has others.
@@ -37,7 +42,7 @@ fn kind(outcome: &Outcome) -> Option<String> {
 
 impl Search {
     fn takes(&mut self, plan: Plan) -> bool {
-        if self.left == 0 {
+        if self.left == 0 || Instant::now() > self.end {
             return false;
         }
         self.left -= 1;
@@ -85,7 +90,7 @@ impl Search {
                     at += size;
                 }
             }
-            if self.left == 0 {
+            if self.left == 0 || Instant::now() > self.end {
                 return;
             }
             size = if smaller && size == 1 { 1 } else { size / 2 };
@@ -123,7 +128,7 @@ mod tests {
         // Nobody can know of it yet when the world ends: a promise that cannot be kept.
         plan.at(79, Op::Crash(3));
         plan.promise = Promise { whole: true, ..Promise::default() };
-        let (small, outcome) = shrink(plan, 60);
+        let (small, outcome) = shrink(plan, 60, Duration::from_secs(3600));
         assert_eq!(small.ops, [(79_000_000, Op::Crash(3))]);
         assert_eq!((small.net.loss_ppm, outcome.violations.len()), (0, 1));
     }
