@@ -255,12 +255,16 @@ impl<K: Signer + Verifier> Swim<K> {
         self.ping(now, subject, nonce, None, out);
     }
 
-    /// The suspect answered `nonce`. What others say without a signature is less than what this node sees.
+    /// The suspect answered `nonce`. What others say without a signature is less than what this node sees; and what they signed
+    /// is, too, once the suspect had all its time to say the contrary and is there to answer the last call: it may have
+    /// answered so many liars that it hears nobody who repeats them.
     pub(super) fn suspect_answered(&mut self, now: Instant, subject: u64, nonce: u32, out: &mut Vec<Effect>) {
-        let seen = |open: &&Suspicion| open.proof.is_none() && open.nonce == Some(nonce);
+        let last = |open: &Suspicion| self.config.lifeguard && open.asked;
+        let seen = |open: &&Suspicion| open.nonce == Some(nonce) && (open.proof.is_none() || last(open));
         if self.suspicions.get(&subject).filter(seen).is_none() {
             return;
         }
+        self.rumours.drop_charges(subject);
         let (Some(open), Some(at)) = (self.suspicions.remove(&subject), self.table.find(subject)) else { return };
         self.table.set(at, State::Alive, Self::second(now));
         let minute = self.config.period * 60;

@@ -3,7 +3,10 @@
 use alloc::{format, string::String, vec, vec::Vec};
 
 use super::*;
-use crate::{kit::laws, trust::identity::Identity};
+use crate::{
+    kit::{Domain, laws},
+    trust::identity::Identity,
+};
 
 type Node = Swim<Identity>;
 
@@ -203,6 +206,30 @@ fn a_forged_accusation_is_refuted_and_a_forged_death_buries_nobody() {
     }
     net.run(Duration::from_secs(60));
     assert!(net.log.contains("2 refutes with 2"), "{}", net.log);
+    assert!(!net.log.contains("buries"), "{}", net.log);
+    assert_eq!(net.living(), [7; 8]);
+}
+
+#[test]
+fn who_answers_the_last_call_is_not_buried_though_it_refutes_nothing() {
+    let mut net = Net::new(8);
+    net.run(Duration::from_secs(10));
+    let [victim, liar] = [2, 7].map(|n: usize| net.nodes[n].clone().unwrap());
+    // It heard so much nonsense that it hears nobody any more.
+    let places: Vec<_> = net.nodes.iter().flatten().map(|node| table::place_of(&node.me)).collect();
+    let deaf = &mut net.nodes[2].as_mut().unwrap().wolves;
+    places.iter().for_each(|place| (0..9).for_each(|_| deaf.strike(*place, net.now, Duration::from_secs(60))));
+    let (subject, incarnation, accuser) = (victim.short(), victim.me.incarnation, liar.short());
+    let signature = liar.keys.sign(Domain::Accusation, &[&victim.me.id.0, &incarnation.to_be_bytes()]);
+    let mut body = vec![];
+    Head::Gossip { introduce: false }.put(&mut body);
+    message::Item::Accusation(message::Accusation { subject, incarnation, accuser, signature }, 255).put(&mut body);
+    net.sequence += 1;
+    let sequence = net.sequence;
+    net.give(0, Input::Packet { from: liar.me.id, at: addr(7), sequence, body });
+    net.run(Duration::from_secs(60));
+    assert!(net.log.contains("0 suspects 2"), "{}", net.log);
+    assert!(!net.log.contains("refutes"), "{}", net.log);
     assert!(!net.log.contains("buries"), "{}", net.log);
     assert_eq!(net.living(), [7; 8]);
 }
