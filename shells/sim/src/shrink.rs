@@ -41,8 +41,13 @@ fn kind(outcome: &Outcome) -> Option<String> {
 }
 
 impl Search {
+    /// Whether no more worlds may be tried.
+    fn is_over(&self) -> bool {
+        self.left == 0 || Instant::now() > self.end
+    }
+
     fn takes(&mut self, plan: Plan) -> bool {
-        if self.left == 0 || Instant::now() > self.end {
+        if self.is_over() {
             return false;
         }
         self.left -= 1;
@@ -90,7 +95,7 @@ impl Search {
                     at += size;
                 }
             }
-            if self.left == 0 || Instant::now() > self.end {
+            if self.is_over() {
                 return;
             }
             size = if smaller && size == 1 { 1 } else { size / 2 };

@@ -387,16 +387,16 @@ impl<K: Signer + Verifier> Swim<K> {
             // Only an answer that we wait for proves that its sender is there now, whatever its number; the sender may have
             // lost its count, so that is taken over.
             sender.fresh = self.table.get(slot).heard.is_new(sequence) || fault::on(Fault::ReplayTakenForFresh);
-            let awaited = self.awaits(from.short(), &head);
-            let heard = self.table.heard(slot);
-            if sender.fresh {
-                heard.note(sequence);
-            } else if awaited {
-                heard.begin_anew(sequence);
-            } else {
+            if !sender.fresh && !self.awaits(from.short(), &head) {
                 // Overtaken by far, or recorded and played again. Signed news in it are what they are; the rest is over.
                 self.old_news(now, &sender, &head, &mut rest, out);
                 return;
+            }
+            let heard = self.table.heard(slot);
+            if sender.fresh {
+                heard.note(sequence);
+            } else {
+                heard.begin_anew(sequence);
             }
         }
         match head {
