@@ -1,5 +1,6 @@
 //! Small markets in which nothing may go wrong. The large ones are `just economy`'s.
 
+use tutu_node::kit::Credits;
 use tutu_sim::economy::{
     NIGHT_S, Plan, Proposed,
     cheat::{Cheat, Habit},
@@ -77,6 +78,60 @@ fn who_serves_another_model_is_found_out_and_does_no_harm_after_a_hundred_tasks(
     assert!(count.late_answers > 600 && count.late_false * 100 <= count.late_answers, "{}", outcome.table());
     assert!(count.crashes > 40, "nobody forgets whom it barred");
     assert_eq!((seen.wronged, seen.accused), (0, 0), "{}", outcome.table());
+}
+
+/// EigenTrust's six threat models, with four bad of fourteen; where names are changed, six newcomers at a time beside fourteen who
+/// stay. What is bad is an answer by another model, and what counts are those after some hundred tasks of each client. The first
+/// hour: then whoever was barred is tried again, which costs as much once more, and then rests for a day.
+#[test]
+fn at_most_one_answer_in_a_hundred_is_bad_under_each_of_the_six_threats() {
+    let some = |share_ppm| move |host| Habit { share_ppm, ..Habit::always(host, Cheat::OtherModel) };
+    let (bad, praise) = (some(1_000_000), |host| Habit::always(host, Cheat::Praise));
+    let all = |hosts: &[u32], how: &dyn Fn(u32) -> Habit| hosts.iter().map(|host| how(*host)).collect::<Vec<_>>();
+    let (four, names): ([u32; 4], Vec<u32>) = ([2, 5, 8, 11], (14..122).collect());
+    for (threat, habits) in [
+        ("lone", vec![all(&four, &bad)]),
+        ("collective", vec![all(&four, &bad), all(&four, &praise)]),
+        ("camouflage", vec![all(&four, &some(500_000)), all(&four, &praise)]),
+        ("spies", vec![all(&four[2..], &bad), all(&four, &praise)]),
+        ("sybil", vec![all(&names, &bad), all(&names, &praise)]),
+        ("virus", vec![all(&four, &some(10_000))]),
+    ] {
+        let mut plan = Plan::new(3, 14, 3_600, 0);
+        plan.cheats = habits.concat();
+        (plan.wish_every, plan.pool) = (10, Credits(plan.pool.0 * 2));
+        if threat == "sybil" {
+            plan.nodes = 122;
+            let turn = |host: &u32| (*host, 200 * u64::from((host - 14) / 6));
+            plan.comes = names.iter().map(turn).collect();
+            plan.leaves = plan.comes.iter().map(|(host, second)| (*host, second + 200)).collect();
+        }
+        let outcome = run(plan);
+        let count = &outcome.count;
+        let late = (count.late_false, count.late_answers);
+        println!("{threat}: {} of {} answers, {} of the late {}", count.false_answers, count.answers, late.0, late.1);
+        assert!(late.1 > 1_000 && late.0 * 100 <= late.1, "{threat}: {}", outcome.table());
+        assert_eq!((outcome.seen.wronged, outcome.seen.accused), (0, 0), "{threat}: {}", outcome.table());
+    }
+}
+
+/// The engine of one of twelve hangs for five minutes. Where its node asks it whether it answers, hardly a task is begun there, and it
+/// has work again afterwards; where not, all others find out one by one, and bar it for an hour.
+#[test]
+fn whose_engine_hangs_takes_no_work_until_it_answers() {
+    let market = |checks| {
+        let mut plan = Plan::new(9, 12, 900, 0);
+        plan.cheats.clear();
+        (plan.crashes, plan.checks, plan.wish_every) = (false, checks, 10);
+        plan.hangs = vec![(5, 100, 400)];
+        plan.pool.0 *= 4;
+        let outcome = run(plan);
+        (outcome.count.hung, outcome.count.mended, outcome.count.gave_up)
+    };
+    let (with, without) = (market(true), market(false));
+    println!("begun while it hung, ended afterwards, given up: {with:?} with, {without:?} without");
+    assert!(with.0 <= 3 && with.1 > 10 && with.2 == 0, "{with:?} {without:?}");
+    assert!(without.0 > 6 && without.1 == 0, "{with:?} {without:?}");
 }
 
 #[test]

@@ -157,6 +157,7 @@ faults! {
         HandedToBarred
         BreakerIgnored
         TrialsWithoutEnd
+        HangsAndOffers
         IdleNeverAsks
         HopsUncounted
         WithheldWithoutConsent

@@ -249,6 +249,7 @@ impl<K: Signer + Verifier + Clone> Machine for Node<K> {
             Input::Ran { job: Job::Check, done } => {
                 self.pulse.engine = done;
                 self.swim_hears(now, swim::Input::Pulse(self.pulse), out);
+                self.trade_hears(now, trade::Input::Engine(done), out);
             }
             Input::Worked(worked) => self.trade_hears(now, trade::Input::Worked(worked), out),
             Input::Sensed(Reading::Measured(metrics)) => {

@@ -2,8 +2,8 @@
 
 use tutu_node::{
     economy::ledger::{Act, Entry},
-    kit::{Credits, Domain, Signer, rng::mix},
-    node::trade::message::{Message, Shown},
+    kit::{Credits, Domain, NodeId, Signer, rng::mix},
+    node::trade::message::{Message, Shown, VOUCH_MAX},
 };
 
 use super::world::World;
@@ -30,6 +30,8 @@ pub enum Cheat {
     Quitter,
     /// As a worker it hands over blocks that it has not committed to.
     Garbler,
+    /// It says of all others who do so that it trusts them more than anybody.
+    Praise,
 }
 
 /// Who cheats how, from when on, and how often.
@@ -53,7 +55,7 @@ impl Habit {
 }
 
 /// All of them.
-pub const ALL: [Cheat; 9] = [
+pub const ALL: [Cheat; 10] = [
     Cheat::OtherModel,
     Cheat::NoPay,
     Cheat::Fork,
@@ -63,6 +65,7 @@ pub const ALL: [Cheat; 9] = [
     Cheat::Garbler,
     Cheat::Keeper,
     Cheat::Cover,
+    Cheat::Praise,
 ];
 
 impl World {
@@ -79,8 +82,17 @@ impl World {
             Message::Show { set, next, entries } if does(Cheat::Fork, 0) => {
                 Some(Message::Show { entries: self.fork(host, to, entries), set, next })
             }
+            Message::Vouch { sightings, .. } if does(Cheat::Praise, 0) => {
+                Some(Message::Vouch { edges: self.praise(host), sightings })
+            }
             message => Some(message),
         }
+    }
+
+    /// The highest praise for all accomplices.
+    fn praise(&self, host: u32) -> Vec<(NodeId, u32)> {
+        let others = self.plan.cheats.iter().filter(|habit| habit.cheat == Cheat::Praise && habit.host != host);
+        others.filter_map(|habit| Some((self.id(habit.host)?, u32::MAX))).take(VOUCH_MAX).collect()
     }
 
     /// Half of the witnesses see that an accomplice is paid instead, also where others are to watch.

@@ -201,10 +201,13 @@ impl Check {
             Event::Admitted { task, key } => self.admitted(now, me, task, key),
             Event::Handed { places, .. } => self.seen.handed += u64::from(places),
             Event::Rested(_) => self.seen.rested += 1,
-            Event::Ticked { worker, task, turn, tick } => {
-                self.spends(now, me, task, tick);
+            Event::Ticked { worker, task, turn, count, tick } => {
                 let ticked = self.ticked.entry((me, worker, turn)).or_insert((0, tick));
-                ticked.0 += 1;
+                if count <= ticked.0 {
+                    return;
+                }
+                ticked.0 = count;
+                self.spends(now, me, task, tick);
                 if self.spoilt.contains(&(me, task, worker)) {
                     self.seen.spoilt += tick.0;
                 }

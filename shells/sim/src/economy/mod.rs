@@ -50,8 +50,14 @@ pub struct Plan {
     pub beginnings: Option<u32>,
     /// What all accounts may owe together.
     pub pool: Credits,
+    /// Hosts that come later, and the second in which they do.
+    pub comes: Vec<(u32, u64)>,
     /// Hosts that leave for good, and the second in which they do.
     pub leaves: Vec<(u32, u64)>,
+    /// Hosts whose engine hangs, from which second to which: the node goes on, and answers all but what takes work.
+    pub hangs: Vec<(u32, u64, u64)>,
+    /// Whether nodes ask their engine every 15 s whether it answers.
+    pub checks: bool,
     /// Seconds for which witnesses are drawn, and after half of which one that is away is lost; if not, as nodes have it.
     pub term_s: Option<u64>,
     /// Whether a part of a newcomer's pay waits for the audit.
@@ -99,7 +105,10 @@ impl Plan {
             slots: None,
             beginnings: None,
             pool,
+            comes: Vec::new(),
             leaves: Vec::new(),
+            hangs: Vec::new(),
+            checks: false,
             term_s: None,
             withholds: true,
             appeals: true,
@@ -110,6 +119,12 @@ impl Plan {
     /// Whether `host` plays by the rules, always.
     pub fn is_honest(&self, host: u32) -> bool {
         self.cheats.iter().all(|habit| habit.host != host)
+    }
+
+    /// When the engine of `host` goes on, if it hangs at microsecond `now`.
+    pub fn hangs_until(&self, host: u32, now: u64) -> Option<u64> {
+        let hang = self.hangs.iter().find(|hang| hang.0 == host && (hang.1..hang.2).contains(&(now / 1_000_000)));
+        hang.map(|hang| hang.2 * 1_000_000)
     }
 
     /// Whether `host` ever does this.

@@ -14,7 +14,7 @@ use tutu_node::{
     kit::{Class, Credits, Instant, Machine, NodeId, Ppm, Rng, Signature, Signer, UnixTime, rng::mix, wheel::Wheel},
     mesh::swim::{self, Facts},
     node::{
-        Answer, Ask, Birth, Config, Effect, Input, Kept, Node,
+        self, Answer, Ask, Birth, Config, Effect, Input, Kept, Node,
         route::TRADE,
         trade::{self, Job, Line, Trade, Wish, Worked, message::Message, vote::Ballot},
     },
@@ -64,6 +64,8 @@ const OPEN_KEY: u64 = 1;
 const CAPPED_KEY: u64 = 2;
 /// What the second may spend: some answers.
 const CAP: Credits = Credits(3 * Credits::ONE.0 / 2);
+/// Those that change what a host says.
+const BENT: [Cheat; 5] = [Cheat::NoPay, Cheat::Garbler, Cheat::Fork, Cheat::Keeper, Cheat::Praise];
 /// Seconds at the end in which nothing new is wished.
 const CALM: u64 = 60;
 
@@ -128,6 +130,10 @@ pub struct Count {
     pub lines: u64,
     /// Powers lost.
     pub crashes: u64,
+    /// Runs that began on an engine that hung, and runs that one which had hung before ended.
+    pub hung: u64,
+    /// See there.
+    pub mended: u64,
 }
 
 struct Host {
@@ -157,10 +163,12 @@ enum What {
     Timer { host: u32, life: u32 },
     Block { host: u32, life: u32, key: Key, turn: u64 },
     Audited { host: u32, life: u32, worked: Worked },
+    Checked { host: u32, life: u32, job: node::Job },
     Wish(u32),
     Cancel { host: u32, life: u32, from: u64 },
     Crash(u32),
     Leave(u32),
+    Come(u32),
     Propose,
     TakeBack,
     Night,
@@ -203,6 +211,10 @@ impl World {
         }
         for (n, second) in &world.plan.leaves {
             world.wheel.push(Instant::from_micros(second * 1_000_000), What::Leave(*n));
+        }
+        for (n, second) in world.plan.comes.clone() {
+            world.leave(n);
+            world.wheel.push(Instant::from_micros(second * 1_000_000), What::Come(n));
         }
         if world.plan.crashes {
             for (at, n) in
@@ -317,10 +329,17 @@ impl World {
                     self.hear(host, Some(Input::Worked(worked)));
                 }
             }
+            What::Checked { host, life, job } => {
+                if self.hosts[host as usize].lives == life {
+                    let done = self.plan.hangs_until(host, self.now).is_none();
+                    self.hear(host, Some(Input::Ran { job, done }));
+                }
+            }
             What::Wish(host) | What::Crash(host) if self.is_gone(host) => {}
-            What::Leave(host) => {
-                let it = &mut self.hosts[host as usize];
-                (it.gone, it.lives) = (true, it.lives + 1);
+            What::Leave(host) => self.leave(host),
+            What::Come(host) => {
+                self.begin_again(host);
+                self.wish(host);
             }
             What::Wish(host) => self.wish(host),
             What::Cancel { host, life, from } => {
@@ -417,6 +436,15 @@ impl World {
     /// The power goes, and comes back at once: what was not kept is gone.
     fn crash(&mut self, n: u32) {
         self.count.crashes += 1;
+        self.begin_again(n);
+    }
+
+    fn leave(&mut self, n: u32) {
+        let host = &mut self.hosts[n as usize];
+        (host.gone, host.lives) = (true, host.lives + 1);
+    }
+
+    fn begin_again(&mut self, n: u32) {
         self.bear(n, self.hosts[n as usize].id);
         let records: Vec<_> = self.hosts.iter().map(|host| host.node.swim().me().clone()).collect();
         self.hosts[n as usize].node.swim_mut().know(&records);
@@ -435,7 +463,8 @@ impl World {
         };
         let swim = swim::Config { flat_max: usize::MAX, ..swim::Config::default() };
         let trade = Some(Box::new(self.config(n)));
-        let config = Config { swim, check_engine: None, directory: None, trade };
+        let check_engine = Config::default().check_engine.filter(|_| self.plan.checks);
+        let config = Config { swim, check_engine, directory: None, trade };
         let lines = self.hosts.get_mut(n as usize).map(|host| std::mem::take(&mut host.lines)).unwrap_or_default();
         let mut out = Vec::new();
         let kept = lines.iter().cloned().map(Kept::Line).chain([Kept::Incarnation(u64::from(lives))]);
@@ -569,6 +598,11 @@ impl World {
                     self.send(n, to, packet);
                 }
                 Effect::Work(job) => self.work(n, job),
+                Effect::Run(job) => {
+                    // One that hangs says nothing; a second later that is an answer, too.
+                    let life = self.hosts[n as usize].lives;
+                    self.wheel.push(Instant::from_micros(self.now + 1_000_000), What::Checked { host: n, life, job });
+                }
                 Effect::Reply { to, answer: Answer::Traded(answer) } => self.answered(n, to, answer),
                 _ => {}
             }
@@ -611,7 +645,7 @@ impl World {
             return self.carry(from, to, bytes);
         }
         let body = &bytes[..bytes.len() - ENVELOPE];
-        if [Cheat::NoPay, Cheat::Garbler, Cheat::Fork, Cheat::Keeper].iter().any(|cheat| self.plan.ever(from, *cheat)) {
+        if BENT.iter().any(|cheat| self.plan.ever(from, *cheat)) {
             let pair = NodeId::number(u64::from(from) << 32 | u64::from(to));
             let Some(message) = self.bent.take(pair, body).and_then(|whole| Message::decode(&whole).ok()) else {
                 return;
@@ -666,12 +700,14 @@ impl World {
                 let target =
                     (from + 1 + (mix(key.1 ^ key.0.short()) % u64::from(limit - from).max(1)) as u32).min(limit);
                 let turn = host.running.get(&key).map_or(0, |run| run.turn) + 1;
+                self.count.hung += u64::from(self.plan.hangs_until(n, self.now).is_some());
                 host.running.insert(key, Run { from, tokens: from, target, turn });
                 self.next_block(n, key);
             }
             Job::Stop(key) => {
                 if let Some(run) = host.running.remove(&key) {
                     let worked = Worked::Ended { key, tokens: run.tokens, end: End::Interrupted };
+                    // Its process is ended, and what comes next hangs, too.
                     self.wheel.push(Instant::from_micros(self.now + 1000), What::Audited { host: n, life, worked });
                 }
             }
@@ -687,12 +723,12 @@ impl World {
                 let fingerprints = (0..blocks).map(|index| engine::fingerprint(&place(index), own, right)).collect();
                 let worked = Worked::Audited { client, task, fingerprints };
                 let took = 1000 + u64::from(blocks) * 32 * 1_000_000 / SPEED / 100;
-                self.wheel.push(Instant::from_micros(self.now + took), What::Audited { host: n, life, worked });
+                self.works(n, took, What::Audited { host: n, life, worked });
             }
             // What harm a change does is told by `tests/economy_votes.rs` of the core.
             Job::Simulate { id, .. } => {
                 let worked = Worked::Simulated { id, harmless: true };
-                self.wheel.push(Instant::from_micros(self.now + 1_000_000), What::Audited { host: n, life, worked });
+                self.works(n, 1_000_000, What::Audited { host: n, life, worked });
             }
             Job::Hand { .. } => {}
         }
@@ -702,8 +738,14 @@ impl World {
         let host = &self.hosts[n as usize];
         let Some(run) = host.running.get(&key) else { return };
         let tokens = u64::from((run.target - run.tokens).min(32));
-        let at = self.now + tokens * 1_000_000 / SPEED;
-        self.wheel.push(Instant::from_micros(at), What::Block { host: n, life: host.lives, key, turn: run.turn });
+        let what = What::Block { host: n, life: host.lives, key, turn: run.turn };
+        self.works(n, tokens * 1_000_000 / SPEED, what);
+    }
+
+    /// The engine of a host takes so many microseconds for something, from when it hangs no more.
+    fn works(&mut self, n: u32, took: u64, what: What) {
+        let from = self.plan.hangs_until(n, self.now).unwrap_or(self.now);
+        self.wheel.push(Instant::from_micros(from + took), what);
     }
 
     fn write(&mut self, n: u32, key: Key, turn: u64) {
@@ -719,6 +761,8 @@ impl World {
         if over || quits {
             host.running.remove(&key);
         }
+        let hung = self.plan.hangs.iter().any(|hang| hang.0 == n && hang.2 * 1_000_000 <= self.now);
+        self.count.mended += u64::from(over && hung);
         if !right {
             self.check.spoils(key.0, key.1, me);
         }

@@ -321,6 +321,8 @@ pub enum Input {
     Worked(Worked),
     /// What was measured in the network.
     Measured(Vec<(Metric, u64)>),
+    /// The engine answers, or does not: then no work is taken, and what is under way is given back.
+    Engine(bool),
 }
 
 /// What the engine did.
@@ -446,7 +448,7 @@ pub enum Event {
     },
     /// Tokens of a task of this node are charged: once each.
     Charged(Charge),
-    /// This node gave a tick for a block.
+    /// This node gave a tick for a block. What was withheld may be told again when the node begins again.
     Ticked {
         /// To whom.
         worker: NodeId,
@@ -454,6 +456,8 @@ pub enum Event {
         task: u64,
         /// Under which promise to it.
         turn: u64,
+        /// Which one of that promise, from 1.
+        count: u32,
         /// What a tick is worth.
         tick: Credits,
     },
@@ -569,6 +573,8 @@ pub struct Trade<K> {
     anomaly: Anomaly,
     quarantine: Quarantine,
     guards: BTreeMap<NodeId, Guard>,
+    /// The engine of this node does not answer.
+    hangs: bool,
     cohorts: BTreeMap<u64, Cohort>,
     suspicions: BTreeMap<(NodeId, u64), Suspicion>,
     audits: BTreeMap<audit::Case, Audit>,
@@ -655,6 +661,7 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
             anomaly: Anomaly::new(config.anomaly),
             quarantine: Quarantine::new(config.quarantine),
             guards: BTreeMap::new(),
+            hangs: false,
             cohorts: BTreeMap::new(),
             suspicions: BTreeMap::new(),
             audits: BTreeMap::new(),
@@ -827,6 +834,7 @@ impl<K: Signer + Verifier + Clone> Machine for Trade<K> {
             Input::Measured(metrics) => {
                 let _ = self.cast(now, Ballot::Measured(metrics), out);
             }
+            Input::Engine(answers) => self.engine_answers(now, answers, out),
         }
     }
 

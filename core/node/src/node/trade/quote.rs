@@ -11,7 +11,10 @@ use super::{
 };
 use crate::{
     economy::tiers::{self, Market, Order},
-    kit::{Credits, Instant, Machine, NodeId, Ppm, Signer, UnixTime, Verifier},
+    kit::{
+        Credits, Instant, Machine, NodeId, Ppm, Signer, UnixTime, Verifier,
+        fault::{Fault, on},
+    },
     node::govern,
     trust::verify::rate::Whom,
     work::schedule::{
@@ -110,7 +113,18 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         self.alarm_hears(now, crate::economy::ledger::alarm::Input::Peers(ids), out);
         lost.into_iter().for_each(|id| self.client_hears(now, client::Input::Gone(id), out));
         // A worker whom nobody ever asks has nothing to do from the first moment on.
-        self.worker_hears(now, worker::Input::Slots(self.config.worker.slots), out);
+        self.offer_slots(now, out);
+    }
+
+    /// The engine answers, or does not. Whoever keeps offering what it cannot do is barred by all whom it fails.
+    pub(super) fn engine_answers(&mut self, now: Instant, answers: bool, out: &mut Vec<Effect>) {
+        self.hangs = !answers;
+        self.offer_slots(now, out);
+    }
+
+    fn offer_slots(&mut self, now: Instant, out: &mut Vec<Effect>) {
+        let slots = if self.hangs && !on(Fault::HangsAndOffers) { 0 } else { self.config.worker.slots };
+        self.worker_hears(now, worker::Input::Slots(slots), out);
     }
 
     /// A client wants a place.

@@ -220,7 +220,7 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         wanted.paid.0 = wanted.paid.0.saturating_add(tick.0);
         if let (Some(debt), Some(link)) = (self.debts.get_mut(&(worker, turn)), given) {
             (debt.ticks, debt.link) = (debt.ticks + 1, link);
-            out.push(Effect::Tell(Event::Ticked { worker, task, turn, tick }));
+            out.push(Effect::Tell(Event::Ticked { worker, task, turn, count: debt.ticks, tick }));
         }
         if share > Ppm(0) {
             self.owe_back((worker, turn), task, owed, last, out);

@@ -417,6 +417,14 @@ fn who_is_barred_stays_so_over_a_loss_of_power_until_it_is_free() {
     assert_eq!(again(&town, 4_000), (true, false));
 }
 
+/// Tasks that `n` was to begin with.
+fn given(town: &Town, n: usize) -> usize {
+    let held = |heard: &&(usize, Instant, Input)| {
+        heard.0 == n && matches!(heard.2, Input::Heard { message: Message::Held { .. }, .. })
+    };
+    town.heard.iter().filter(held).count()
+}
+
 /// How often host `n` was asked for a place.
 fn asked(town: &Town, n: usize) -> usize {
     let reserve = |heard: &&(usize, Instant, Input)| {
@@ -656,6 +664,36 @@ fn who_hangs_for_a_minute_is_asked_seldom_and_gets_work_again() {
     assert!(!town.events.iter().any(barred) && town.trades[0].guards.is_empty());
 }
 
+/// What is under way there goes on elsewhere, nobody is let down again, and it has work as soon as it answers.
+#[test]
+fn whose_engine_does_not_answer_takes_no_work() {
+    let serves = |n| if n == 1 || n == 2 { vec![(MODEL, Size::Medium)] } else { vec![] };
+    let mut of = config();
+    (of.client.choices, of.client.kept, of.worker.idle) = (1, 1, None);
+    let mut town = Town::with(|n| Config { models: serves(n), ..of.clone() });
+    town.run(12);
+    town.stuck = vec![1];
+    let each = |town: &mut Town, tasks: u64| {
+        let before = (given(town, 1), town.replies.len());
+        for at in 0..tasks {
+            town.ask(0, Ask::Work(Wish { prefix: (town.heard.len() as u64) << 6 | at, ..wish(64) }));
+            town.run(2);
+        }
+        town.run(4);
+        (given(town, 1) - before.0, town.replies.len() - before.1)
+    };
+    while given(&town, 1) == 0 {
+        each(&mut town, 1);
+    }
+    town.queue.push_back((1, Input::Engine(false)));
+    assert_eq!(each(&mut town, 20), (0, 21), "and the one that was under way");
+    town.stuck = vec![];
+    town.queue.push_back((1, Input::Engine(true)));
+    let (given, done) = each(&mut town, 20);
+    assert!(given > 0 && done == 20, "{given} {done}");
+    assert!(!town.events.iter().any(|event| matches!(event.1, Event::Rested(_) | Event::Barred(_))));
+}
+
 #[test]
 fn who_failed_three_times_is_asked_by_one_task_only_and_only_after_a_rest() {
     let mut trade = Town::new(&config()).trades.swap_remove(0);
@@ -887,6 +925,7 @@ fn keeps_the_laws() {
     let mut town = Town::new(&config());
     town.run(8);
     (0..4).for_each(|n| town.ask(n, Ask::Work(wish(64))));
+    town.queue.extend([false, true].map(|answers| (5, Input::Engine(answers))));
     town.run(25);
     for n in [0, 5] {
         let script = town.heard.iter().filter(|heard| heard.0 == n).map(|(_, at, input)| (*at, input.clone()));

@@ -213,10 +213,11 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         let link = (0..kept).fold(last, |digest, _| link(&digest));
         (debt.ticks, debt.link) = (debt.ticks + ticks - kept, link);
         let (worker, turn, given, tick) = (key.0, key.1, debt.ticks, debt.terms.tick);
+        let first = given - (ticks - kept) + 1;
         if kept > 0 {
             self.keep(self.me, &Message::Owing { worker, turn, task, given, withheld: 0, link }, out);
         }
-        (kept..ticks).for_each(|_| out.push(Effect::Tell(Event::Ticked { worker, task, turn, tick })));
+        out.extend((first..=given).map(|count| Effect::Tell(Event::Ticked { worker, task, turn, count, tick })));
         self.remind(now, worker, Message::Rest { turn, ticks: given, kept, link }, out);
     }
 
