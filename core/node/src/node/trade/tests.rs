@@ -417,20 +417,20 @@ fn who_is_barred_stays_so_over_a_loss_of_power_until_it_is_free() {
     assert_eq!(again(&town, 4_000), (true, false));
 }
 
-/// Tasks that `n` was to begin with.
-fn given(town: &Town, n: usize) -> usize {
-    let held = |heard: &&(usize, Instant, Input)| {
-        heard.0 == n && matches!(heard.2, Input::Heard { message: Message::Held { .. }, .. })
-    };
-    town.heard.iter().filter(held).count()
+/// How often host `n` heard such a word.
+fn heard(town: &Town, n: usize, which: fn(&Message) -> bool) -> usize {
+    let such = |input: &Input| matches!(input, Input::Heard { message, .. } if which(message));
+    town.heard.iter().filter(|heard| heard.0 == n && such(&heard.2)).count()
 }
 
 /// How often host `n` was asked for a place.
 fn asked(town: &Town, n: usize) -> usize {
-    let reserve = |heard: &&(usize, Instant, Input)| {
-        heard.0 == n && matches!(heard.2, Input::Heard { message: Message::Reserve { .. }, .. })
-    };
-    town.heard.iter().filter(reserve).count()
+    heard(town, n, |message| matches!(message, Message::Reserve { .. }))
+}
+
+/// Tasks that host `n` was to begin with.
+fn given(town: &Town, n: usize) -> usize {
+    heard(town, n, |message| matches!(message, Message::Held { .. }))
 }
 
 #[test]
@@ -629,25 +629,33 @@ fn places_are_handed_to_whom_they_may_be_and_taken_from_whom_was_asked() {
     assert_eq!(taker.guests.len(), 2);
 }
 
-#[test]
-fn who_hangs_for_a_minute_is_asked_seldom_and_gets_work_again() {
+/// Only hosts 1 and 2 serve the model, and one of them is asked at a time.
+fn two_workers() -> Town {
     let serves = |n| if n == 1 || n == 2 { vec![(MODEL, Size::Medium)] } else { vec![] };
     let mut of = config();
     (of.client.choices, of.client.kept, of.worker.idle) = (1, 1, None);
     let mut town = Town::with(|n| Config { models: serves(n), ..of.clone() });
     town.run(12);
+    town
+}
+
+/// Host 0 wishes for so many tasks, one every `seconds`: what host 1 counts more than before, and how many were served.
+fn wish_in_turn(town: &mut Town, tasks: usize, seconds: u64, count: fn(&Town, usize) -> usize) -> (usize, usize) {
+    let before = (count(town, 1), town.replies.len());
+    for at in 0..tasks {
+        let prefix = (town.heard.len() * 64 + at) as u64;
+        town.ask(0, Ask::Work(Wish { prefix, ..wish(64) }));
+        town.run(seconds);
+    }
+    town.run(4);
+    (count(town, 1) - before.0, town.replies.len() - before.1)
+}
+
+#[test]
+fn who_hangs_for_a_minute_is_asked_seldom_and_gets_work_again() {
+    let mut town = two_workers();
     town.mute = vec![1];
-    // How often it was asked, and how many were served, of `tasks` every `seconds`.
-    let each = |town: &mut Town, tasks: usize, seconds: u64| {
-        let before = (asked(town, 1), town.replies.len());
-        for at in 0..tasks {
-            let prefix = (town.heard.len() * 64 + at) as u64;
-            town.ask(0, Ask::Work(Wish { prefix, ..wish(64) }));
-            town.run(seconds);
-        }
-        town.run(4);
-        (asked(town, 1) - before.0, town.replies.len() - before.1)
-    };
+    let each = |town: &mut Town, tasks, seconds| wish_in_turn(town, tasks, seconds, asked);
     while !town.events.iter().any(|event| event.1 == Event::Rested(keys(1).key())) {
         assert!(asked(&town, 1) < 3, "three failures are enough");
         each(&mut town, 1, 1);
@@ -667,21 +675,9 @@ fn who_hangs_for_a_minute_is_asked_seldom_and_gets_work_again() {
 /// What is under way there goes on elsewhere, nobody is let down again, and it has work as soon as it answers.
 #[test]
 fn whose_engine_does_not_answer_takes_no_work() {
-    let serves = |n| if n == 1 || n == 2 { vec![(MODEL, Size::Medium)] } else { vec![] };
-    let mut of = config();
-    (of.client.choices, of.client.kept, of.worker.idle) = (1, 1, None);
-    let mut town = Town::with(|n| Config { models: serves(n), ..of.clone() });
-    town.run(12);
+    let mut town = two_workers();
     town.stuck = vec![1];
-    let each = |town: &mut Town, tasks: u64| {
-        let before = (given(town, 1), town.replies.len());
-        for at in 0..tasks {
-            town.ask(0, Ask::Work(Wish { prefix: (town.heard.len() as u64) << 6 | at, ..wish(64) }));
-            town.run(2);
-        }
-        town.run(4);
-        (given(town, 1) - before.0, town.replies.len() - before.1)
-    };
+    let each = |town: &mut Town, tasks| wish_in_turn(town, tasks, 2, given);
     while given(&town, 1) == 0 {
         each(&mut town, 1);
     }
