@@ -39,7 +39,7 @@ const BYZANTINE: usize = 200;
 /// f; seven witnesses an account.
 const FAULTS: u8 = 2;
 /// Entries after which a log is pruned.
-const EVERY: u64 = 64;
+const EVERY: u64 = 256;
 
 fn number(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)

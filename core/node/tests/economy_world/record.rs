@@ -23,9 +23,9 @@ use super::{
     paper::{Certified, Paper},
 };
 
-/// Entries that are kept after nobody can be shown them any more: those of eight checkpoints, so that votes for them that are still
+/// Entries that are kept after nobody can be shown them any more: those of two checkpoints, so that votes for them that are still
 /// under way are found out. None is for as long as one.
-const KEPT: u64 = 8 * EVERY;
+const KEPT: u64 = 2 * EVERY;
 
 #[derive(Default)]
 pub struct Record {
