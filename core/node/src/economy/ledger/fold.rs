@@ -436,6 +436,12 @@ impl Fold {
         Ok((entry, digest))
     }
 
+    /// Lets go of what only whoever takes in the next entry needs: with whom the account dealt, and which entries there were. A
+    /// fold that let go comes to nothing that could be compared, and takes in nothing.
+    pub(in crate::economy) fn let_go(&mut self) {
+        (self.peers, self.leaves) = (Peers::default(), Vec::new());
+    }
+
     /// The last entry is now the one with this digest.
     fn follow(&mut self, digest: &Digest) {
         self.head = *digest;

@@ -342,6 +342,10 @@ fn witnesses_change_by_consent_of_those_before_and_new_ones_go_on_from_there() {
     assert_eq!(scene.witnesses[3].vote(&next, None, None, LIMIT).unwrap().set, new.digest());
     assert_eq!(scene.witnesses[0].vote(&next, None, None, LIMIT), Err(Refusal::Stranger), "it was replaced");
     assert!(scene.witnesses[0].vote(&renewal.signed.into(), None, None, LIMIT).is_ok(), "and still says what it said");
+    let fold = scene.witnesses[0].fold(&scene.payer.key()).unwrap();
+    assert!(fold.next() == 3 && fold.since() == 3, "what came before the change it let go");
+    assert_eq!(scene.witnesses[0].vote(&paid, None, None, LIMIT), Err(Refusal::Old));
+    assert!(scene.witnesses[3].vote(&paid, None, None, LIMIT).is_ok(), "who goes on watching has it all");
 }
 
 #[test]

@@ -227,7 +227,7 @@ impl<K: Signer + Verifier> Witness<K> {
             _ => None,
         };
         ward.fold.apply_as(&signed.entry, &digest, proven, limit).map_err(Refusal::Ledger)?;
-        let by = ward.remember(signed, next_set.clone());
+        let by = ward.remember(&me, signed, next_set.clone());
         let saved = Saved::Entry { signed: signed.clone(), proven: proven.copied(), set: next_set };
         Ok(self.sign(signed.entry.statement_as(digest), by, Some(saved)))
     }
@@ -387,7 +387,7 @@ impl<K: Signer + Verifier> Witness<K> {
                 if let Some(ward) = self.wards.get_mut(&signed.entry.account)
                     && ward.fold.apply(&signed.entry, proven.as_ref(), all).is_ok()
                 {
-                    ward.remember(&signed, set);
+                    ward.remember(&self.keys.key(), &signed, set);
                 }
             }
             Saved::Closing(closing) => {
@@ -449,7 +449,10 @@ impl Ward {
 
     /// After the fold took `signed`: keeps it while it may be asked for again, and lets go of what nobody asks for. Returns the digest of
     /// the set in whose name it is voted for.
-    fn remember(&mut self, signed: &Arc<Signed>, set: Option<Set>) -> Digest {
+    ///
+    /// Of an account that others watch from now on `me` keeps little: the change, since the vote for it may have been lost, and its
+    /// holds. All before is certified, or the owner wrote the change too soon.
+    fn remember(&mut self, me: &NodeId, signed: &Arc<Signed>, set: Option<Set>) -> Digest {
         match signed.entry.act {
             Act::Checkpoint { .. } => self.tail.clear(),
             Act::Release { payee, turn, .. } => {
@@ -464,6 +467,11 @@ impl Ward {
         if let Some(set) = set {
             for place in self.fold.open() {
                 self.inherited.entry(place).or_insert(Some(by));
+            }
+            if set.index(me).is_none() {
+                self.tail.drain(..self.tail.len() - 1);
+                self.tail.shrink_to_fit();
+                self.fold.let_go();
             }
             self.set = set;
         }
