@@ -91,6 +91,10 @@ mutants-economy:
 ledger-world postings='1000000' seed='1':
     TUTU_WORLD_POSTINGS={{postings}} TUTU_WORLD_SEED={{seed}} cargo test --release -p tutu-node --test economy_world -- --nocapture safe_in
 
+# The same, and each account's witnesses change every day
+ledger-changes postings='1000000' seed='1':
+    TUTU_WORLD_POSTINGS={{postings}} TUTU_WORLD_SEED={{seed}} cargo test --release -p tutu-node --test economy_world -- --nocapture safe_while
+
 # Hosts that work for each other and pay, one in five of which cheats: zero sum, S1 to S4 and each charge are checked after each event
 economy nodes='40' seconds='900' *args='':
     cargo run --release -p tutu-sim -- --scenario economy --nodes {{nodes}} --seconds {{seconds}} {{args}}

@@ -11,7 +11,8 @@
 //! bytes on, and every 100,000 events have all balances summed and compared.
 //!
 //! `TUTU_WORLD_POSTINGS` says how many postings are certified (100,000 if it is not set; `ci/test` has a million certified and
-//! `just ledger-world` as many as it is asked for); `TUTU_WORLD_SEED` which world it is.
+//! `just ledger-world` as many as it is asked for); `TUTU_WORLD_SEED` which world it is. In the second world each account's
+//! witnesses change every day (`just ledger-changes`), and some who cheat show two changes at once.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -48,7 +49,7 @@ fn number(name: &str, otherwise: u64) -> u64 {
 #[test]
 fn safe_in_any_order_with_a_fifth_byzantine_a_cut_and_crashes() {
     let (seed, postings) = (number("TUTU_WORLD_SEED", 1), number("TUTU_WORLD_POSTINGS", 100_000));
-    let mut world = World::new(seed, BYZANTINE, postings);
+    let mut world = World::new(seed, BYZANTINE, postings, false);
     world.run();
     println!(
         "seed {seed}: {} postings, {} s, {} MB, {:?}",
@@ -61,11 +62,29 @@ fn safe_in_any_order_with_a_fifth_byzantine_a_cut_and_crashes() {
     assert!(crashes > 0 && owners > 0 && overdraws > 0 && checkpoints > 0, "{:?}", world.found);
 }
 
+/// The same, while each account is watched by others every day: those before and those after never certify two statements for one
+/// place, and what one set certified no other one does.
+#[test]
+fn safe_while_witnesses_change() {
+    let (seed, postings) = (number("TUTU_WORLD_SEED", 1), number("TUTU_WORLD_POSTINGS", 100_000));
+    let mut world = World::new(seed, BYZANTINE, postings, true);
+    world.run();
+    println!(
+        "seed {seed}: {} postings, {} s, {} MB, {:?}",
+        world.postings,
+        world::seconds(),
+        world::megabytes(),
+        world.found
+    );
+    let Found { crashes, owners, changes, .. } = world.found;
+    assert!(crashes > 0 && owners > 0 && changes > 5 * NODES as u64, "{:?}", world.found);
+}
+
 /// Where there are more Byzantine witnesses than an account can bear, two statements are certified for one place; and that names more
 /// than f of them, and nobody honest. Accounts that have f or fewer fare as ever.
 #[test]
 fn where_more_than_f_lie_two_certificates_name_them() {
-    let mut world = World::new(1, 7 * NODES / 10, 5000);
+    let mut world = World::new(1, 7 * NODES / 10, 5000, false);
     world.run();
     assert!(world.found.double > 0, "{:?}", world.found);
 }

@@ -1,7 +1,7 @@
 //! One of a thousand: its log, the accounts that it watches, and what lies on its disk.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     rc::Rc,
     sync::Arc,
 };
@@ -9,12 +9,13 @@ use std::{
 use tutu_node::{
     economy::{
         ledger::{Fold, Log, Terms, session::Chain},
-        witness::{Set, Witness, vote::Saved},
+        witness::{Renewal, Set, Witness, vote::Saved},
     },
-    kit::{Credits, Digest, Signature},
+    kit::{Credits, Digest, NodeId, Signature},
 };
 
 use super::{
+    EVERY,
     common::Name,
     paper::{Certified, Paper},
     record::Record,
@@ -30,11 +31,13 @@ const AHEAD_MAX: u64 = 8;
 
 pub struct Node {
     pub keys: Name,
-    pub set: Arc<Set>,
-    /// Its digest, and who its members are.
-    pub by: Digest,
-    pub members: Vec<usize>,
-    /// No more than f of them are Byzantine; S1 and S4 are promised up to that.
+    /// All who ever watched it, one set after the other.
+    pub reigns: Vec<Reign>,
+    /// Changes of witnesses that are written, one a branch: what the log came to before.
+    pub prepared: Vec<(Digest, Fold)>,
+    /// How the last of its sets came to watch it; the first set opened the log.
+    pub handover: Option<Rc<(Fold, Renewal)>>,
+    /// No more than f of any of its sets are Byzantine; S1 and S4 are promised up to that.
     pub is_watched_well: bool,
     /// One log, or two of a fork.
     pub branches: Vec<Branch>,
@@ -49,11 +52,22 @@ pub struct Node {
     pub certified: u64,
     /// The next entry that each witness has not voted for, as far as its votes arrived.
     pub seen: Vec<u64>,
-    pub asked: Patience,
+    pub patience: Patience,
     pub inbox: VecDeque<Rc<Certified>>,
     pub sessions: Vec<(Chain, Terms)>,
     /// Closings that are to be certified, and of whose holds.
     pub closings: VecDeque<(usize, Rc<Paper>, Patience)>,
+}
+
+/// Those who watch an account for a while.
+#[derive(Clone)]
+pub struct Reign {
+    pub set: Arc<Set>,
+    /// Its digest, and who its members are.
+    pub by: Digest,
+    pub members: Vec<usize>,
+    /// Number of the entry that put them there.
+    pub begun: u64,
 }
 
 /// A log, and its entries that are kept as they are shown.
@@ -88,14 +102,14 @@ pub struct Patience {
 }
 
 impl Node {
-    pub fn new(keys: Name, set: Set, members: Vec<usize>, is_watched_well: bool, limit: Credits) -> Self {
+    pub fn new(keys: Name, first: Reign, is_watched_well: bool, limit: Credits) -> Self {
         let (log, fold) = (Log::new(keys.0), Fold::new(keys.0));
         Self {
             keys,
-            by: set.digest(),
-            set: Arc::new(set),
-            seen: vec![0; members.len()],
-            members,
+            seen: vec![0; first.members.len()],
+            reigns: vec![first],
+            prepared: vec![],
+            handover: None,
             is_watched_well,
             branches: vec![Branch { log, papers: VecDeque::new(), has_news: false }],
             limit,
@@ -105,7 +119,7 @@ impl Node {
             votes: vec![],
             record: Record::default(),
             certified: 0,
-            asked: Patience::default(),
+            patience: Patience::default(),
             inbox: VecDeque::new(),
             sessions: vec![],
             closings: VecDeque::new(),
@@ -116,8 +130,29 @@ impl Node {
         self.branches[0].log.fold()
     }
 
+    /// Those who watch it now.
+    pub fn reign(&self) -> &Reign {
+        self.reigns.last().expect("there is a first one")
+    }
+
+    /// Whose votes the next entry of a branch needs; nobody's, while it waits for a change of witnesses.
+    pub fn asked(&self, branch: usize) -> Option<usize> {
+        let fold = self.branches[branch].log.fold();
+        if fold.next() == 0 { Some(0) } else { self.reigns.iter().rposition(|reign| reign.by == fold.witnesses()) }
+    }
+
     pub fn may_write(&self) -> bool {
         self.fold().next() < self.certified + AHEAD_MAX
+    }
+
+    /// Whether the next entry is to be a checkpoint.
+    pub fn is_long(&self) -> bool {
+        self.fold().next() - self.fold().since() >= EVERY
+    }
+
+    /// Whether all that it wrote is certified.
+    pub fn is_up_to_date(&self) -> bool {
+        self.certified == self.fold().next()
     }
 
     /// The votes for what this paper says, if there are any.
@@ -125,9 +160,9 @@ impl Node {
         self.votes.iter().rposition(|tally| tally.vote == paper.vote)
     }
 
-    /// Whether the witness at this place is not known to have voted for all that is not certified.
-    pub fn is_silent(&self, branch: usize, at: u8) -> bool {
-        self.branches[branch].since(self.certified).any(|paper| {
+    /// Whether the witness at this place of a set is not known to have voted for all that is not certified.
+    pub fn is_silent(&self, branch: usize, reign: usize, at: u8) -> bool {
+        self.branches[branch].since(self.certified).filter(|paper| paper.reign == reign).any(|paper| {
             let voted = |tally: usize| self.votes[tally].votes.iter().any(|vote| vote.0 == at);
             !self.record.has(&paper.statement) && !self.tally(paper).is_some_and(voted)
         })
@@ -140,9 +175,9 @@ impl Node {
             (signed.clone(), proven)
         });
         let log = Log::restore(self.disk.0.clone(), entries);
-        assert_eq!(log, self.branches[0].log, "the log is what was kept");
+        assert!(log == self.branches[0].log, "the log is what was kept");
         let witness = Witness::restore(self.keys, self.witness_disk.values().flatten().map(Kept::saved));
-        assert_eq!(witness, self.witness, "the witness is what was kept");
+        assert!(witness == self.witness, "the witness is what was kept");
         (self.branches[0].log, self.witness) = (log, witness);
         self.votes.clear();
     }
@@ -169,6 +204,20 @@ impl Kept {
                 Saved::Entry { signed: signed.clone(), proven, set: None }
             }
         }
+    }
+}
+
+impl Reign {
+    /// Those of a set, from an entry on.
+    pub fn new(set: Arc<Set>, begun: u64, index: &HashMap<NodeId, usize>) -> Self {
+        let members = set.members().iter().map(|member| index[member]).collect();
+        Self { by: set.digest(), set, members, begun }
+    }
+
+    /// No more than f of them are Byzantine; the first so many of all are.
+    pub fn is_well(&self, byzantine: usize) -> bool {
+        let bad = self.members.iter().filter(|member| **member < byzantine).count();
+        bad <= usize::from(self.set.faults())
     }
 }
 

@@ -19,6 +19,8 @@ use super::common::Name;
 #[derive(Debug)]
 pub struct Paper {
     pub statement: Statement,
+    /// Which of the owner's sets is asked, counted from its first.
+    pub reign: usize,
     /// What its witnesses sign.
     pub vote: Digest,
     pub what: What,
@@ -26,10 +28,20 @@ pub struct Paper {
 
 #[derive(Debug)]
 pub enum What {
-    /// An entry, and what it refers to.
-    Entry(Arc<Signed>, Option<Rc<Certified>>),
+    /// An entry, and what is shown with it.
+    Entry(Arc<Signed>, With),
     /// A closing, and the payee's consent.
     Closing(Closing, Option<Signature>),
+}
+
+/// What an entry refers to.
+#[derive(Clone, Debug)]
+pub enum With {
+    Nothing,
+    /// What is received or released.
+    Certified(Rc<Certified>),
+    /// Who watches from then on: of an opening and a change.
+    Set(Arc<Set>),
 }
 
 /// A certificate, what it is about, and what it proves to whoever is paid.
@@ -40,29 +52,32 @@ pub struct Certified {
     pub proven: Option<Proven>,
 }
 
-/// Places of witnesses are those in the owner's set.
+/// The place of a witness in one of the sets of an owner.
+#[derive(Clone, Copy)]
+pub struct Seat {
+    pub owner: usize,
+    pub reign: usize,
+    pub at: u8,
+}
+
 #[derive(Clone)]
 pub enum Message {
     /// A witness is shown everything of a branch that it has not seen.
     Ask {
-        owner: usize,
+        seat: Seat,
         branch: usize,
-        at: u8,
     },
     /// A witness is shown an entry that the account cannot afford, in the place of the one that it writes next.
     Overdraw {
-        owner: usize,
-        at: u8,
+        seat: Seat,
         paper: Rc<Paper>,
     },
     Votes {
-        owner: usize,
-        at: u8,
+        seat: Seat,
         votes: Vec<(Rc<Paper>, Signature)>,
     },
     AskClosing {
-        owner: usize,
-        at: u8,
+        seat: Seat,
         paper: Rc<Paper>,
     },
     Certified {
@@ -74,15 +89,17 @@ pub enum Message {
 
 impl Paper {
     /// Of an entry, whose digest its owner knows.
-    pub fn entry(signed: Arc<Signed>, digest: Digest, refers: Option<Rc<Certified>>, set: &Digest) -> Rc<Self> {
+    pub fn entry(signed: Arc<Signed>, digest: Digest, with: With, (reign, set): (usize, &Digest)) -> Rc<Self> {
         let (account, slot) = (signed.entry.account, Slot::Entry(signed.entry.number));
         let statement = Statement { account, slot, digest };
-        Rc::new(Self { statement, vote: statement.vote_digest(set), what: What::Entry(signed, refers) })
+        let vote = statement.vote_digest(set);
+        Rc::new(Self { statement, reign, vote, what: What::Entry(signed, with) })
     }
 
-    pub fn closing(closing: Closing, consent: Option<Signature>, set: &Digest) -> Rc<Self> {
+    pub fn closing(closing: Closing, consent: Option<Signature>, (reign, set): (usize, &Digest)) -> Rc<Self> {
         let statement = closing.statement();
-        Rc::new(Self { statement, vote: statement.vote_digest(set), what: What::Closing(closing, consent) })
+        let vote = statement.vote_digest(set);
+        Rc::new(Self { statement, reign, vote, what: What::Closing(closing, consent) })
     }
 
     pub const fn number(&self) -> Option<u64> {
@@ -95,9 +112,15 @@ impl Paper {
     /// The entry, and what was proven to whoever is shown it.
     pub fn signed(&self) -> Option<(&Arc<Signed>, Option<Proven>)> {
         match &self.what {
-            What::Entry(signed, refers) => Some((signed, refers.as_ref().and_then(|refers| refers.proven))),
+            What::Entry(signed, With::Certified(certified)) => Some((signed, certified.proven)),
+            What::Entry(signed, _) => Some((signed, None)),
             What::Closing(..) => None,
         }
+    }
+
+    /// The set that it names.
+    pub const fn names(&self) -> Option<&Arc<Set>> {
+        if let What::Entry(_, With::Set(set)) = &self.what { Some(set) } else { None }
     }
 }
 

@@ -11,7 +11,7 @@ use tutu_node::{
             session::{Chain, Meter},
         },
         witness::{
-            Certificate, Set,
+            Certificate, Renewal, Set, Terms as Sets,
             vote::{Refusal, Saved, Word},
         },
     },
@@ -19,16 +19,20 @@ use tutu_node::{
 };
 
 use super::{
-    EVERY, FAULTS, NODES,
+    FAULTS, NODES,
     common::Name,
-    node::{Kept, Node, Patience, Tally, since},
-    paper::{Certified, Message, Paper, What},
+    node::{Kept, Node, Patience, Reign, Tally, since},
+    paper::{Certified, Message, Paper, Seat, What, With},
     record::Standing,
 };
 
-/// Events without a posting after which a network that is cut in two has come to rest: 200 for each node.
+/// Events without a posting after which a network that is cut in two has come to rest: 200 for each node; 20 where witnesses change,
+/// since now and then somebody is watched by others who have a quorum.
 const QUIET: u64 = 200 * NODES as u64;
+const QUIET_OF_CHANGES: u64 = QUIET / 10;
 const DAY: u64 = 86_400;
+/// How long a world lasts.
+const DAYS: u64 = 10;
 /// Payments that wait to be entered, with which a node takes no more.
 const INBOX_MAX: usize = 64;
 /// Messages under way, above which nobody does anything new.
@@ -65,6 +69,10 @@ pub struct World {
     cut: bool,
     date: u64,
     byzantine: usize,
+    /// Of each, and what everybody thinks of everybody.
+    trust: Vec<(NodeId, u64)>,
+    /// Others watch each account every day; what whoever follows all changes knows of that.
+    changes: Option<Sets>,
     /// How many are to be made.
     wanted: u64,
     pub postings: u64,
@@ -81,14 +89,15 @@ pub struct Found {
     pub owners: usize,
     pub double: usize,
     pub overdraws: u64,
+    pub changes: u64,
     pub refused: u64,
     pub lost: u64,
     pub checkpoints: u64,
 }
 
 impl World {
-    /// The first so many are Byzantine.
-    pub fn new(seed: u64, byzantine: usize, wanted: u64) -> Self {
+    /// The first so many are Byzantine. Witnesses change, or do not.
+    pub fn new(seed: u64, byzantine: usize, wanted: u64, changes: bool) -> Self {
         // A Byzantine member has a quarter of the trust of an honest one; a fifth of all hold 5.9 % together.
         let trust: Vec<(NodeId, u64)> =
             (0..NODES).map(|n| (NodeId::number(n as u64), if n < byzantine { 250 } else { 1000 })).collect();
@@ -98,13 +107,19 @@ impl World {
         let mut book = Book::default();
         let node = |(id, mass): &(NodeId, u64)| {
             let set = Set::draw(id, 0, FAULTS, &trust).unwrap();
-            let members: Vec<usize> = set.members().iter().map(|member| index[member]).collect();
-            let bad = members.iter().filter(|member| **member < byzantine).count();
-            Node::new(Name(*id), set, members, bad <= usize::from(FAULTS), limit::limit(&lent, *mass, total))
+            let first = Reign::new(set.into(), 0, &index);
+            let well = first.is_well(byzantine);
+            Node::new(Name(*id), first, well, limit::limit(&lent, *mass, total))
         };
+        let nodes: Vec<Node> = trust.iter().map(node).collect();
+        let changes = changes.then(|| {
+            let mut sets = Sets::default();
+            nodes.iter().for_each(|node| assert!(sets.judged(node.keys.0, &node.reign().set)));
+            sets
+        });
         let mut world = Self {
             rng: Rng::new(seed),
-            nodes: trust.iter().map(node).collect(),
+            nodes,
             index,
             pending: vec![],
             held_up: vec![],
@@ -114,14 +129,17 @@ impl World {
             cut: false,
             date: 0,
             byzantine,
+            trust,
+            changes,
             wanted,
             postings: 0,
             sums: 0,
             found: Found::default(),
         };
         for n in 0..NODES {
-            let act = Act::Open { witnesses: world.nodes[n].by, faults: FAULTS };
-            world.write(n, 0, act, None, None);
+            let act = Act::Open { witnesses: world.nodes[n].reign().by, faults: FAULTS };
+            let set = world.nodes[n].reign().set.clone();
+            world.write(n, 0, act, None, With::Set(set));
             world.publish(n);
         }
         world
@@ -130,14 +148,15 @@ impl World {
     pub fn run(&mut self) {
         let mut last = 0;
         let mut idle = 0_u64;
+        let quiet = if self.changes.is_some() { QUIET_OF_CHANGES } else { QUIET };
         while self.postings < self.wanted {
             self.found.events += 1;
             // Between two halves hardly anybody has a quorum: when all that can be certified is, the rest of the day passes.
-            if self.cut && idle > QUIET {
+            if self.cut && idle > quiet {
                 self.date = 5 * DAY;
             }
-            self.date = self.date.max(self.postings * 10 * DAY / self.wanted);
-            self.cut = self.postings * 10 / self.wanted == 4 && self.date < 5 * DAY;
+            self.date = self.date.max(self.postings * DAYS * DAY / self.wanted);
+            self.cut = self.postings * DAYS / self.wanted == 4 && self.date < 5 * DAY;
             if !self.cut {
                 self.pending.append(&mut self.held_up);
             }
@@ -176,6 +195,7 @@ impl World {
         let n = self.rng.below(NODES as u32) as usize;
         self.ask_again(n);
         self.ask_for_closings(n);
+        self.renew(n);
         // One that cheats has better things to do, now and then.
         while !(self.is_byzantine(n) && self.rng.below(3) == 0) && self.nodes[n].may_write() {
             let Some(certified) = self.nodes[n].inbox.pop_back() else { break };
@@ -218,11 +238,69 @@ impl World {
         }
     }
 
+    /// Asks for others who watch it, if the day's are not asked for yet. The day is over for nobody whose log stands still.
+    fn renew(&mut self, n: usize) {
+        let (node, term) = (&self.nodes[n], self.date / DAY);
+        let due = self.changes.is_some() && node.reign().set.term() < term && node.branches.len() == 1;
+        if !due || !node.is_up_to_date() || node.is_long() {
+            return;
+        }
+        let drawn = Set::draw(&node.keys.0, term, FAULTS, &self.trust).unwrap();
+        // One who cheats shows two changes, one to accomplices where there is a seat for them.
+        if self.is_byzantine(n) && self.is_bold(n) && self.rng.below(4) == 0 {
+            let accomplice = NodeId::number(u64::from(self.rng.below(self.byzantine as u32)));
+            let mut members = drawn.members().to_vec();
+            members[self.rng.below(drawn.members().len() as u32) as usize] = accomplice;
+            if let Some(chosen) = Set::new(FAULTS, members).map(|set| set.of_term(term)) {
+                self.found.forks += 1;
+                let twin = self.nodes[n].branches[0].clone();
+                self.nodes[n].branches.push(twin);
+                self.change(n, 1, chosen);
+            }
+        }
+        self.change(n, 0, drawn);
+    }
+
+    fn change(&mut self, n: usize, branch: usize, next: Set) {
+        let before = self.nodes[n].branches[branch].log.fold().clone();
+        // All see the same of trust, so each member's answer to this is the same.
+        assert!(next.acceptable(&self.nodes[n].keys.0, &self.trust), "it looks drawn");
+        let act = Act::Renew { witnesses: next.digest(), faults: FAULTS, state: before.digest() };
+        assert!(self.write(n, branch, act, None, With::Set(next.into())), "it may be written");
+        let head = self.nodes[n].branches[branch].log.fold().head();
+        self.nodes[n].prepared.push((head, before));
+    }
+
+    /// Those who watched certified that others do.
+    fn follow(&mut self, n: usize, signed: &Signed, certified: &Rc<Certified>) {
+        let (node, number) = (&mut self.nodes[n], signed.entry.number);
+        let set = certified.paper.names().expect("a change names a set").clone();
+        let certificate = certified.certificate.clone();
+        let renewal = Renewal { signed: signed.clone(), certificate, set: (*set).clone() };
+        let news = self.changes.as_mut().expect("they change").renew(&renewal, &ANYBODY);
+        assert!(news == Ok(true) || !node.is_watched_well, "S1: a change leads on from what is known: {news:?}");
+        let Some(at) = node.prepared.iter().position(|one| one.0 == certified.paper.statement.digest) else {
+            return assert!(!node.is_watched_well, "S1: two changes are certified");
+        };
+        let (_, before) = node.prepared.swap_remove(at);
+        node.prepared.clear();
+        let reign = Reign::new(set, number, &self.index);
+        node.is_watched_well &= reign.is_well(self.byzantine);
+        node.seen = vec![number + 1; reign.members.len()];
+        node.reigns.push(reign);
+        node.handover = Some(Rc::new((before, renewal)));
+        self.found.changes += 1;
+    }
+
+    /// Two entries with one number end an account. Each is so bold in its turn, so that there are some to the end, and cheats in
+    /// other ways until then.
+    const fn is_bold(&self, n: usize) -> bool {
+        self.postings * self.byzantine as u64 >= n as u64 * self.wanted
+    }
+
     fn cheat(&mut self, n: usize) {
         let other = self.rng.below(NODES as u32) as usize;
-        // Two entries with one number end an account. Each is so bold in its turn, so that there are some to the end, and cheats in
-        // other ways until then.
-        let bold = self.postings * self.byzantine as u64 >= n as u64 * self.wanted;
+        let bold = self.is_bold(n);
         match self.rng.below(6) {
             // Two branches.
             0 if bold && self.nodes[n].branches.len() == 1 && self.nodes[n].certified > 2 => {
@@ -241,7 +319,8 @@ impl World {
                     let Terms { payee, turn, .. } = terms;
                     let (payer, link) = (self.nodes[n].keys.0, chain.root());
                     let closing = Closing { payer, payee, turn, ticks: 0, amount: Credits(0), link };
-                    let paper = Paper::closing(closing, None, &self.nodes[n].by);
+                    let reign = self.nodes[n].reigns.len() - 1;
+                    let paper = Paper::closing(closing, None, (reign, &self.nodes[n].reign().by));
                     self.spread_closing(n, &paper);
                 }
             }
@@ -252,15 +331,16 @@ impl World {
 
     /// Beside its log, which goes on: a log with such an entry in it would stand still, and do no more harm.
     fn overdraw(&mut self, n: usize, other: usize) {
+        let Some(reign) = self.nodes[n].asked(0) else { return };
         self.found.overdraws += 1;
         let (fold, payee) = (self.nodes[n].fold(), NodeId::number(other as u64));
         let act = Act::Pay { payee, turn: fold.turn(&payee), amount: Credits(1 << 50) };
         let entry = fold.draft(act);
         let (consent, digest) = (act.consent(&entry.account, &self.nodes[other].keys), entry.digest());
         let signed = Arc::new(entry.sign(Some(consent), &self.nodes[n].keys));
-        let paper = Paper::entry(signed, digest, None, &self.nodes[n].by);
-        for at in self.places(n) {
-            self.send(Message::Overdraw { owner: n, at, paper: paper.clone() });
+        let paper = Paper::entry(signed, digest, With::Nothing, (reign, &self.nodes[n].reigns[reign].by));
+        for seat in self.seats(n, reign) {
+            self.send(Message::Overdraw { seat, paper: paper.clone() });
         }
     }
 
@@ -271,7 +351,7 @@ impl World {
         let payee = NodeId::number(other as u64);
         let amount = Credits(1000 + u64::from(self.rng.below(2_000_000)));
         let act = Act::Pay { payee, turn: self.nodes[n].branches[branch].log.fold().turn(&payee), amount };
-        self.write(n, branch, act, Some(other), None);
+        self.write(n, branch, act, Some(other), With::Nothing);
     }
 
     fn hold(&mut self, n: usize, other: usize) {
@@ -283,7 +363,7 @@ impl World {
         let (cap, tick) = (Credits(80_000), Credits(10_000));
         let turn = self.nodes[n].fold().turn(&payee);
         let terms = Terms { payee, turn, cap, tick, until: UnixTime(self.date + 3 * DAY), root: chain.root() };
-        if self.write(n, 0, Act::Hold(terms), Some(other), None) {
+        if self.write(n, 0, Act::Hold(terms), Some(other), With::Nothing) {
             self.nodes[n].sessions.push((chain, terms));
         }
     }
@@ -298,21 +378,14 @@ impl World {
     }
 
     /// Writes and keeps; or writes nothing.
-    fn write(
-        &mut self,
-        n: usize,
-        branch: usize,
-        act: Act,
-        other: Option<usize>,
-        refers: Option<Rc<Certified>>,
-    ) -> bool {
-        let fold = self.nodes[n].fold();
-        if branch == 0 && fold.next() - fold.since() >= EVERY {
+    fn write(&mut self, n: usize, branch: usize, act: Act, other: Option<usize>, with: With) -> bool {
+        let Some(reign) = self.nodes[n].asked(branch) else { return false };
+        if branch == 0 && self.nodes[n].is_long() {
             // Only what is certified is pruned; until then the log stands still.
-            if self.nodes[n].certified != fold.next() {
+            if !self.nodes[n].is_up_to_date() {
                 return false;
             }
-            self.checkpoint(n);
+            self.checkpoint(n, reign);
         }
         let mut consent = None;
         if let Some(other) = other {
@@ -322,25 +395,26 @@ impl World {
             }
         }
         let node = &mut self.nodes[n];
-        let proven = refers.as_ref().and_then(|refers| refers.proven);
+        let proven = if let With::Certified(certified) = &with { certified.proven } else { None };
         let Ok(signed) = node.branches[branch].log.write(act, consent, proven.as_ref(), node.limit, &node.keys) else {
             self.found.refused += 1;
             return false;
         };
-        self.written(n, branch, signed, refers);
+        self.written(n, branch, reign, signed, with);
         true
     }
 
-    fn checkpoint(&mut self, n: usize) {
+    fn checkpoint(&mut self, n: usize, reign: usize) {
         let node = &mut self.nodes[n];
         let signed = node.branches[0].log.checkpoint(&node.keys).unwrap();
         node.disk.0 = node.fold().clone();
-        self.written(n, 0, signed, None);
+        self.written(n, 0, reign, signed, With::Nothing);
     }
 
-    fn written(&mut self, n: usize, branch: usize, signed: Arc<Signed>, refers: Option<Rc<Certified>>) {
+    fn written(&mut self, n: usize, branch: usize, reign: usize, signed: Arc<Signed>, with: With) {
         let node = &mut self.nodes[n];
-        let paper = Paper::entry(signed, node.branches[branch].log.fold().head(), refers, &node.by);
+        let head = node.branches[branch].log.fold().head();
+        let paper = Paper::entry(signed, head, with, (reign, &node.reigns[reign].by));
         node.branches[branch].papers.push_back(paper.clone());
         node.branches[branch].has_news = true;
         if branch == 0 {
@@ -352,23 +426,33 @@ impl World {
     fn publish(&mut self, n: usize) {
         for branch in 0..self.nodes[n].branches.len() {
             if std::mem::take(&mut self.nodes[n].branches[branch].has_news) {
-                self.nodes[n].asked = Patience::begun(self.found.events);
-                self.places(n).for_each(|at| self.ask(n, branch, at));
+                self.nodes[n].patience = Patience::begun(self.found.events);
+                self.last_asked(n, branch).for_each(|seat| self.ask(seat, branch));
             }
         }
     }
 
-    /// Places of witnesses in each set.
-    fn places(&self, n: usize) -> std::ops::Range<u8> {
-        0..self.nodes[n].members.len() as u8
+    /// Places of witnesses in one of its sets.
+    fn seats(&self, owner: usize, reign: usize) -> impl Iterator<Item = Seat> + use<> {
+        (0..self.nodes[owner].reigns[reign].members.len() as u8).map(move |at| Seat { owner, reign, at })
     }
 
-    fn ask(&mut self, n: usize, branch: usize, at: u8) {
-        let witness = self.nodes[n].members[usize::from(at)];
+    /// Those who vote for the last entry of a branch.
+    fn last_asked(&self, n: usize, branch: usize) -> impl Iterator<Item = Seat> + use<> {
+        let reign = self.nodes[n].branches[branch].papers.back().map(|paper| paper.reign);
+        self.seats(n, reign.unwrap_or(0))
+    }
+
+    fn member(&self, seat: Seat) -> usize {
+        self.nodes[seat.owner].reigns[seat.reign].members[usize::from(seat.at)]
+    }
+
+    fn ask(&mut self, seat: Seat, branch: usize) {
+        let witness = self.member(seat);
         // Of a fork each branch is shown to a half, and to all who lie.
-        let shown = self.nodes[n].branches.len() == 1 || self.is_byzantine(witness) || witness % 2 == branch;
+        let shown = self.nodes[seat.owner].branches.len() == 1 || self.is_byzantine(witness) || witness % 2 == branch;
         if shown || self.rng.below(10) == 0 {
-            self.send(Message::Ask { owner: n, branch, at });
+            self.send(Message::Ask { seat, branch });
         }
     }
 
@@ -376,13 +460,13 @@ impl World {
     fn ask_again(&mut self, n: usize) {
         let stuck = self.is_byzantine(n) && self.rng.below(10) > 0;
         let node = &mut self.nodes[n];
-        if stuck || node.certified == node.fold().next() || !node.asked.ends(self.found.events) {
+        if stuck || node.is_up_to_date() || !node.patience.ends(self.found.events) {
             return;
         }
         for branch in 0..self.nodes[n].branches.len() {
-            for at in self.places(n) {
-                if self.nodes[n].is_silent(branch, at) {
-                    self.ask(n, branch, at);
+            for seat in self.last_asked(n, branch) {
+                if self.nodes[n].is_silent(branch, seat.reign, seat.at) {
+                    self.ask(seat, branch);
                 }
             }
         }
@@ -390,13 +474,12 @@ impl World {
 
     /// Lost once in fifty, doubled once in a hundred, and nothing crosses a cut.
     fn send(&mut self, message: Message) {
-        let member = |owner: usize, at: u8| self.nodes[owner].members[usize::from(at)];
         let (from, to) = match &message {
-            Message::Ask { owner, at, .. } | Message::Overdraw { owner, at, .. } => (*owner, member(*owner, *at)),
-            Message::Votes { owner, at, .. } => (member(*owner, *at), *owner),
-            Message::AskClosing { owner, at, paper } => {
+            Message::Ask { seat, .. } | Message::Overdraw { seat, .. } => (seat.owner, self.member(*seat)),
+            Message::Votes { seat, .. } => (self.member(*seat), seat.owner),
+            Message::AskClosing { seat, paper } => {
                 let Slot::Closing { payee, .. } = paper.statement.slot else { unreachable!() };
-                (self.index[&payee], member(*owner, *at))
+                (self.index[&payee], self.member(*seat))
             }
             Message::Certified { from, to, .. } => (*from, *to),
         };
@@ -419,127 +502,173 @@ impl World {
 
     fn deliver(&mut self, message: Message) {
         match message {
-            Message::Ask { owner, branch, at } => self.show(owner, branch, at),
-            Message::Overdraw { owner, at, paper } => {
-                if self.is_byzantine(self.nodes[owner].members[usize::from(at)]) {
-                    let vote = self.blind(owner, at, paper);
-                    self.send(Message::Votes { owner, at, votes: vec![vote] });
+            Message::Ask { seat, branch } => self.show(seat, branch),
+            Message::Overdraw { seat, paper } => {
+                if self.is_byzantine(self.member(seat)) {
+                    let vote = self.blind(seat, paper);
+                    self.send(Message::Votes { seat, votes: vec![vote] });
                 } else {
-                    let vote = self.vote(owner, at, &paper);
+                    let vote = self.vote(seat, &paper);
                     assert!(vote.is_none(), "S4: nobody honest lets an account owe more than its limit");
                 }
             }
-            Message::Votes { owner, at, votes } => {
-                votes.into_iter().for_each(|(paper, signature)| self.voted(owner, at, paper, signature));
+            Message::Votes { seat, votes } => {
+                votes.into_iter().for_each(|(paper, signature)| self.voted(seat, paper, signature));
             }
-            Message::AskClosing { owner, at, paper } => self.close(owner, at, paper),
+            Message::AskClosing { seat, paper } => self.close(seat, paper),
             Message::Certified { to, certified, .. } => self.nodes[to].inbox.push_back(certified),
         }
     }
 
     /// A Byzantine witness signs whatever it is shown.
-    fn blind(&self, owner: usize, at: u8, paper: Rc<Paper>) -> (Rc<Paper>, Signature) {
-        let witness = &self.nodes[self.nodes[owner].members[usize::from(at)]];
+    fn blind(&self, seat: Seat, paper: Rc<Paper>) -> (Rc<Paper>, Signature) {
+        let witness = &self.nodes[self.member(seat)];
         let signature = witness.keys.sign(Domain::Vote, &[&paper.vote.0]);
         (paper, signature)
     }
 
-    fn show(&mut self, owner: usize, branch: usize, at: u8) {
-        let (node, witness) = (&self.nodes[owner], self.nodes[owner].members[usize::from(at)]);
+    fn show(&mut self, seat: Seat, branch: usize) {
+        let (owner, witness) = (seat.owner, self.member(seat));
         let byzantine = self.is_byzantine(witness);
+        if !byzantine && !self.adopt(seat) {
+            return;
+        }
+        let node = &self.nodes[owner];
         // What it saw before, too, if that is not certified yet: its vote may have been lost, or it may stand on another branch.
         let next = self.nodes[witness].witness.fold(&node.keys.0).map_or(0, Fold::next);
         let from = if byzantine { node.certified } else { next.min(node.certified) };
         // Nobody changes the log while it is read.
         let papers = std::mem::take(&mut self.nodes[owner].branches[branch].papers);
-        let shown = since(&papers, from);
+        let shown = since(&papers, from).filter(|paper| paper.reign == seat.reign);
         let mut votes: Vec<(Rc<Paper>, Signature)> = if byzantine {
-            shown.map(|paper| self.blind(owner, at, paper.clone())).collect()
+            shown.map(|paper| self.blind(seat, paper.clone())).collect()
         } else {
-            shown.map_while(|paper| self.vote(owner, at, paper).map(|vote| (paper.clone(), vote))).collect()
+            shown.map_while(|paper| self.vote(seat, paper).map(|vote| (paper.clone(), vote))).collect()
         };
         self.nodes[owner].branches[branch].papers = papers;
         // Votes that are given at once mostly travel together.
         if self.rng.below(8) == 0 {
             for vote in votes.drain(..) {
-                self.send(Message::Votes { owner, at, votes: vec![vote] });
+                self.send(Message::Votes { seat, votes: vec![vote] });
             }
         }
         if !votes.is_empty() {
-            self.send(Message::Votes { owner, at, votes });
+            self.send(Message::Votes { seat, votes });
         }
     }
 
     /// An honest witness is shown an entry; its vote, if it gives one.
-    fn vote(&mut self, owner: usize, at: u8, paper: &Rc<Paper>) -> Option<Signature> {
+    fn vote(&mut self, seat: Seat, paper: &Rc<Paper>) -> Option<Signature> {
+        let (owner, witness) = (seat.owner, self.member(seat));
         let node = &self.nodes[owner];
-        let (account, by, set, limit) = (node.keys.0, node.by, node.set.clone(), node.limit);
+        let (account, by, limit) = (node.keys.0, node.reigns[paper.reign].by, node.limit);
         let (signed, proven) = paper.signed().expect("a log has entries");
-        let witness = node.members[usize::from(at)];
         let node = &mut self.nodes[witness];
-        match node.witness.vote(signed, proven.as_ref(), Some(&set), limit) {
+        match node.witness.vote(signed, proven.as_ref(), paper.names().map(|set| &**set), limit) {
+            // It took over by this change, and says so in the name of those after.
+            Ok(voted) if voted.set != by => {
+                assert!(matches!(signed.entry.act, Act::Renew { .. }), "it votes in the name that it is asked in");
+            }
             Ok(voted) => {
-                assert_eq!((voted.statement, voted.set), (paper.statement, by), "it votes for what it is shown");
+                assert_eq!(voted.statement, paper.statement, "it votes for what it is shown");
                 let disk = node.witness_disk.entry(owner).or_default();
-                if matches!(signed.entry.act, Act::Checkpoint { .. }) && voted.saved.is_some() {
+                let leaves = paper.names().is_some_and(|set| set.index(&node.keys.0).is_none());
+                if (leaves || matches!(signed.entry.act, Act::Checkpoint { .. })) && voted.saved.is_some() {
                     *disk = node.witness.snapshot(&account).into_iter().map(|saved| Kept::new(saved, paper)).collect();
                 } else {
                     disk.extend(voted.saved.map(|saved| Kept::new(saved, paper)));
                 }
                 return Some(voted.signature);
             }
-            Err(Refusal::Fork(fraud)) => {
-                let guilty = fraud.check(&ANYBODY).expect("an honest witness shows what is true");
-                assert!(guilty.owner && self.index[&guilty.account] < self.byzantine, "S3: the honest are never named");
-                node.witness_disk.entry(owner).or_default().push(Kept::Saved(Box::new(Saved::Frozen(fraud))));
-                self.condemned[owner] = true;
-                self.found.owners += 1;
-            }
-            Err(_) => self.found.refused += 1,
+            Err(refusal) => self.refused(owner, witness, refusal),
         }
         None
     }
 
+    /// An honest witness says no.
+    fn refused(&mut self, owner: usize, witness: usize, refusal: Refusal) {
+        let Refusal::Fork(fraud) = refusal else {
+            self.found.refused += 1;
+            return;
+        };
+        let guilty = fraud.check(&ANYBODY).expect("an honest witness shows what is true");
+        assert!(guilty.owner && self.is_byzantine(self.index[&guilty.account]), "S3: the honest are never named");
+        let disk = self.nodes[witness].witness_disk.entry(owner).or_default();
+        disk.push(Kept::Saved(Box::new(Saved::Frozen(fraud))));
+        self.condemned[owner] = true;
+        self.found.owners += 1;
+    }
+
+    /// Whoever is to watch from a change on takes over; whether it has seen that change then.
+    fn adopt(&mut self, seat: Seat) -> bool {
+        let (owner, witness) = (&self.nodes[seat.owner], self.member(seat));
+        let (reign, node) = (&owner.reigns[seat.reign], &self.nodes[witness]);
+        let fold = node.witness.fold(&owner.keys.0);
+        // It may have voted for another entry in the place of the change, and nothing after.
+        let seen = fold.is_some_and(|fold| fold.next() > reign.begun + 1 || fold.witnesses() == reign.by);
+        if seat.reign == 0 || seen || seat.reign + 1 < owner.reigns.len() {
+            return seat.reign == 0 || seen;
+        }
+        let (handover, by) = (owner.handover.clone().expect("a later set came by a change"), reign.by);
+        let before = owner.reigns[seat.reign - 1].set.clone();
+        match self.nodes[witness].witness.adopt(handover.0.clone(), &handover.1, &before) {
+            Ok(voted) => {
+                assert_eq!(voted.set, by, "it says in the name of those after that it took over");
+                if let Some(saved) = voted.saved {
+                    self.nodes[witness].witness_disk.insert(seat.owner, vec![Kept::Saved(Box::new(saved))]);
+                }
+                true
+            }
+            Err(refusal) => {
+                self.refused(seat.owner, witness, refusal);
+                false
+            }
+        }
+    }
+
     /// The owner hears a vote.
-    fn voted(&mut self, owner: usize, at: u8, paper: Rc<Paper>, signature: Signature) {
+    fn voted(&mut self, Seat { owner, reign, at }: Seat, paper: Rc<Paper>, signature: Signature) {
         let node = &mut self.nodes[owner];
-        if let Some(number) = paper.number() {
+        let is_last = reign + 1 == node.reigns.len();
+        if let Some(number) = paper.number().filter(|_| is_last) {
             let seen = &mut node.seen[usize::from(at)];
             *seen = (*seen).max(number + 1);
         }
         if node.record.has(&paper.statement) {
             return;
         }
+        let set = node.reigns[reign].set.clone();
         let tally = node.tally(&paper).unwrap_or_else(|| {
-            node.votes.push(Tally { vote: paper.vote, paper, votes: Vec::with_capacity(node.set.quorum()) });
+            node.votes.push(Tally { vote: paper.vote, paper, votes: Vec::with_capacity(set.quorum()) });
             node.votes.len() - 1
         });
         let votes = &mut node.votes[tally].votes;
         if votes.iter().all(|vote| vote.0 != at) {
             votes.push((at, signature));
         }
-        if votes.len() == node.set.quorum() {
+        if votes.len() == set.quorum() {
             let Tally { paper, mut votes, .. } = node.votes.swap_remove(tally);
             votes.sort_unstable_by_key(|vote| vote.0);
-            let certificate = Certificate { statement: paper.statement, set: node.by, votes };
-            let certified = Certified::new(certificate, paper, &node.set, &ANYBODY);
+            let certificate = Certificate { statement: paper.statement, set: node.reigns[reign].by, votes };
+            let certified = Certified::new(certificate, paper, &set, &ANYBODY);
             self.certified(owner, certified);
         }
     }
 
-    fn close(&mut self, owner: usize, at: u8, paper: Rc<Paper>) {
+    fn close(&mut self, seat: Seat, paper: Rc<Paper>) {
         let What::Closing(closing, consent) = &paper.what else { unreachable!() };
-        let witness = self.nodes[owner].members[usize::from(at)];
+        let (owner, witness) = (seat.owner, self.member(seat));
         if self.is_byzantine(witness) {
-            let vote = self.blind(owner, at, paper);
-            return self.send(Message::Votes { owner, at, votes: vec![vote] });
+            let vote = self.blind(seat, paper);
+            return self.send(Message::Votes { seat, votes: vec![vote] });
         }
-        let (word, by) = (consent.as_ref().map_or(Word::Nobody, Word::Payee), self.nodes[owner].by);
+        let by = self.nodes[owner].reigns[seat.reign].by;
+        let word = consent.as_ref().map_or(Word::Nobody, Word::Payee);
         let node = &mut self.nodes[witness];
         if let Ok(voted) = node.witness.close(closing, word, UnixTime(self.date)) {
             assert_eq!((voted.statement, voted.set), (paper.statement, by), "it votes for what it is shown");
             node.witness_disk.entry(owner).or_default().extend(voted.saved.map(|saved| Kept::new(saved, &paper)));
-            self.send(Message::Votes { owner, at, votes: vec![(paper, voted.signature)] });
+            self.send(Message::Votes { seat, votes: vec![(paper, voted.signature)] });
         }
     }
 
@@ -550,6 +679,11 @@ impl World {
             Standing::Same => return,
             Standing::Against(other) => return self.expose(n, other, &certified),
             Standing::New => node.record.insert(certified.clone()),
+        }
+        if let Some(sets) = &self.changes {
+            let Paper { statement, reign, .. } = &*certified.paper;
+            let in_term = sets.may_certify(&node.keys.0, &node.reigns[*reign].set, &statement.slot);
+            assert!(in_term || !node.is_watched_well, "S1: {statement:?} is certified outside of a set's term");
         }
         match &certified.paper.what {
             What::Entry(signed, _) => {
@@ -562,7 +696,7 @@ impl World {
                     }
                     // There is more to ask for than what they were silent about.
                     if node.certified > before {
-                        node.asked = Patience::begun(self.found.events);
+                        node.patience = Patience::begun(self.found.events);
                     }
                 }
                 self.entered(n, signed, &certified);
@@ -595,10 +729,12 @@ impl World {
                 }
                 let (to, closing) = (self.index[&terms.payee], meter.closing(signed.entry.account));
                 let consent = closing.sign(&self.nodes[to].keys);
-                let paper = Paper::closing(closing, Some(consent), &self.nodes[n].by);
+                let reign = certified.paper.reign;
+                let paper = Paper::closing(closing, Some(consent), (reign, &self.nodes[n].reigns[reign].by));
                 self.nodes[to].closings.push_back((n, paper, Patience::default()));
             }
             Act::Checkpoint { .. } => self.settle(n, signed.entry.number),
+            Act::Renew { .. } => self.follow(n, signed, certified),
             _ => {}
         }
     }
@@ -619,12 +755,13 @@ impl World {
         let (record, fold) = (&mut node.record, node.branches[0].log.fold());
         let kept = record.settle(number, first, fold);
         // Votes by which there may still be a certificate: Byzantine ones alone come to none for what nobody can be shown.
-        let (members, byzantine) = (&node.members, self.byzantine);
+        let (reigns, byzantine) = (&node.reigns, self.byzantine);
         node.votes.retain(|tally| {
             let may_be = match tally.paper.statement.slot {
                 Slot::Entry(number) => number >= kept,
                 Slot::Closing { payee, turn } => fold.terms(&payee, turn).is_some(),
             };
+            let members = &reigns[tally.paper.reign].members;
             may_be || tally.votes.iter().any(|vote| members[usize::from(vote.0)] >= byzantine)
         });
     }
@@ -667,8 +804,8 @@ impl World {
     }
 
     fn spread_closing(&mut self, owner: usize, paper: &Rc<Paper>) {
-        for at in self.places(owner) {
-            self.send(Message::AskClosing { owner, at, paper: paper.clone() });
+        for seat in self.seats(owner, paper.reign) {
+            self.send(Message::AskClosing { seat, paper: paper.clone() });
         }
     }
 
@@ -681,17 +818,18 @@ impl World {
             Act::Receive { payer, turn, amount, statement }
         };
         let before = self.found.refused;
-        self.write(n, 0, act, None, Some(certified.clone())) || self.found.refused > before
+        self.write(n, 0, act, None, With::Certified(certified.clone())) || self.found.refused > before
     }
 
     /// S3: what should not be names more than f, all of them Byzantine; S1: and only where more than f are.
     fn expose(&mut self, n: usize, other: Option<Rc<Certified>>, certified: &Certified) {
         assert!(!self.nodes[n].is_watched_well, "S1: {:?}", certified.paper.statement);
         let Some(other) = other else { return };
-        let set = &*self.nodes[n].set;
+        let set = |paper: &Paper| (*self.nodes[n].reigns[paper.reign].set).clone();
+        let (lower_set, upper_set) = (set(&other.paper), set(&certified.paper));
         let path = certified.paper.signed().map(|(signed, _)| signed.entry.clone()).into_iter().collect();
         let (lower, upper) = (other.certificate.clone(), certified.certificate.clone());
-        let fraud = Fraud::Double { lower, lower_set: set.clone(), upper, upper_set: set.clone(), path };
+        let fraud = Fraud::Double { lower, lower_set, upper, upper_set, path };
         let decoded = Fraud::decode(&fraud.encode()).unwrap();
         let guilty = decoded.check(&ANYBODY).expect("two certificates are a proof");
         assert!(guilty.witnesses.len() > usize::from(FAULTS), "S3");
