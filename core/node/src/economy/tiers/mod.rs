@@ -395,7 +395,7 @@ impl Quota {
     }
 }
 
-/// What a worker earned in this hour.
+/// What a worker earned in this hour, and may with the work that is under way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Earnings {
     hour: u64,
@@ -403,19 +403,31 @@ pub struct Earnings {
 }
 
 impl Earnings {
-    /// Takes work on that will bring `price`, if the hour has room for it; says how much is left if not.
+    /// What may still be earned in the hour of `date`.
+    pub const fn left(&self, policy: &Policy, date: UnixTime) -> Credits {
+        let earned = if date.0 / 3600 == self.hour { self.earned.0 } else { 0 };
+        Credits(policy.earning_hourly.0.saturating_sub(earned))
+    }
+
+    /// Takes work on that may bring up to `price`, if the hour has room for it; says how much is left if not.
     ///
     /// # Errors
     /// What is left of this hour.
     pub fn take(&mut self, policy: &Policy, price: Credits, date: UnixTime) -> Result<(), Credits> {
-        let hour = date.0 / 3600;
-        let earned = if hour == self.hour { self.earned } else { Credits(0) };
-        let left = Credits(policy.earning_hourly.0.saturating_sub(earned.0));
+        let (hour, left) = (date.0 / 3600, self.left(policy, date));
         if price > left {
             return Err(left);
         }
+        let earned = if hour == self.hour { self.earned } else { Credits(0) };
         *self = Self { hour, earned: Credits(earned.0 + price.0) };
         Ok(())
+    }
+
+    /// Work that was taken on at `date` brought so much less than it might have.
+    pub const fn give_back(&mut self, rest: Credits, date: UnixTime) {
+        if date.0 / 3600 == self.hour {
+            self.earned = Credits(self.earned.0.saturating_sub(rest.0));
+        }
     }
 }
 
@@ -558,6 +570,10 @@ mod tests {
         let hourly = Policy { earning_hourly: Credits(100), ..policy };
         assert_eq!(earnings.take(&hourly, Credits(60), UnixTime(7200)), Ok(()));
         assert_eq!(earnings.take(&hourly, Credits(41), UnixTime(10_799)), Err(Credits(40)));
+        earnings.give_back(Credits(10), UnixTime(10_799));
+        assert_eq!(earnings.left(&hourly, UnixTime(10_799)), Credits(50));
         assert_eq!(earnings.take(&hourly, Credits(41), UnixTime(10_800)), Ok(()), "the next hour");
+        earnings.give_back(Credits(50), UnixTime(10_799));
+        assert_eq!(earnings.left(&hourly, UnixTime(10_800)), Credits(59), "of the hour before nothing comes back");
     }
 }

@@ -9,6 +9,7 @@ use super::{
     Effect, Trade, Why,
     message::{Evidence, Message, Paid},
     run::{Shift, Stage as GuestStage},
+    withhold::DOUBT_S,
     witness::Draft,
 };
 use crate::{
@@ -221,14 +222,13 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         let fair = self.tick_price(&guest.order, guest.price, from).is_some_and(|(tick, blocks)| {
             terms.tick >= tick && Some(terms.cap.0) == terms.tick.0.checked_mul(u64::from(blocks))
         });
-        let in_time = terms.until.0 >= date.0 + self.config.client.task_max.as_secs();
-        let policy = govern::policy(&self.parameters);
+        // It outlasts the work by what a doubt may take, and waits for no closing for ever.
+        let task_max = self.config.client.task_max.as_secs();
+        let least = date.0.saturating_add(task_max + DOUBT_S);
+        let in_time = (least..=least + 2 * GRACE_S).contains(&terms.until.0);
         let right = terms.payee == self.me && fair && in_time && accepted;
-        if !right || (!again && self.earnings.take(&policy, terms.cap, date).is_err()) {
-            self.guests.remove(&key);
-            let message = Message::Report { task: key.1, epoch: offer.epoch, tokens: from, done: false };
-            out.push(Effect::Send { to: key.0, message });
-            return self.worker_hears(now, worker::Input::Release(key), out);
+        if !right || (!again && terms.cap > self.may_earn(date)) {
+            return self.decline(now, key, (offer.epoch, from), out);
         }
         let signature = Act::Hold(terms).consent(&key.0, &self.keys);
         let due = now + self.config.worker.patience.max(super::MOMENT);
@@ -237,6 +237,19 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         }
         let message = Message::Consent { task: key.1, epoch: offer.epoch, signature };
         out.push(Effect::Send { to: key.0, message });
+    }
+
+    /// What it may still earn in this hour.
+    pub(super) fn may_earn(&self, date: UnixTime) -> Credits {
+        self.earnings.left(&govern::policy(&self.parameters), date)
+    }
+
+    /// It does not work for these terms.
+    fn decline(&mut self, now: Instant, key: worker::Key, (epoch, tokens): (u32, u32), out: &mut Vec<Effect>) {
+        self.guests.remove(&key);
+        let message = Message::Report { task: key.1, epoch, tokens, done: false };
+        out.push(Effect::Send { to: key.0, message });
+        self.worker_hears(now, worker::Input::Release(key), out);
     }
 
     /// The worker agreed: the hold is written.
@@ -280,7 +293,10 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         certificate: Certificate,
         out: &mut Vec<Effect>,
     ) {
-        self.owe(terms);
+        // After a restart the last entry is certified again: what was given for it by then is not forgotten.
+        if !self.debts.contains_key(&(terms.payee, terms.turn)) {
+            self.owe(terms);
+        }
         let Some(set) = self.pen.set().cloned() else { return };
         let wanted = |lease: &Lease| matches!(&lease.stage, Stage::Writing(deal) if deal.terms == terms);
         let found = self.tasks.iter_mut().find(|(_, wants)| wants.lease.as_ref().is_some_and(wanted));
@@ -317,11 +333,18 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
             return;
         }
         self.believe(key.0, &evidence.set, out);
+        // Only now: whoever has set nothing aside takes nothing from what others may have done in this hour.
+        let date = self.date(now);
+        if self.earnings.take(&govern::policy(&self.parameters), offer.terms.cap, date).is_err() {
+            return self.decline(now, key, (epoch, offer.from), out);
+        }
         let consent = Act::Hold(offer.terms).consent(&key.0, &self.keys);
         let seed = commit::seed(&offer.number.0, &hash(Tag::Secret, &[&consent.0]).0);
+        let hold_ends = self.instant(UnixTime(offer.terms.until.0.saturating_sub(DOUBT_S)));
+        let end = (now + self.config.client.task_max).min(hold_ends).max(now + super::MOMENT);
         if let Some(guest) = self.guests.get_mut(&key) {
-            guest.stage = GuestStage::Working(Box::new(Shift::new(&offer, seed, evidence.set)));
-            guest.due = now + self.config.client.task_max.max(super::MOMENT);
+            guest.stage = GuestStage::Working(Box::new(Shift::new(&offer, seed, evidence.set, date, end)));
+            guest.due = end;
         }
         self.worker_hears(now, worker::Input::Bind { key, epoch, from: offer.from }, out);
     }

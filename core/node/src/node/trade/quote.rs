@@ -146,6 +146,11 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
             return out.push(Effect::Send { to: key.0, message });
         };
         let order = Order { size, ..order };
+        let cost = self.price(&order, 1_000_000);
+        if !known && cost.is_none_or(|cost| cost > self.may_earn(self.date(now))) {
+            let message = Message::Refuse { task: key.1, price: 0, after_ms: 60_000 };
+            return out.push(Effect::Send { to: key.0, message });
+        }
         if !known {
             let due = now + self.config.worker.waits[order.class.index()];
             self.guests.insert(key, Guest { model, order, price: 0, accepts: Ppm(0), stage: Stage::Asked, due });

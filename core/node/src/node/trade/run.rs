@@ -11,7 +11,7 @@ use super::{
 use crate::{
     economy::{ledger::session::Meter, tiers::Order, witness::Set},
     kit::{
-        Digest, Instant, NodeId, Ppm, Signer, Verifier,
+        Credits, Digest, Instant, NodeId, Ppm, Signer, UnixTime, Verifier,
         fault::{Fault, on},
     },
     trust::verify::{
@@ -68,11 +68,20 @@ pub(super) struct Shift {
     /// The block that is not paid yet, and until when it may be.
     unpaid: Option<(Message, Instant)>,
     ended: Option<End>,
+    /// When it was taken on.
+    pub since: UnixTime,
+    /// When the work must be through: a task takes no longer, and well before the hold's time is past what was paid is closed.
+    end: Instant,
+    /// Whether the engine was told to stop.
+    stopping: bool,
 }
 
 impl Shift {
-    pub fn new(offer: &Offer, seed: u64, set: Set) -> Self {
+    pub fn new(offer: &Offer, seed: u64, set: Set, since: UnixTime, end: Instant) -> Self {
         Self {
+            since,
+            end,
+            stopping: false,
             epoch: offer.epoch,
             seed,
             set,
@@ -99,6 +108,18 @@ impl Shift {
         (self.unpaid, self.paid) = (None, self.sent);
         true
     }
+
+    /// When something must have happened, if nothing else is waited for.
+    pub const fn end(&self) -> Instant {
+        self.end
+    }
+
+    /// What the hold may bring no more, when the work is over.
+    pub fn rest(&self) -> Credits {
+        let terms = self.meter.terms();
+        let owed = u64::from(self.meter.ticks() + self.withheld).saturating_mul(terms.tick.0);
+        Credits(terms.cap.0.saturating_sub(owed))
+    }
 }
 
 impl<K: Signer + Verifier + Clone> Trade<K> {
@@ -121,7 +142,8 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
 
     /// The engine wrote a block.
     pub(super) fn wrote(&mut self, now: Instant, key: Key, tokens: u32, block: Block, out: &mut Vec<Effect>) {
-        let Some(shift) = self.shift(&key).filter(|shift| shift.ended.is_none()) else { return };
+        let goes_on = |shift: &&mut Shift| shift.ended.is_none() && !shift.stopping;
+        let Some(shift) = self.shift(&key).filter(goes_on) else { return };
         let last = shift.waiting.back().map_or(shift.sent, |last| last.0);
         // An engine that counts wrongly is this node's own fault, and nothing that a client must pay for.
         if tokens > last && tokens - last <= BLOCK {
@@ -146,7 +168,7 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
             out.push(Effect::Run(Job::Hand { key, tokens }));
             out.push(Effect::Send { to: key.0, message: message.clone() });
             shift.unpaid = Some((message, now + credit));
-            guest.due = now + patience;
+            guest.due = (now + patience).min(shift.end).max(now + super::MOMENT);
         } else if let Some(end) = shift.ended {
             let tokens = shift.paid;
             self.worker_hears(now, worker::Input::Ran { key, tokens, end }, out);
@@ -230,24 +252,39 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
 
     /// A tick came.
     pub(super) fn ticked(&mut self, now: Instant, key: Key, epoch: u32, link: Digest, out: &mut Vec<Effect>) {
-        let task_max = self.config.client.task_max.max(super::MOMENT);
         let Some(guest) = self.guests.get_mut(&key) else { return };
         let Stage::Working(shift) = &mut guest.stage else { return };
         if shift.epoch != epoch || shift.meter.tick(link).is_err() {
             return;
         }
         (shift.unpaid, shift.paid) = (None, shift.sent);
-        guest.due = now + task_max;
+        if !shift.stopping {
+            guest.due = shift.end.max(now + super::MOMENT);
+        }
         self.flow(now, key, out);
     }
 
-    /// A client wants no more. The block that is under way is this node's loss.
+    /// A client wants no more, or the time is up. The block that is under way is this node's loss.
+    ///
+    /// What was paid is closed when the engine has stopped; at once, if it is through or never went on after an interruption; and
+    /// after a while, if it hangs.
     pub(super) fn stopped(&mut self, now: Instant, key: Key, out: &mut Vec<Effect>) {
-        if let Some(shift) = self.shift(&key) {
+        let due = now + self.config.client.work_patience.max(super::MOMENT);
+        let mut works = false;
+        if let Some(guest) = self.guests.get_mut(&key)
+            && let Stage::Working(shift) = &mut guest.stage
+        {
             shift.unpaid = None;
             shift.waiting.clear();
+            if shift.ended.is_some() {
+                return self.flow(now, key, out);
+            }
+            (shift.stopping, guest.due, works) = (true, due, true);
         }
         self.worker_hears(now, worker::Input::Stop(key), out);
+        if works && !self.worker.has(&key) {
+            self.close(now, key, out);
+        }
     }
 
     /// A worker says how far it came. What it did not show does not count.
@@ -275,37 +312,29 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
     }
 
     fn guest_due(&mut self, now: Instant, key: Key, out: &mut Vec<Effect>) {
-        let (patience, task_max) =
-            (self.config.patience.max(super::MOMENT), self.config.client.task_max.max(super::MOMENT));
+        let patience = self.config.patience.max(super::MOMENT);
         let Some(guest) = self.guests.get_mut(&key) else { return };
         let Stage::Working(shift) = &mut guest.stage else {
             self.guests.remove(&key);
             return self.worker_hears(now, worker::Input::Release(key), out);
         };
+        if shift.stopping {
+            // The engine hangs: its slot is lost, what was paid is not.
+            return self.close(now, key, out);
+        }
         match &shift.unpaid {
-            Some((message, until)) if *until > now => {
+            Some((message, until)) if *until > now && shift.end > now => {
                 out.push(Effect::Send { to: key.0, message: message.clone() });
-                guest.due = (now + patience).min(*until).max(now + super::MOMENT);
+                guest.due = (now + patience).min(*until).min(shift.end).max(now + super::MOMENT);
             }
-            Some(_) => {
+            Some((_, until)) if *until <= now => {
                 // The client takes and does not pay.
                 let model = guest.model;
-                shift.unpaid = None;
-                shift.waiting.clear();
-                guest.due = now + task_max;
-                let over = shift.ended.is_some();
                 self.not_paid(now, key.0, model, out);
-                if over {
-                    self.flow(now, key, out);
-                } else {
-                    self.worker_hears(now, worker::Input::Stop(key), out);
-                }
+                self.stopped(now, key, out);
             }
             // It takes longer than a task may.
-            None => {
-                guest.due = now + task_max;
-                self.worker_hears(now, worker::Input::Stop(key), out);
-            }
+            _ => self.stopped(now, key, out),
         }
     }
 

@@ -67,6 +67,7 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
     pub(super) fn close(&mut self, now: Instant, key: Key, out: &mut Vec<Effect>) {
         let Some(guest) = self.guests.remove(&key) else { return };
         let Stage::Working(shift) = guest.stage else { return };
+        self.earnings.give_back(shift.rest(), shift.since);
         self.has_served(key);
         self.await_rest(now, key.0, guest.model, *shift, out);
     }

@@ -1,6 +1,7 @@
 //! A few nodes that trade with each other, without lines or membership: what one says the other hears.
 
 mod dispute;
+mod over;
 mod sets;
 mod withhold;
 
@@ -32,7 +33,7 @@ use crate::{
         identity::Identity,
         verify::{commit::BUCKETS, sequential::Calibration},
     },
-    work::schedule::worker::End,
+    work::schedule::worker::{End, Key},
 };
 
 const COUNT: usize = 9;
@@ -90,6 +91,9 @@ struct Town {
     /// Hosts whose engine writes nothing, and whose words get lost.
     stuck: Vec<usize>,
     mute: Vec<usize>,
+    /// What such an engine is at, and whether it does not even hear that it is to stop.
+    hanging: Vec<Key>,
+    deaf: bool,
 }
 
 impl Town {
@@ -125,6 +129,8 @@ impl Town {
             answered: 0,
             stuck: vec![],
             mute: vec![],
+            hanging: vec![],
+            deaf: false,
         }
     }
 
@@ -205,7 +211,7 @@ impl Town {
         let me = keys(n).key();
         match effect {
             Effect::Send { .. } if self.mute.contains(&n) => {}
-            Effect::Run(Job::Write { .. }) if self.stuck.contains(&n) => {}
+            Effect::Run(Job::Write { key, .. }) if self.stuck.contains(&n) => self.hanging.push(key),
             Effect::Send { to, message } => {
                 let to = (0..COUNT).find(|other| keys(*other).key() == to).unwrap();
                 self.answered += usize::from(matches!(message, Message::Tick { .. } | Message::Withhold { .. }));
@@ -225,8 +231,15 @@ impl Town {
                 self.queue.push_back((n, Input::Worked(ended)));
             }
             Effect::Run(Job::Stop(key)) => {
-                let ended = Worked::Ended { key, tokens: 0, end: End::Interrupted };
-                self.queue.push_back((n, Input::Worked(ended)));
+                // An engine that is through with a task says nothing more of it.
+                let of_it = |what: &(usize, Input)| matches!(what.1, Input::Worked(Worked::Wrote { key: of, .. } | Worked::Ended { key: of, .. }) if of == key);
+                let before = self.queue.len() + self.hanging.len();
+                self.queue.retain(|what| !of_it(what));
+                self.hanging.retain(|hanging| *hanging != key || self.deaf);
+                if self.queue.len() + self.hanging.len() < before {
+                    let ended = Worked::Ended { key, tokens: 0, end: End::Interrupted };
+                    self.queue.push_back((n, Input::Worked(ended)));
+                }
             }
             Effect::Run(Job::Audit { client, task, blocks, .. }) => {
                 self.audits += 1;

@@ -277,13 +277,12 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
 
     /// A client has a block and withholds the tick for it.
     pub(super) fn withheld(&mut self, now: Instant, key: worker::Key, epoch: u32, tokens: u32, out: &mut Vec<Effect>) {
-        let task_max = self.config.client.task_max.max(super::MOMENT);
         let Some(guest) = self.guests.get_mut(&key) else { return };
         let Stage::Working(shift) = &mut guest.stage else { return };
         if !shift.lets_withhold(epoch, tokens) {
             return;
         }
-        guest.due = now + task_max;
+        guest.due = shift.end().max(now + super::MOMENT);
         self.flow(now, key, out);
     }
 
@@ -369,4 +368,4 @@ fn take(meter: &mut Meter, withheld: &mut u32, ticks: u32, link: Digest) {
 /// Seconds before a client may close a hold in which its worker closes it, and, before that, in which the client releases what it
 /// still doubts. A hold outlives the longest task by five minutes.
 const LEAST_S: u64 = 60;
-const DOUBT_S: u64 = 2 * LEAST_S;
+pub(super) const DOUBT_S: u64 = 2 * LEAST_S;

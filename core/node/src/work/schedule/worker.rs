@@ -331,7 +331,7 @@ impl Worker {
     }
 
     /// Whether a task was called, runs, or was interrupted and goes on here.
-    fn has(&self, key: &Key) -> bool {
+    pub fn has(&self, key: &Key) -> bool {
         let interrupted = |waiting: &Waiting| waiting.key == *key && waiting.bound.is_some();
         self.called.contains_key(key) || self.running.contains_key(key) || self.queue.any(interrupted)
     }
