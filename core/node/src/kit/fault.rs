@@ -135,6 +135,7 @@ faults! {
         InheritedClosedAgain
         ChosenSetFollows
         ChainAcrossSets
+        TakesOverTwice
         MissedHoldsNotClosed
         FewerFollow
         FewerTaken

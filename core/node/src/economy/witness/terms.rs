@@ -145,13 +145,17 @@ impl Terms {
     /// then on.
     ///
     /// # Errors
-    /// [`Error::Set`], if the set before is not known, or another is known to have come after it; and those of
+    /// [`Error::Set`], if the set before is not known, another is known to have come after it, or this one by another entry; and those of
     /// [`Renewal::verify`].
     pub fn renew(&mut self, renewal: &Renewal, verifier: &impl Verifier) -> Result<bool, Error> {
         let account = renewal.signed.entry.account;
         let terms = self.known.get_mut(&account).ok_or(Error::Set)?;
         let known = terms.iter().position(|term| term.set == renewal.set);
-        if known.is_some_and(|at| terms[at].renewal.is_some() || on(Fault::BorderForgotten)) {
+        if let Some(change) = known.and_then(|at| terms[at].renewal.as_ref()) {
+            // A set begins once.
+            return if change.signed.entry == renewal.signed.entry { Ok(false) } else { Err(Error::Set) };
+        }
+        if known.is_some() && on(Fault::BorderForgotten) {
             return Ok(false);
         }
         let last = terms.len() - 1;

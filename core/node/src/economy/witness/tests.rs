@@ -427,6 +427,27 @@ fn every_refusal_of_a_change_in_the_order_of_checks() {
     );
 }
 
+/// Whoever owns an account may have two changes certified by accomplices that both name one honest set.
+#[test]
+fn who_took_over_by_one_change_says_so_of_no_other() {
+    let mut scene = Scene::new();
+    let (first, new, earlier) = (scene.set.clone(), later(), scene.log.fold().clone());
+    let act = Act::Renew { witnesses: new.digest(), faults: 1, state: earlier.digest() };
+    let other = earlier.draft(act).sign(None, &scene.payer);
+    let other = Renewal { certificate: certify(&other, &first), signed: other, set: new.clone() };
+    let paid = scene.pay(5000);
+    scene.votes(&paid, None).unwrap();
+    let (one, before) = scene.change(&new);
+    let mut fresh = Witness::new(id(14));
+    assert!(fresh.adopt(before.clone(), &one, &first).is_ok());
+    assert_eq!(fresh.adopt(earlier.clone(), &other, &first), Err(Refusal::Old), "two certificates would name it");
+    assert!(fresh.adopt(before, &one, &first).is_ok(), "what it said it says again");
+    let mut terms = Terms::default();
+    assert!(terms.judged(scene.payer.key(), &first));
+    assert_eq!((terms.renew(&one, &id(77)), terms.renew(&one, &id(77))), (Ok(true), Ok(false)));
+    assert!(terms.renew(&other, &id(77)).is_err(), "a set begins once");
+}
+
 #[test]
 fn every_set_that_claims_to_watch_an_account() {
     let mut scene = Scene::new();

@@ -41,6 +41,8 @@ pub struct Ward {
     fold: Fold,
     /// Those who watch now, this node among them; or the first of which it is no longer one.
     set: Set,
+    /// Digest of the entry that put them there.
+    begun: Digest,
     /// Entries since the last checkpoint, in their order, each with the set that votes for it.
     tail: Vec<(Arc<Signed>, Digest)>,
     /// Closings of open holds that were voted for.
@@ -316,8 +318,9 @@ impl<K: Signer + Verifier> Witness<K> {
         }
         let (statement, by) = (renewal.signed.entry.statement(), renewal.set.digest());
         if let Some(ward) = ward.filter(|ward| ward.fold.next() > renewal.signed.entry.number) {
-            // One statement for each place: whoever voted for another one there shows the fork.
-            let followed = ward.fold.witnesses() == by;
+            // One statement for each place, though the same set may be named by another entry there: whoever voted for another one
+            // shows the fork, if it still can.
+            let followed = ward.fold.witnesses() == by && (ward.begun == statement.digest || on(Fault::TakesOverTwice));
             return if followed { Ok(self.sign(statement, by, None)) } else { self.again(&renewal.signed) };
         }
         let ward = Ward::adopted(&self.keys.key(), fold, renewal, ward)?;
@@ -406,9 +409,9 @@ impl<K: Signer + Verifier> Witness<K> {
 
 impl Ward {
     fn begun(fold: Fold, signed: &Arc<Signed>, set: &Set) -> Self {
-        let tail = [(signed.clone(), set.digest())].into();
+        let (begun, tail) = (fold.head(), [(signed.clone(), set.digest())].into());
         let (closings, inherited) = (BTreeMap::new(), BTreeMap::new());
-        Self { fold, set: set.clone(), tail, closings, inherited, frozen: None }
+        Self { fold, set: set.clone(), begun, tail, closings, inherited, frozen: None }
     }
 
     /// Of one that `missed` entries, if it is not new, stays by whom it closes what. Holds that it missed, too, are those' who watched
@@ -430,7 +433,7 @@ impl Ward {
         // Those of holds that are closed since are done with.
         let mut closings = missed.map(|missed| missed.closings.clone()).unwrap_or_default();
         closings.retain(|place, _| fold.terms(&place.0, place.1).is_some());
-        Ok(Self { fold, set: set.clone(), tail, closings, inherited, frozen: None })
+        Ok(Self { begun: fold.head(), fold, set: set.clone(), tail, closings, inherited, frozen: None })
     }
 
     /// The entry with this number, if it is kept.
@@ -473,7 +476,7 @@ impl Ward {
                 self.tail.shrink_to_fit();
                 self.fold.let_go();
             }
-            self.set = set;
+            (self.set, self.begun) = (set, self.fold.head());
         }
         by
     }
