@@ -137,6 +137,7 @@ faults! {
         ChainAcrossSets
         TakesOverTwice
         MissedHoldsNotClosed
+        HiddenHoldsUnpaid
         FewerFollow
         FewerTaken
         TermToComeTaken

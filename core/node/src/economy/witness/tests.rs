@@ -427,6 +427,53 @@ fn every_refusal_of_a_change_in_the_order_of_checks() {
     );
 }
 
+/// Who pays shows what it writes to a quorum, and may leave the others out.
+#[test]
+fn a_hold_that_a_witness_was_not_shown_is_closed_on_its_certificate() {
+    let mut scene = Scene::new();
+    let mut left_out = scene.witnesses.pop().unwrap();
+    let (mut chain, mut meter) = scene.hold(4);
+    let signed = scene.log.since(0).last().unwrap().clone();
+    let votes: Vec<Voted> =
+        scene.witnesses.iter_mut().map(|witness| witness.vote(&signed, None, None, LIMIT).unwrap()).collect();
+    let certificate = scene.certificate(&votes);
+    meter.tick(chain.tick().unwrap()).unwrap();
+    let closing = meter.closing(scene.payer.key());
+    let consent = closing.sign(&scene.payee);
+    let (word, date) = (Word::Payee(&consent), UnixTime(5));
+    assert_eq!(left_out.close(&closing, word, date), Err(Refusal::Unheld));
+    let few = Certificate { votes: certificate.votes[1..].to_vec(), ..certificate.clone() };
+    assert_eq!(left_out.close_unseen(&closing, word, date, (&signed, &few)), Err(Refusal::Unheld), "too few saw it");
+    let other = Closing { turn: 1, ..closing };
+    assert_eq!(left_out.close_unseen(&other, word, date, (&signed, &certificate)), Err(Refusal::Unheld));
+    let dear = Closing { amount: Credits(2000), ..closing };
+    let signature = dear.sign(&scene.payee);
+    let shown = (&*signed, &certificate);
+    assert_eq!(left_out.close_unseen(&dear, Word::Payee(&signature), date, shown), Err(Refusal::Ticks));
+    let before = left_out.clone();
+    let voted = left_out.close_unseen(&closing, word, date, shown).unwrap();
+    assert_eq!(voted.statement, closing.statement());
+    let nothing = Closing { ticks: 0, amount: Credits(0), link: meter.terms().root, ..closing };
+    let late = UnixTime(500);
+    assert_eq!(
+        left_out.close_unseen(&nothing, Word::Nobody, late, shown),
+        Err(Refusal::Taken),
+        "one statement for each"
+    );
+    // It sees the log later, and then the hold is over.
+    assert_ne!(before, left_out);
+    left_out.vote(&signed, None, None, LIMIT).unwrap();
+    let certificate = scene.close(&closing, Some(&consent), 5).unwrap();
+    let proven = certificate::closing(&certificate, &closing, &scene.set, &scene.payer).unwrap();
+    let Proven { payee, turn, amount, statement, .. } = proven;
+    let act = Act::Release { payee, turn, amount, statement };
+    let release = scene.log.write(act, None, Some(&proven), LIMIT, &scene.payer).unwrap();
+    left_out.vote(&release, Some(&proven), None, LIMIT).unwrap();
+    let again = left_out.close_unseen(&nothing, Word::Nobody, late, (&signed, &few));
+    assert_eq!(again, Err(Refusal::Unheld), "what is over is not closed again");
+    assert_eq!(left_out.close_unseen(&nothing, Word::Nobody, late, shown), Err(Refusal::Unheld));
+}
+
 /// Whoever owns an account may have two changes certified by accomplices that both name one honest set.
 #[test]
 fn who_took_over_by_one_change_says_so_of_no_other() {

@@ -11,7 +11,7 @@
 use alloc::{boxed::Box, collections::BTreeMap, sync::Arc, vec::Vec};
 use core::fmt;
 
-use super::{set::Set, terms::Renewal};
+use super::{certificate::Certificate, set::Set, terms::Renewal};
 use crate::{
     economy::ledger::{
         entry::{Act, Closing, Error as EntryError, Signed, Statement, Terms},
@@ -244,6 +244,38 @@ impl<K: Signer + Verifier> Witness<K> {
     /// [`Refusal::Stranger`], [`Refusal::Taken`], [`Refusal::Unheld`], [`Refusal::Early`], [`Refusal::Forged`],
     /// [`Refusal::Fate`], [`Refusal::Ticks`], in this order of checks: the dear one last.
     pub fn close(&mut self, closing: &Closing, word: Word<'_>, date: UnixTime) -> Result<Voted, Refusal> {
+        self.close_by(closing, word, date, None)
+    }
+
+    /// The same for a hold that this witness has not seen: its payer shows what it writes to a quorum, and may leave f others out.
+    /// `hold` is the entry and the certificate of those who watch now. What was promised before, and is over, is not closed again.
+    ///
+    /// # Errors
+    /// Those of [`Self::close`]; [`Refusal::Unheld`] also if the certificate does not show the hold.
+    pub fn close_unseen(
+        &mut self,
+        closing: &Closing,
+        word: Word<'_>,
+        date: UnixTime,
+        (signed, certificate): (&Signed, &Certificate),
+    ) -> Result<Voted, Refusal> {
+        let ward = self.wards.get(&closing.payer).ok_or(Refusal::Stranger)?;
+        let Act::Hold(terms) = signed.entry.act else { return Err(Refusal::Unheld) };
+        let is_it = signed.entry.account == closing.payer && (terms.payee, terms.turn) == (closing.payee, closing.turn);
+        let unseen = !ward.fold.promised(&closing.payee, closing.turn);
+        let certified =
+            || certificate.statement == signed.entry.statement() && certificate.verify(&ward.set, &self.keys).is_ok();
+        let shown = (is_it && unseen && certified()).then_some(terms);
+        self.close_by(closing, word, date, shown)
+    }
+
+    fn close_by(
+        &mut self,
+        closing: &Closing,
+        word: Word<'_>,
+        date: UnixTime,
+        shown: Option<Terms>,
+    ) -> Result<Voted, Refusal> {
         let me = self.keys.key();
         let ward = self.wards.get_mut(&closing.payer).ok_or(Refusal::Stranger)?;
         let place = (closing.payee, closing.turn);
@@ -254,7 +286,7 @@ impl<K: Signer + Verifier> Witness<K> {
             Some(_) => return Err(Refusal::Taken),
             None => {}
         }
-        let terms = ward.fold.terms(&closing.payee, closing.turn).ok_or(Refusal::Unheld)?;
+        let terms = ward.fold.terms(&closing.payee, closing.turn).or(shown).ok_or(Refusal::Unheld)?;
         let statement = closing.statement();
         Self::may_close(&self.keys, &terms, (closing, &statement.digest), word, date)?;
         if !session::holds(&terms, closing) {

@@ -343,7 +343,7 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         let hold_ends = self.instant(UnixTime(offer.terms.until.0.saturating_sub(DOUBT_S)));
         let end = (now + self.config.client.task_max).min(hold_ends).max(now + super::MOMENT);
         if let Some(guest) = self.guests.get_mut(&key) {
-            guest.stage = GuestStage::Working(Box::new(Shift::new(&offer, seed, evidence.set, date, end)));
+            guest.stage = GuestStage::Working(Box::new(Shift::new(&offer, seed, Box::new(evidence), date, end)));
             guest.due = end;
         }
         self.worker_hears(now, worker::Input::Bind { key, epoch, from: offer.from }, out);

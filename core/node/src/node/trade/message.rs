@@ -41,6 +41,7 @@
 //! | 35 Owing | kept, never said | worker 32, turn, task, ticks that are given, ticks that are withheld, link 32 after all |
 //! | 36 Verdict | dispute | task, blocks that looked wrong: bit n of a number for block n; those who accuse, 32 each |
 //! | 37 Appeal | | task |
+//! | 38 Close | witness | as 16; the evidence of the hold |
 //!
 //! Evidence is a certificate, its set, and 0 and a signed entry, or 1 and a closing. A set and a change of sets are as
 //! [`Set`] and [`Renewal`] say.
@@ -161,7 +162,7 @@ pub enum Message {
     Audit { task: u64, model: u64, worker: NodeId, blocks: Vec<Block> },
     Audited { task: u64, fingerprints: Vec<Fingerprint> },
     Show { set: Box<Set>, next: Option<Box<Set>>, entries: Vec<Shown> },
-    Close { closing: Closing, consent: Option<Signature> },
+    Close { closing: Closing, consent: Option<Signature>, hold: Option<Box<Evidence>> },
     Vote { statement: Statement, signature: Signature, limit: Credits },
     Deny { statement: Statement, next: Option<u64> },
     Vouch { edges: Vec<(NodeId, u32)>, sightings: Vec<Sighting> },
@@ -244,9 +245,10 @@ impl Message {
                     to.option(evidence.as_ref(), Writer::evidence);
                 });
             }
-            Self::Close { closing, consent } => {
+            Self::Close { closing, consent, hold } => {
                 to.closing(closing);
                 to.option(consent.as_ref(), Writer::signature);
+                hold.iter().for_each(|hold| to.evidence(hold));
             }
             Self::Vote { statement, signature, limit } => {
                 to.statement(statement);
@@ -406,7 +408,11 @@ impl Message {
                 withheld: small(from)?,
                 link: digest(from)?,
             },
-            16 => Self::Close { closing: closing(from)?, consent: option(from, |from| from.signature())? },
+            16 | 38 => {
+                let (closing, consent) = (closing(from)?, option(from, |from| from.signature())?);
+                let hold = if kind == 38 { Some(Box::new(evidence(from)?)) } else { None };
+                Self::Close { closing, consent, hold }
+            }
             17 => {
                 Self::Vote { statement: statement(from)?, signature: from.signature()?, limit: Credits(from.number()?) }
             }
@@ -459,7 +465,8 @@ impl Message {
             Self::Audit { .. } => 13,
             Self::Audited { .. } => 14,
             Self::Show { next: None, .. } => 15,
-            Self::Close { .. } => 16,
+            Self::Close { hold: None, .. } => 16,
+            Self::Close { .. } => 38,
             Self::Vote { .. } => 17,
             Self::Deny { .. } => 18,
             Self::Vouch { .. } => 19,

@@ -782,7 +782,9 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
             Message::Adopt { fold, before, renewal } => self.adopt(now, from, fold, &before, *renewal, out),
             Message::Lack { account, term } => self.lacks(from, &account, term, out),
             Message::Renewed(renewals) => self.renewed(now, &renewals, out),
-            Message::Close { closing, consent } => self.asked_to_close(now, from, closing, consent, out),
+            Message::Close { closing, consent, hold } => {
+                self.asked_to_close(now, from, closing, (consent, hold), out);
+            }
             Message::Vote { statement, signature, limit } => self.voted(now, from, statement, signature, limit, out),
             Message::Deny { statement, next } => self.denied(now, from, statement, next, out),
             Message::Vouch { edges, sightings } => self.vouched(now, from, edges, sightings, out),

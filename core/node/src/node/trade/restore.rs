@@ -90,14 +90,14 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
                     let _ = self.sets.renew(renewal, &self.keys);
                 }
             }
-            Message::Close { closing, consent } => {
+            Message::Close { closing, consent, hold } => {
                 // Its time was come when it was voted for.
                 let word = match &consent {
                     _ if closing.payee == COMMONS => Word::Own { lost: closing.ticks > 0 },
                     Some(consent) => Word::Payee(consent),
                     None => Word::Nobody,
                 };
-                let _ = self.witness.close(&closing, word, UnixTime(u64::MAX));
+                let _ = self.close_shown(&closing, word, hold.as_deref(), UnixTime(u64::MAX));
             }
             Message::Proof(fraud) => {
                 let mut effects = Vec::new();

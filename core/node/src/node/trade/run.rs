@@ -6,10 +6,10 @@ use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
 use super::{
     Effect, Event, Job, Trade,
     hold::{Lease, Offer, Stage as LeaseStage},
-    message::Message,
+    message::{Evidence, Message},
 };
 use crate::{
-    economy::{ledger::session::Meter, tiers::Order, witness::Set},
+    economy::{ledger::session::Meter, tiers::Order},
     kit::{
         Credits, Digest, Instant, NodeId, Ppm, Signer, UnixTime, Verifier,
         fault::{Fault, on},
@@ -53,8 +53,8 @@ pub(super) enum Stage {
 pub(super) struct Shift {
     epoch: u32,
     seed: u64,
-    /// Those who certified the hold.
-    pub set: Set,
+    /// The certified hold.
+    pub hold: Box<Evidence>,
     pub meter: Meter,
     /// The share of its pay that may be withheld, and how many ticks are.
     pub share: Ppm,
@@ -77,14 +77,14 @@ pub(super) struct Shift {
 }
 
 impl Shift {
-    pub fn new(offer: &Offer, seed: u64, set: Set, since: UnixTime, end: Instant) -> Self {
+    pub fn new(offer: &Offer, seed: u64, hold: Box<Evidence>, since: UnixTime, end: Instant) -> Self {
         Self {
             since,
             end,
             stopping: false,
             epoch: offer.epoch,
             seed,
-            set,
+            hold,
             meter: Meter::new(offer.terms),
             share: offer.withheld,
             withheld: 0,

@@ -45,7 +45,8 @@ pub(super) struct Debt {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Wanting {
     pub closing: Closing,
-    pub consent: Option<Signature>,
+    /// The payee's word, and the hold for a witness that has not seen it: its payer may have shown it to no more than a quorum.
+    pub claim: Option<(Signature, Box<Evidence>)>,
     /// Those who are asked: who watched the payer when its hold was written.
     set: Set,
 }
@@ -59,6 +60,10 @@ pub(super) struct Reminder {
     wait: Duration,
 }
 
+/// Closings for which votes are gathered at once: for so many that own entries, one at a time, have room beside them
+/// ([`collect::Config::pending_max`]); and of one payer, which may be watched by too many who are silent.
+const CLOSINGS_MAX: usize = 960;
+const CLOSINGS_OF_ONE_MAX: usize = 64;
 /// The longest wait between two tellings; after it there is none.
 const TELL_MAX: Duration = Duration::from_secs(64);
 
@@ -77,15 +82,17 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         &mut self,
         now: Instant,
         closing: Closing,
-        consent: Option<Signature>,
+        claim: Option<(Signature, Box<Evidence>)>,
         set: Set,
         out: &mut Vec<Effect>,
     ) {
-        if self.closings.len() >= OPEN_MAX {
+        let of_payer = self.closings.values().filter(|wanting| wanting.closing.payer == closing.payer).count();
+        let room = self.closings.len() < CLOSINGS_MAX && (of_payer < CLOSINGS_OF_ONE_MAX || closing.payer == self.me);
+        if !room {
             return;
         }
         let statement = closing.statement();
-        self.closings.insert(statement.digest, Wanting { closing, consent, set: set.clone() });
+        self.closings.insert(statement.digest, Wanting { closing, claim, set: set.clone() });
         self.collect_hears(now, collect::Input::Want(statement, set), out);
     }
 
@@ -126,6 +133,9 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
             return;
         }
         self.arrears.remove(&(closing.payer, closing.turn));
+        if self.pen.receives(&closing) {
+            return;
+        }
         out.push(Effect::Tell(Event::Settled(closing)));
         self.pen.queue(Draft::Receive(Box::new(evidence)));
         self.write(now, out);

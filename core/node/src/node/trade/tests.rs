@@ -1160,6 +1160,7 @@ fn samples() -> Vec<Message> {
         Message::Tick { task: 1, epoch: 2, link: digest },
         Message::Report { task: 1, epoch: 2, tokens: 64, done: true },
         Message::Paid(Box::new(closed.clone())),
+        Message::Close { closing, consent: Some(signature), hold: Some(Box::new(closed.clone())) },
         Message::Audit { task: 1, model: 2, worker: id, blocks: vec![block(); 3] },
         Message::Audited { task: 1, fingerprints: vec![block().fingerprint; 3] },
         Message::Show {
@@ -1167,7 +1168,7 @@ fn samples() -> Vec<Message> {
             next: None,
             entries: vec![(signed.clone().into(), None), (other.clone().into(), Some(closed))],
         },
-        Message::Close { closing, consent: Some(signature) },
+        Message::Close { closing, consent: Some(signature), hold: None },
         Message::Vote { statement, signature, limit: Credits(77) },
         Message::Deny { statement, next: Some(3) },
         Message::Vouch { edges: vec![(id, 5)], sightings: vec![seen] },
@@ -1187,7 +1188,7 @@ fn samples() -> Vec<Message> {
         Message::Lack { account: id, term: 19_675 },
         Message::Renewed(vec![renewal]),
         Message::Used(Used { number: 1, begun: true, at: UnixTime(1_700_000_000), today: 3, spent: Credits(281_000) }),
-        Message::Close { closing, consent: None },
+        Message::Close { closing, consent: None, hold: None },
         Message::Deny { statement, next: None },
         Message::Barred { peer: id, times: 2, until: UnixTime(1_700_000_000) },
     ];

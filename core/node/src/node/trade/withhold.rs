@@ -27,7 +27,7 @@
 
 use super::{
     Effect, Event, OPEN_MAX, Trade,
-    message::Message,
+    message::{Evidence, Message},
     run::{Shift, Stage},
     settle::Debt,
 };
@@ -35,7 +35,6 @@ use crate::{
     economy::{
         ledger::{Terms, session::Meter},
         tiers::Order,
-        witness::Set,
     },
     kit::{
         Credits, Digest, Instant, NodeId, Ppm, Signer, UnixTime, Verifier,
@@ -51,7 +50,7 @@ use crate::{
     },
     work::schedule::worker,
 };
-use alloc::vec::Vec;
+use alloc::{boxed::Box, vec::Vec};
 
 /// How much pay may wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,7 +93,7 @@ pub(super) enum Penalty {
 pub(super) struct Arrear {
     model: u64,
     meter: Meter,
-    set: Set,
+    hold: Box<Evidence>,
     /// Ticks that were withheld.
     ticks: u32,
     pub due: Instant,
@@ -288,12 +287,12 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
 
     /// A task is over that is not all paid.
     pub(super) fn await_rest(&mut self, now: Instant, client: NodeId, model: u64, shift: Shift, out: &mut Vec<Effect>) {
-        let Shift { meter, set, withheld: ticks, .. } = shift;
+        let Shift { meter, hold, withheld: ticks, .. } = shift;
         let turn = meter.terms().turn;
         // While the client itself may not close it yet.
         let last = self.instant(UnixTime(meter.terms().until.0.saturating_sub(LEAST_S)));
         let due = last.max(now + super::MOMENT);
-        let arrear = Arrear { model, meter, set, ticks, due };
+        let arrear = Arrear { model, meter, hold, ticks, due };
         if ticks == 0 || self.arrears.len() >= OPEN_MAX {
             return self.settle(now, client, arrear, out);
         }
@@ -303,7 +302,8 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
     fn settle(&mut self, now: Instant, client: NodeId, arrear: Arrear, out: &mut Vec<Effect>) {
         let closing = arrear.meter.closing(client);
         let consent = closing.sign(&self.keys);
-        self.want_closing(now, closing, Some(consent), arrear.set, out);
+        let set = arrear.hold.set.clone();
+        self.want_closing(now, closing, Some((consent, arrear.hold)), set, out);
     }
 
     /// A client releases what it withheld, but for `kept` ticks.

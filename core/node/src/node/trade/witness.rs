@@ -12,8 +12,9 @@ use alloc::{
 
 use super::{
     Effect, Event, Line, Trade,
-    message::{ENTRIES_MAX, Evidence, Message, Shown},
+    message::{ENTRIES_MAX, Evidence, Message, Paid, Shown},
     renew::Handover,
+    settle::Wanting,
 };
 use crate::{
     economy::{
@@ -26,7 +27,7 @@ use crate::{
         },
         witness::{
             Certificate, Set, Terms as WitnessTerms, collect,
-            vote::{Refusal, Voted},
+            vote::{Refusal, Voted, Word},
         },
     },
     kit::{
@@ -122,6 +123,14 @@ impl Pen {
     /// Whether a promise to `worker` waits to be written.
     pub fn promises(&self, worker: &NodeId) -> bool {
         self.queue.iter().any(|draft| matches!(draft, Draft::Hold { terms, .. } if terms.payee == *worker))
+    }
+
+    /// Whether a receipt for that waits to be written.
+    pub fn receives(&self, closing: &Closing) -> bool {
+        self.queue.iter().any(|draft| {
+            let Draft::Receive(evidence) = draft else { return false };
+            matches!(evidence.paid, Paid::Closing(known) if known == *closing)
+        })
     }
 
     /// What a quorum of the witnesses lets this account owe.
@@ -277,13 +286,14 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
             Slot::Entry(number) => self.show(&to, number),
             Slot::Closing { .. } => {
                 let known = self.closings.get(&statement.digest);
-                known.map(|wanting| Message::Close { closing: wanting.closing, consent: wanting.consent })
+                let consent = |wanting: &Wanting| wanting.claim.as_ref().map(|claim| claim.0);
+                known.map(|wanting| Message::Close { closing: wanting.closing, consent: consent(wanting), hold: None })
             }
         };
         match message {
             // This node may watch the account whose hold it wants closed.
-            Some(Message::Close { closing, consent }) if to == self.me => {
-                self.asked_to_close(now, to, closing, consent, out);
+            Some(Message::Close { closing, consent, .. }) if to == self.me => {
+                self.asked_to_close(now, to, closing, (consent, None), out);
             }
             Some(message) => out.push(Effect::Send { to, message }),
             None => {}
@@ -407,24 +417,35 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         now: Instant,
         from: NodeId,
         closing: Closing,
-        consent: Option<Signature>,
+        (consent, hold): (Option<Signature>, Option<Box<Evidence>>),
         out: &mut Vec<Effect>,
     ) {
         let (date, statement) = (self.date(now), closing.statement());
         let Some(word) = self.word(&closing, consent.as_ref()) else { return };
         let limit = self.told.get(&closing.payer).copied().unwrap_or_default();
-        let answer = match self.witness.close(&closing, word, date) {
+        let answer = match self.close_shown(&closing, word, hold.as_deref(), date) {
             Ok(voted) => {
                 if voted.saved.is_some() {
-                    self.keep(from, &Message::Close { closing, consent }, out);
+                    self.keep(from, &Message::Close { closing, consent, hold }, out);
                 }
                 Message::Vote { statement, signature: voted.signature, limit }
             }
-            // It may not have seen the hold yet. After others watch, nobody shows it that any more, if whoever pays is not told. It is
-            // asked again.
+            // It may not have seen the hold yet. After others watch, nobody shows it that any more, if whoever pays is not told; and if
+            // who pays shows it to nobody else, whoever is paid does.
             Err(Refusal::Unheld) if !on(Fault::MissedHoldsNotClosed) => {
                 let next = self.witness.fold(&closing.payer).map(Fold::next);
-                return out.push(Effect::Send { to: closing.payer, message: Message::Deny { statement, next } });
+                let mut tell = |to: NodeId| out.push(Effect::Send { to, message: Message::Deny { statement, next } });
+                tell(closing.payer);
+                if hold.is_none() && from != closing.payer && from != self.me {
+                    tell(from);
+                } else if hold.is_none() && from == self.me && consent.is_some() {
+                    // Its own: it has the hold at hand.
+                    let claim = self.closings.get(&statement.digest).and_then(|wanting| wanting.claim.clone());
+                    if let Some((consent, hold)) = claim {
+                        self.asked_to_close(now, from, closing, (Some(consent), Some(hold)), out);
+                    }
+                }
+                return;
             }
             Err(Refusal::Unheld | Refusal::Early { .. }) => return,
             Err(_) => Message::Deny { statement, next: None },
@@ -435,6 +456,22 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
             }
             _ if from == self.me => self.collect_hears(now, collect::Input::Refused { from, statement }, out),
             message => out.push(Effect::Send { to: from, message }),
+        }
+    }
+
+    /// As [`crate::economy::witness::Witness::close`]; a hold that is shown with it need not have been seen before.
+    pub(super) fn close_shown(
+        &mut self,
+        closing: &Closing,
+        word: Word<'_>,
+        hold: Option<&Evidence>,
+        date: UnixTime,
+    ) -> Result<Voted, Refusal> {
+        match hold {
+            Some(Evidence { certificate, paid: Paid::Entry(signed), .. }) => {
+                self.witness.close_unseen(closing, word, date, (signed, certificate))
+            }
+            _ => self.witness.close(closing, word, date),
         }
     }
 
@@ -474,6 +511,9 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
             (Slot::Closing { .. }, Some(next)) if statement.account == self.me => {
                 out.extend(self.show_missed(from, next));
             }
+            (Slot::Closing { .. }, Some(_)) if !on(Fault::HiddenHoldsUnpaid) => {
+                out.extend(self.show_hold(from, &statement));
+            }
             _ => self.collect_hears(now, collect::Input::Refused { from, statement }, out),
         }
     }
@@ -487,6 +527,14 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         let entries: Vec<_> = certified.take_while(of_term).take(ENTRIES_MAX).map(entry).collect();
         let set = Box::new(set.clone());
         (!entries.is_empty()).then_some(Effect::Send { to, message: Message::Show { set, next: None, entries } })
+    }
+
+    /// A witness has not seen the hold that it is to close for this node.
+    fn show_hold(&self, to: NodeId, statement: &Statement) -> Option<Effect> {
+        let wanting = self.closings.get(&statement.digest)?;
+        let (consent, hold) = wanting.claim.clone().filter(|claim| claim.1.set.index(&to).is_some())?;
+        let message = Message::Close { closing: wanting.closing, consent: Some(consent), hold: Some(hold) };
+        Some(Effect::Send { to, message })
     }
 
     /// An entry of which nobody gathers votes any more is gathered for again.

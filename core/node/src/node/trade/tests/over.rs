@@ -195,3 +195,58 @@ fn a_client_that_lost_its_power_remembers_what_it_gave() {
     town.trades[0].hold_certified(town.now, terms, signed, certificate, &mut vec![]);
     assert_eq!(debt(&town), Some(3));
 }
+
+/// The client shows its hold to a quorum only, and one of that is its accomplice, who says nothing when it is to be closed.
+#[test]
+fn who_worked_for_a_hold_that_was_hidden_from_a_witness_is_paid() {
+    let mut town = town(only_one);
+    let set = town.trades[0].set().unwrap().clone();
+    let members: Vec<usize> = (1..8).filter(|n| set.index(&keys(*n).key()).is_some()).collect();
+    let (left_out, accomplice) = (members[0], members[1]);
+    town.ask(0, Ask::Work(wish(64)));
+    let client = keys(0).key();
+    let stolen = |n: usize, input: &Input| match input {
+        Input::Heard { from, message: Message::Show { .. } } => n == left_out && *from == client,
+        Input::Heard { message: Message::Close { .. }, .. } => n == accomplice,
+        _ => false,
+    };
+    let end = town.now + Duration::from_secs(60);
+    loop {
+        town.queue.retain(|what| !stolen(what.0, &what.1));
+        if !town.step(end) {
+            break;
+        }
+    }
+    assert!(town.trades[left_out].witness.fold(&client).unwrap().next() == 1, "it never saw the hold");
+    let paid: i64 = ticks(&town) * 37_000;
+    assert_eq!(balance(&town, 8), paid);
+}
+
+#[test]
+fn what_a_payer_says_again_and_again_is_received_once() {
+    let mut town = town(only_one);
+    town.ask(0, Ask::Work(wish(64)));
+    run_until(&mut town, |town| ticks(town) == 2);
+    // The worker's log stands still meanwhile: nobody's vote for it arrives.
+    let (client, worker) = (keys(0).key(), keys(8).key());
+    let is_vote = |input: &Input| matches!(input, Input::Heard { message: Message::Vote { statement, .. }, .. } if statement.account == worker);
+    let end = town.now + Duration::from_secs(5);
+    let mut paid = None;
+    loop {
+        for (_, input) in &town.queue {
+            if let Input::Heard { message: Message::Paid(evidence), .. } = input {
+                paid = Some(evidence.clone());
+            }
+        }
+        town.queue.retain(|what| !is_vote(&what.1));
+        if !town.step(end) {
+            break;
+        }
+    }
+    let message = Message::Paid(paid.unwrap());
+    let mut out = vec![];
+    for _ in 0..20 {
+        town.trades[8].handle(town.now, Input::Heard { from: client, message: message.clone() }, &mut out);
+    }
+    assert!(!out.iter().any(|effect| matches!(effect, Effect::Tell(Event::Settled(_)))), "it waits to be written");
+}
