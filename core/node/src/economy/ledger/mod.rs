@@ -75,6 +75,9 @@
 //! watch, that is also who lacks more than [`log::BEHIND_MAX`] entries before the last checkpoint, as its owner does not keep
 //! them; a change shows it what the log came to, and it goes on. If more than f of those before vanish after others watch,
 //! holds that were open then are never closed.
+//!
+//! A payee that signs two closings of one hold and shows each to a part of the witnesses has neither certified, and what the hold
+//! set aside stays so: the payee gives up its pay to lock up to the price of one task for good.
 
 pub mod alarm;
 pub mod book;
