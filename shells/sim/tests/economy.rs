@@ -65,6 +65,28 @@ fn cheats_of_all_kinds_break_no_promise() {
     assert!(outcome.gain.sum() <= outcome.gain.bound(), "{}", outcome.table());
 }
 
+/// Those who make others look bad, or have them work for nothing, or take what is not theirs: three of fourteen, whom everybody trusts
+/// at first.
+#[test]
+fn nobody_is_blamed_for_what_others_do_and_all_are_served_and_paid() {
+    for cheat in [Cheat::Dawdle, Cheat::Crowd, Cheat::Usher, Cheat::Hider, Cheat::Thief] {
+        let mut plan = Plan::new(11, 14, 600, 0);
+        plan.cheats = [2, 5, 8].map(|host| Habit::always(host, cheat)).into();
+        (plan.wish_every, plan.slots, plan.beginnings) = (7, Some(1), Some(3));
+        plan.pool.0 *= 8;
+        let outcome = run(plan);
+        let (count, seen) = (&outcome.count, &outcome.seen);
+        println!(
+            "{cheat:?}: {} done, {} given up, {} rested, {:?}",
+            count.done, count.gave_up, seen.rested, outcome.gain
+        );
+        assert_eq!((seen.wronged, seen.accused), (0, 0), "{cheat:?}: {}", outcome.table());
+        assert!(count.done > 100 && count.gave_up * 50 <= count.done, "{cheat:?}: {}", outcome.table());
+        // A tick that is on its way at the end is not paid yet.
+        assert!(outcome.gain.unpaid * 10 <= outcome.gain.earned, "{cheat:?}: {}", outcome.table());
+    }
+}
+
 /// Four of fourteen, whom everybody trusts at first. After 1,000 s three clients have found each of them out, and from then on all know;
 /// 2,000 s are a hundred tasks of each client, and after 3,600 the first of those who were barred are tried again.
 #[test]

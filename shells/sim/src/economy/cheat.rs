@@ -1,8 +1,11 @@
 //! What those do who do not play by the rules: with their own keys, and to their own packets, as anybody can.
 
 use tutu_node::{
-    economy::ledger::{Act, Entry},
-    kit::{Credits, Domain, NodeId, Signer, rng::mix},
+    economy::{
+        ledger::{Act, Entry, Terms},
+        tiers::Order,
+    },
+    kit::{Credits, Digest, Domain, NodeId, Ppm, Signer, UnixTime, rng::mix},
     node::trade::message::{Message, Shown, VOUCH_MAX},
 };
 
@@ -32,6 +35,16 @@ pub enum Cheat {
     Garbler,
     /// It says of all others who do so that it trusts them more than anybody.
     Praise,
+    /// As a client it gives each tick so late that the worker just waits for it.
+    Dawdle,
+    /// As a client it wants many places at once, and agrees at once to terms for which it sets nothing aside.
+    Crowd,
+    /// As a worker it says of each place that somebody else has it now, and of tasks that it was not asked for that it is ready.
+    Usher,
+    /// As an owner it shows f of its witnesses nothing.
+    Hider,
+    /// With nothing to do it takes all that waits for others, and does none of it.
+    Thief,
 }
 
 /// Who cheats how, from when on, and how often.
@@ -55,7 +68,7 @@ impl Habit {
 }
 
 /// All of them.
-pub const ALL: [Cheat; 10] = [
+pub const ALL: [Cheat; 15] = [
     Cheat::OtherModel,
     Cheat::NoPay,
     Cheat::Fork,
@@ -66,13 +79,81 @@ pub const ALL: [Cheat; 10] = [
     Cheat::Keeper,
     Cheat::Cover,
     Cheat::Praise,
+    Cheat::Dawdle,
+    Cheat::Crowd,
+    Cheat::Usher,
+    Cheat::Hider,
+    Cheat::Thief,
 ];
 
+/// What is said to whom, and after how many microseconds.
+pub(super) struct Said {
+    pub to: u32,
+    pub after: u64,
+    pub message: Message,
+}
+
+/// Just before a worker gives a client up.
+const LATE: u64 = 4_500_000;
+/// Places at once.
+const CROWD: u64 = 16;
+
 impl World {
-    /// What `host` sends in the place of `message` to `to`: itself, something else, or nothing.
-    pub(super) fn bend(&self, host: u32, to: u32, message: Message) -> Option<Message> {
+    /// What `host` says in the place of `message` to `to`: that, something else, more, later, or nothing.
+    pub(super) fn bend(&self, host: u32, to: u32, message: Message) -> Vec<Said> {
+        let does = |cheat, salt| self.plan.does(host, cheat, self.now(), salt);
+        let late = matches!(message, Message::Tick { .. } | Message::Withhold { .. }) && does(Cheat::Dawdle, 0);
+        let more = self.besides(host, to, &message);
+        let said =
+            self.instead(host, to, message).map(|message| Said { to, after: if late { LATE } else { 0 }, message });
+        said.into_iter().chain(more.into_iter().map(|(to, message)| Said { to, after: 0, message })).collect()
+    }
+
+    /// What it says besides.
+    fn besides(&self, host: u32, to: u32, message: &Message) -> Vec<(u32, Message)> {
+        let does = |cheat| self.plan.does(host, cheat, self.now(), 0);
+        match message {
+            Message::Reserve { task, model, order, .. } if does(Cheat::Crowd) => (1..=CROWD)
+                .flat_map(|n| {
+                    let task = mix(task ^ n << 40);
+                    let order = Order { tokens_out: 1, ..*order };
+                    [Message::Reserve { task, model: *model, order, price_max: u32::MAX }, self.hollow(to, task)]
+                })
+                .map(|message| (to, message))
+                .collect(),
+            Message::Quote { task, .. } if does(Cheat::Usher) => {
+                let others = (0..self.plan.nodes).filter(|other| ![host, to].contains(other));
+                let moved = others.filter_map(|other| Some(Message::Moved { task: *task, to: self.id(other)? }));
+                moved.chain((1..4).map(|n| Message::Ready(task + n))).map(|message| (to, message)).collect()
+            }
+            Message::Vouch { .. } if does(Cheat::Thief) => {
+                vec![(to, Message::Steal { room: 16, models: (1..16).collect() })]
+            }
+            _ => vec![],
+        }
+    }
+
+    /// Terms for which there will be no hold, as dear as a worker may be paid.
+    fn hollow(&self, to: u32, task: u64) -> Message {
+        let all = Credits(100 * Credits::ONE.0);
+        let until = UnixTime(self.date().0 + 600);
+        let payee = self.id(to).unwrap_or(NodeId([0; 32]));
+        let terms = Terms { payee, turn: task, cap: all, tick: all, until, root: Digest([7; 32]) };
+        let (promise, number) = (Digest([8; 32]), Digest([9; 32]));
+        Message::Offer { task, epoch: 0, from: 0, terms, promise, number, withheld: Ppm(0) }
+    }
+
+    /// Whether `to` is one of f who watch `host`.
+    fn hides_from(&self, host: u32, to: u32) -> bool {
+        let set = self.trade(host).and_then(|trade| trade.set());
+        let hidden = set.map(|set| &set.members()[..usize::from(set.faults())]);
+        hidden.is_some_and(|hidden| self.id(to).is_some_and(|id| hidden.contains(&id)))
+    }
+
+    fn instead(&self, host: u32, to: u32, message: Message) -> Option<Message> {
         let does = |cheat, salt| self.plan.does(host, cheat, self.now(), salt);
         match message {
+            Message::Show { .. } if does(Cheat::Hider, 0) && self.hides_from(host, to) => None,
             Message::Tick { task, .. } if does(Cheat::NoPay, task) => None,
             Message::Rest { turn, .. } if does(Cheat::Keeper, turn) => None,
             Message::Block { task, epoch, tokens, mut block, head } if does(Cheat::Garbler, task) => {

@@ -10,6 +10,7 @@
 //! - **Deposits**: all honest hosts count each vote alike, and a deposit is lost, or goes back, as its proposal ended.
 //! - **Charged once**: what is charged of a task are pieces of its tokens that neither overlap nor leave anything out; what a
 //!   closing says is what was ticked, or one tick less.
+//! - **Paid**: what an honest client gave an honest worker is closed when the time of its hold is past, if both are there.
 //! - **Quotas**: with no key more is begun in a minute, or spent in all, than it allows, whatever is lost on the way.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,6 +30,9 @@ use tutu_node::{
 
 use super::{Plan, cheat::Cheat, world::World};
 
+/// Seconds after which whatever was begun is closed: a hold lasts ten minutes, and is closed by its client in the next.
+const PAST_S: u64 = 700;
+
 /// What was seen so far.
 #[derive(Debug, Default)]
 pub struct Check {
@@ -46,6 +50,8 @@ pub struct Check {
     released: BTreeSet<(NodeId, NodeId, u64)>,
     granted: BTreeMap<NodeId, Credits>,
     ticked: BTreeMap<(NodeId, NodeId, u64), (u32, Credits)>,
+    /// When the first tick of each was given.
+    begun_work: BTreeMap<(NodeId, NodeId, u64), u64>,
     charged: BTreeMap<(NodeId, u64), u32>,
     /// With which key a task was asked for; what was begun and spent with each.
     keys: BTreeMap<(NodeId, u64), u64>,
@@ -207,6 +213,7 @@ impl Check {
                     return;
                 }
                 ticked.0 = count;
+                self.begun_work.entry((me, worker, turn)).or_insert(now);
                 self.spends(now, me, task, tick);
                 if self.spoilt.contains(&(me, task, worker)) {
                     self.seen.spoilt += tick.0;
@@ -358,6 +365,20 @@ impl Check {
         if charged != tokens {
             let name = self.name(&me);
             self.broken(now, format!("task {task} of {name} has {tokens} tokens, and {charged} are charged"));
+        }
+    }
+
+    /// It is over: of what was begun so long ago that its hold is past, all is closed. `there` says who did not leave.
+    pub fn ends(&mut self, now: u64, there: impl Fn(&NodeId) -> bool) {
+        let fair = |id: &NodeId| !self.cheats.contains_key(id) && there(id) && self.is_watched_well(id);
+        let late = |(place, at): (&(NodeId, NodeId, u64), &u64)| {
+            let past = at + PAST_S * 1_000_000 < now && !self.settled.contains_key(place);
+            (past && fair(&place.0) && fair(&place.1)).then_some(*place)
+        };
+        let late: Vec<(NodeId, NodeId, u64)> = self.begun_work.iter().filter_map(late).collect();
+        for (payer, payee, turn) in late {
+            let (payer, payee) = (self.name(&payer), self.name(&payee));
+            self.broken(now, format!("promise {turn} of {payer} to {payee} is past, and nobody closed it"));
         }
     }
 

@@ -75,6 +75,7 @@ impl Gain {
 pub fn run(plan: Plan) -> Outcome {
     let mut world = World::new(plan);
     world.run();
+    world.ends();
     of(&mut world)
 }
 

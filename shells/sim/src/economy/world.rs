@@ -28,7 +28,7 @@ use tutu_node::{
 
 use super::{
     NIGHT_S, Plan, Proposed,
-    cheat::Cheat,
+    cheat::{Cheat, Said},
     check::Check,
     engine::{self, Place, SPEED},
 };
@@ -65,7 +65,18 @@ const CAPPED_KEY: u64 = 2;
 /// What the second may spend: some answers.
 const CAP: Credits = Credits(3 * Credits::ONE.0 / 2);
 /// Those that change what a host says.
-const BENT: [Cheat; 5] = [Cheat::NoPay, Cheat::Garbler, Cheat::Fork, Cheat::Keeper, Cheat::Praise];
+const BENT: [Cheat; 10] = [
+    Cheat::NoPay,
+    Cheat::Garbler,
+    Cheat::Fork,
+    Cheat::Keeper,
+    Cheat::Praise,
+    Cheat::Dawdle,
+    Cheat::Crowd,
+    Cheat::Usher,
+    Cheat::Hider,
+    Cheat::Thief,
+];
 /// Seconds at the end in which nothing new is wished.
 const CALM: u64 = 60;
 
@@ -164,6 +175,7 @@ enum What {
     Block { host: u32, life: u32, key: Key, turn: u64 },
     Audited { host: u32, life: u32, worked: Worked },
     Checked { host: u32, life: u32, job: node::Job },
+    Say { host: u32, life: u32, to: u32, message: Message },
     Wish(u32),
     Cancel { host: u32, life: u32, from: u64 },
     Crash(u32),
@@ -236,6 +248,11 @@ impl World {
         self.now
     }
 
+    /// By the clocks of all hosts.
+    pub fn date(&self) -> UnixTime {
+        UnixTime(DATE + self.now / 1_000_000)
+    }
+
     /// The keys of a host.
     pub fn keys(&self, host: u32) -> Keys {
         Keys::new(false, self.plan.seed, host.into())
@@ -254,6 +271,13 @@ impl World {
     /// Whether a host left for good.
     pub fn is_gone(&self, host: u32) -> bool {
         self.hosts[host as usize].gone
+    }
+
+    /// What must be done at the end is.
+    pub fn ends(&mut self) {
+        let there: std::collections::BTreeSet<NodeId> =
+            self.hosts.iter().filter(|host| !host.gone).map(|host| host.id).collect();
+        self.check.ends(self.now, |id| there.contains(id));
     }
 
     /// Honest hosts that are there and whose account nobody can certify any more: more than f of those who watch it left.
@@ -327,6 +351,11 @@ impl World {
             What::Audited { host, life, worked } => {
                 if self.hosts[host as usize].lives == life {
                     self.hear(host, Some(Input::Worked(worked)));
+                }
+            }
+            What::Say { host, life, to, message } => {
+                if self.hosts[host as usize].lives == life {
+                    self.say(host, to, &message);
                 }
             }
             What::Checked { host, life, job } => {
@@ -650,8 +679,13 @@ impl World {
             let Some(message) = self.bent.take(pair, body).and_then(|whole| Message::decode(&whole).ok()) else {
                 return;
             };
-            if let Some(message) = self.bend(from, to, message) {
-                self.say(from, to, &message);
+            for Said { to, after, message } in self.bend(from, to, message) {
+                if after == 0 {
+                    self.say(from, to, &message);
+                } else {
+                    let what = What::Say { host: from, life: self.hosts[from as usize].lives, to, message };
+                    self.wheel.push(Instant::from_micros(self.now + after), what);
+                }
             }
             return;
         }

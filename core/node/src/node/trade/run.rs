@@ -244,9 +244,8 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
             (debt.ticks, debt.link) = (debt.ticks + 1, link);
             out.push(Effect::Tell(Event::Ticked { worker, task, turn, count: debt.ticks, tick }));
         }
-        if share > Ppm(0) {
-            self.owe_back((worker, turn), task, owed, last, out);
-        }
+        // Kept before it is said: if both lose their power, this is all that says what was given.
+        self.owe_back((worker, turn), task, owed, last, out);
         out.push(Effect::Send { to: worker, message });
     }
 
