@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use tutu_node::{
     economy::{
         governance::{
-            DEPOSIT, Key as Parameter, Proposal, Value,
+            Key as Parameter, Proposal, Value,
             vote::{Right, Snapshot},
         },
         ledger::Fold,
@@ -429,12 +429,17 @@ impl World {
         }
     }
 
-    /// The first host wants tasks to be given up later; everybody may vote.
+    /// The first host wants tasks to be given up later; everybody may vote whom it trusts, and with as much as that. It is no judge
+    /// of itself, and takes the mean.
     fn propose(&mut self) {
-        let right = |host: &Host| Right { voter: host.id, locked: DEPOSIT, trust: 1000 };
-        let rights: Vec<Right> = self.hosts.iter().map(right).collect();
-        let total = 1000 * rights.len() as u64;
-        let snapshot = Snapshot::new(rights, total, Credits(1 << 40)).expect("everybody is there once");
+        let Some(trade) = self.trade(0) else { return };
+        let pool = Credits(1 << 40);
+        let right = |host: &Host| Right { voter: host.id, locked: pool, trust: trade.reputation().trust(&host.id) };
+        let mut rights: Vec<Right> = self.hosts.iter().map(right).collect();
+        let others: u64 = rights[1..].iter().map(|right| right.trust).sum();
+        rights[0].trust = others / (rights.len() as u64 - 1).max(1);
+        let total = others + rights[0].trust;
+        let snapshot = Snapshot::new(rights, total, pool).expect("everybody is there once");
         let proposal = Proposal {
             author: self.hosts[0].id,
             title: "longer tasks".into(),

@@ -16,7 +16,7 @@
 //! ([`BANDS`]), which no author can leave out.
 //!
 //! Whose rights stand in a snapshot is for whoever feeds this machine to judge: trust is seen differently by each
-//! viewer, and a node takes part only in votes whose snapshot lies near its own view.
+//! viewer, and a node takes part only in votes whose snapshot lies near its own view ([`vote::Snapshot::is_near`]).
 
 pub mod parameter;
 pub mod proposal;
@@ -222,6 +222,8 @@ pub enum Error {
     },
     /// The snapshot is not the one that the proposal names.
     Snapshot,
+    /// The snapshot gives votes to others than those whom this node trusts.
+    View,
     /// Whoever is named did not sign it.
     Forged,
     /// No such proposal is under way.
@@ -250,6 +252,7 @@ impl fmt::Display for Error {
             Self::Busy => f.write_str("another change of this parameter is under way"),
             Self::Deposit { needed } => write!(f, "a proposal takes a deposit of {needed} credits"),
             Self::Snapshot => f.write_str("the snapshot is not the one that the proposal names"),
+            Self::View => f.write_str("the snapshot gives votes to others than those who are trusted here"),
             Self::Forged => f.write_str("whoever is named did not sign it"),
             Self::Unknown => f.write_str("no such proposal is under way"),
             Self::Late => f.write_str("it is too late to take it back"),

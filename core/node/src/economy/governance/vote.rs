@@ -12,6 +12,20 @@
 //! **Promise, then open.** First the digest of a vote is cast, and may be replaced until promises close: what somebody sold
 //! can be replaced by the next. Then votes are opened.
 //!
+//! **A snapshot is its author's word.** Nothing in anybody's log shows what is locked, and trust is seen differently by each
+//! viewer. So each judges by its own view of trust alone, and looks at what a snapshot comes to: the full votes of each, in
+//! which trust, what is locked, the pool and the total all have their part. See [`Snapshot::is_near`]:
+//!
+//! | an author | gets away with at most | so |
+//! |---|---|---|
+//! | gives votes to those whom a viewer does not trust | a quarter of all votes | alone they are less than a quorum, 30 % |
+//! | gives more to some than their share of trust | twice that share, each | a tenth of the trust gets a fifth of the votes |
+//! | leaves out whom a viewer trusts | a quarter of its trust | the others can say no |
+//! | does all of that | a quarter, and twice the share of its friends | friends with an eighth of the trust make it half |
+//!
+//! Where views differ by a third, and one in twenty is known to one of two only, a snapshot that is drawn up by its author's view
+//! loses a twentieth of its votes to a viewer. The other four are for those who joined lately.
+//!
 //! Source: S. Lalley, G. Weyl, "Quadratic Voting" (2018); V. Buterin, "Pairwise coordination subsidies" (2019), for k. We
 //! leave two things there: trust under the root, which takes the place of one person, one voice; and s counts votes, not
 //! credits, so that blocs of equal history are weighed at once and a million ballots take no trillion of pairs.
@@ -52,6 +66,11 @@ pub const PAST: u32 = 8;
 const PAIR: u128 = 8;
 /// How far a delegation is followed.
 const CHAIN_MAX: usize = 8;
+/// How many times the share of one member may be greater in one view than in another.
+const APART: u128 = 2;
+/// Three quarters of all votes must be borne out by a viewer's trust, and of that by the votes: what is made up is then less than
+/// [`QUORUM`].
+const BORNE: (u128, u128) = (3, 4);
 
 impl Snapshot {
     /// Of these rights, where `total` is the trust of all, and all together may spend `pool` on one vote: each the share of
@@ -90,6 +109,28 @@ impl Snapshot {
     /// What all together may spend on one vote.
     pub const fn pool(&self) -> Credits {
         self.pool
+    }
+
+    /// Whether `me`, which trusts each in `view` so much, takes it for drawn up and not made up: all but a quarter of the votes are
+    /// those of members who have at least half of that share of its trust, and all but a quarter of its trust is that of members
+    /// who have at least half of that share of the votes. What is above counts as far as it is borne out.
+    ///
+    /// `me` is left out on both sides, as everybody believes itself most. Who trusts nobody else can judge nothing.
+    pub fn is_near(&self, view: &[(NodeId, u64)], me: &NodeId) -> bool {
+        // Shares are parts of 2^32: what is rounded down is nothing beside a quarter.
+        let share = |part: u128, all: u128| (part << 32).checked_div(all).unwrap_or(0);
+        let full = |right: &Right| self.votes(right, Ppm::ALL);
+        let votes: u128 = self.rights.iter().filter(|right| right.voter != *me).map(full).sum();
+        let others = || view.iter().filter(|member| member.0 != *me);
+        let trust: u128 = others().map(|member| u128::from(member.1)).sum();
+        let (mut backed, mut kept) = (0, 0);
+        for (member, trusted) in others() {
+            let given = self.index(member).map_or(0, |at| share(full(&self.rights[at]), votes));
+            let trusted = share(u128::from(*trusted), trust);
+            backed += given.min(APART * trusted);
+            kept += trusted.min(APART * given);
+        }
+        backed.min(kept) * BORNE.1 >= BORNE.0 << 32
     }
 
     fn index(&self, voter: &NodeId) -> Option<usize> {

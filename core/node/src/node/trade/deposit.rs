@@ -53,7 +53,7 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         let Ballot::Propose { proposal, snapshot, .. } = &ballot else { return };
         let id = proposal.id();
         let until = UnixTime(proposal.made.0.saturating_add(LIFE_S + SLACK_S));
-        let dated = self.cast(now, Ballot::Date(self.date(now)), out);
+        let dated = self.sees(snapshot).and_then(|()| self.cast(now, Ballot::Date(self.date(now)), out));
         let taken = dated.and_then(|()| self.governance.consider(proposal, snapshot, DEPOSIT).map(drop));
         let taken = match taken {
             Ok(()) if self.lodged.contains_key(&id) => Err(Error::Known),

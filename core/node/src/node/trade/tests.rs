@@ -3,6 +3,7 @@
 mod dispute;
 mod over;
 mod sets;
+mod votes;
 mod withhold;
 
 use alloc::{collections::VecDeque, format, string::String, vec};

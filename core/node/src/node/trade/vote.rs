@@ -17,7 +17,9 @@
 //! finds that they count, to some peers at once and to others a little later, as proofs of fraud are.
 //!
 //! A proposal comes with the certificate of its author's deposit: see `deposit`. A snapshot of more than some 600 members does
-//! not fit a message.
+//! not fit a message, and one that is not near this node's own view of trust is refused before anything else is looked at
+//! ([`Snapshot::is_near`]): a node that woke lately trusts its seeds only, and takes part in what they may vote on. What is refused
+//! is not remembered.
 
 use alloc::{
     boxed::Box,
@@ -347,11 +349,7 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         if ballot.is_public() && !self.rumours.note(&ballot) {
             return Ok(());
         }
-        let dated = match &ballot {
-            Ballot::Propose { .. } => self.governed(now, Ballot::Date(self.date(now)), out),
-            _ => Ok(()),
-        };
-        if let Err(error) = dated.and_then(|()| self.governed(now, ballot.clone(), out)) {
+        if let Err(error) = self.heed(now, &ballot, out).and_then(|()| self.governed(now, ballot.clone(), out)) {
             self.rumours.forget(&ballot);
             return Err(error);
         }
@@ -360,6 +358,25 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
             self.tick_votes(now, out);
         }
         Ok(())
+    }
+
+    /// Whether a ballot is to be looked at: what only this node's own view of trust says. A date is kept, so a proposal is judged
+    /// first.
+    fn heed(&mut self, now: Instant, ballot: &Ballot, out: &mut Vec<Effect>) -> Result<(), governance::Error> {
+        match ballot {
+            Ballot::Propose { snapshot, .. } => {
+                self.sees(snapshot)?;
+                self.governed(now, Ballot::Date(self.date(now)), out)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether a snapshot is near what this node sees itself.
+    pub(super) fn sees(&self, snapshot: &Snapshot) -> Result<(), governance::Error> {
+        let voters: Vec<NodeId> = snapshot.rights().iter().map(|right| right.voter).collect();
+        let near = snapshot.is_near(&self.trusted(&voters), &self.me);
+        if near { Ok(()) } else { Err(governance::Error::View) }
     }
 
     /// Another tells a ballot: one that comes before its proposal, its promise or its time waits for it.

@@ -259,3 +259,69 @@ fn a_snapshot_has_everybody_once() {
     assert_eq!(one, other);
     assert_ne!(one, Snapshot::new(vec![a, b], 11, POOL).unwrap().digest());
 }
+
+/// What a snapshot must be like to be voted on: see the page of this module.
+#[test]
+fn a_snapshot_is_near_a_view_or_made_up() {
+    type Trusts = Vec<(u64, u64)>;
+    const ME: u64 = 0;
+    let locked = POOL.0;
+    let snapshot = |trusts: &[(u64, u64)]| {
+        let total = trusts.iter().map(|trust| trust.1).sum();
+        Snapshot::new(trusts.iter().map(|(n, trust)| right(*n, locked, *trust)).collect(), total, POOL).unwrap()
+    };
+    let view = |trusts: &[(u64, u64)]| -> Vec<(NodeId, u64)> {
+        trusts.iter().map(|(n, trust)| (NodeId::number(*n), *trust)).collect()
+    };
+    // A viewer believes itself most; of the others forty have as much each.
+    let mine: Trusts = (1..=40).map(|n| (n, 1000)).collect();
+    let seen = view(&[&[(ME, 40_000)][..], &mine[..]].concat());
+    let with = |change: &dyn Fn(&mut Trusts)| {
+        let mut trusts = mine.clone();
+        change(&mut trusts);
+        trusts
+    };
+    let near = |snapshot: &Snapshot| {
+        let strangers = snapshot.rights().iter().filter(|right| !seen.iter().any(|known| known.0 == right.voter));
+        let all: Vec<(NodeId, u64)> = seen.iter().copied().chain(strangers.map(|right| (right.voter, 0))).collect();
+        snapshot.is_near(&all, &NodeId::number(ME))
+    };
+    let mut lines = String::new();
+    let mut say = |name: &str, snapshot: &Snapshot| lines += &format!("{name}: {}\n", near(snapshot));
+    say("the same", &snapshot(&mine));
+    say("with the viewer", &snapshot(&with(&|all| all.push((ME, 1000)))));
+    say("a third more or less", &snapshot(&with(&|all| all.iter_mut().for_each(|one| one.1 = 667 + one.0 % 2 * 666))));
+    say("nine joined lately", &snapshot(&with(&|all| all.extend((50..59).map(|n| (n, 1000))))));
+    say("fourteen joined lately", &snapshot(&with(&|all| all.extend((50..64).map(|n| (n, 1000))))));
+    say("without eight", &snapshot(&mine[8..]));
+    say("without eleven", &snapshot(&mine[11..]));
+    say("one has more than all", &snapshot(&with(&|all| all[0].1 = 50_000)));
+    say("one alone", &snapshot(&[(99, 1000)]));
+    say("one who is trusted, alone", &snapshot(&[(1, 1000)]));
+    say("nobody", &snapshot(&[]));
+    // Trust as it is, but what is locked is made up: most have nothing, so all votes are those of a few.
+    let rights = mine.iter().map(|(n, trust)| right(*n, if *n < 10 { locked } else { 1 }, *trust)).collect();
+    say("only nine have locked something", &Snapshot::new(rights, 40_000, POOL).unwrap());
+    say("who has locked all and is trusted by nobody", &{
+        let mut rights: Vec<Right> = mine.iter().map(|(n, trust)| right(*n, 1, *trust)).collect();
+        rights.push(right(99, u64::MAX, 40_000));
+        Snapshot::new(rights, 40_000, Credits(u64::MAX)).unwrap()
+    });
+    assert_eq!(
+        lines,
+        "the same: true\n\
+         with the viewer: true\n\
+         a third more or less: true\n\
+         nine joined lately: true\n\
+         fourteen joined lately: false\n\
+         without eight: true\n\
+         without eleven: false\n\
+         one has more than all: false\n\
+         one alone: false\n\
+         one who is trusted, alone: false\n\
+         nobody: false\n\
+         only nine have locked something: false\n\
+         who has locked all and is trusted by nobody: false\n"
+    );
+    assert!(!snapshot(&mine).is_near(&view(&[(ME, 1000)]), &NodeId::number(ME)), "who trusts nobody judges nothing");
+}

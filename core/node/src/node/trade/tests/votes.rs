@@ -1,0 +1,85 @@
+//! What a node lets others vote on, and whose delegations it hears.
+
+use super::*;
+use crate::{economy::governance, trust::reputation::Reputation};
+
+/// Of whom nobody in the town knows anything.
+const ACCOMPLICE: usize = 40;
+const DAY_S: u64 = 86_400;
+
+/// What 2 proposes over a snapshot in which these have so much trust.
+fn proposed(trusts: &[(usize, u64)], at: u64) -> (Proposal, Snapshot) {
+    let pool = Credits(1 << 40);
+    let right = |(n, trust): &(usize, u64)| Right { voter: keys(*n).key(), locked: pool, trust: *trust };
+    let total = trusts.iter().map(|trust| trust.1).sum();
+    let snapshot = Snapshot::new(trusts.iter().map(right).collect(), total, pool).unwrap();
+    let proposal = Proposal { snapshot: snapshot.digest(), ..longer_tasks(at).0 };
+    (proposal.sign(&keys(2)), snapshot)
+}
+
+fn propose(town: &mut Town, (proposal, snapshot): &(Proposal, Snapshot)) {
+    let ballot = Ballot::Propose { proposal: proposal.clone(), snapshot: snapshot.clone(), deposit: None };
+    town.ask(2, Ask::Vote(Box::new(ballot)));
+    town.run(60);
+}
+
+fn open(town: &Town) -> Vec<usize> {
+    (0..COUNT).filter(|n| town.trades[*n].governance().open().count() == 1).collect()
+}
+
+#[test]
+fn a_made_up_snapshot_is_voted_on_by_nobody_else_and_changes_nothing() {
+    let mut town = Town::new(&slow());
+    town.run(3660);
+    let made_up = proposed(&[(2, 5000), (ACCOMPLICE, 5000)], 3660);
+    propose(&mut town, &made_up);
+    assert_eq!(
+        town.replies,
+        [(2, Answer::Voted(Err(governance::Error::View)))],
+        "not by itself, and before its deposit"
+    );
+    // A node that was made to believe it.
+    let mut believes = Reputation::new(town.trades[2].config.reputation, keys(2).key());
+    believes.choose_seeds(&[(keys(ACCOMPLICE).key(), 1)]).unwrap();
+    believes.recompute();
+    let honest = core::mem::replace(&mut town.trades[2].reputation, believes);
+    propose(&mut town, &made_up);
+    assert_eq!((open(&town), town.trades[2].account().held()), (vec![2], DEPOSIT));
+    town.trades[2].reputation = honest;
+    let id = made_up.0.id();
+    let ballot = urn::Ballot { choice: Choice::For, share: Ppm::ALL };
+    for n in [2, ACCOMPLICE] {
+        let sealed = ballot.seal(&id, &keys(n).key(), &[n as u8; 32]);
+        town.ask(2, Ask::Vote(Box::new(Ballot::Promise(Promise::new(id, 1, sealed, &keys(n))))));
+    }
+    town.run(5 * DAY_S + 3600);
+    for n in [2, ACCOMPLICE] {
+        let opening = Opening { proposal: id, voter: keys(n).key(), ballot, salt: [n as u8; 32] };
+        town.ask(2, Ask::Vote(Box::new(Ballot::Open(opening))));
+    }
+    town.run(4 * DAY_S + 2 * 3600);
+    let seconds = |n: usize| town.trades[n].governance().parameters().number(Parameter::TaskTimeoutSeconds);
+    assert_eq!((0..COUNT).filter(|n| seconds(*n) != 300).collect::<Vec<_>>(), [2], "it passed where it was believed");
+}
+
+#[test]
+fn a_snapshot_that_is_refused_leaves_nothing_however_often_it_comes() {
+    let mut town = Town::new(&slow());
+    town.run(3660);
+    let (proposal, snapshot) = proposed(&[(2, 5000), (ACCOMPLICE, 5000)], 3660);
+    let message = Message::Ballot(Box::new(Ballot::Propose { proposal, snapshot, deposit: None }));
+    let (now, from, mut out) = (town.local(4), keys(2).key(), vec![]);
+    let before = town.trades[4].clone();
+    (0..50).for_each(|_| town.trades[4].handle(now, Input::Heard { from, message: message.clone() }, &mut out));
+    assert!(out.is_empty() && town.trades[4] == before);
+}
+
+#[test]
+fn views_that_differ_somewhat_vote_together() {
+    let mut town = Town::new(&slow());
+    town.run(3660);
+    // A third more or less for each, one left out, and one who joined lately.
+    let others = (0..COUNT - 1).map(|n| (n, 667 + n as u64 % 2 * 666)).chain([(ACCOMPLICE, 800)]);
+    propose(&mut town, &proposed(&others.collect::<Vec<_>>(), 3660));
+    assert_eq!(open(&town), (0..COUNT).collect::<Vec<_>>());
+}
