@@ -8,15 +8,18 @@
 //!
 //! [`Governance`] is one machine of them all. It is about days, so time comes in with [`Input::Date`] and it has no
 //! deadline of its own. Everybody who is told the same things in whatever order within a phase comes to the same values:
-//! ballots are a set, and a tally is a function of it.
+//! ballots are a set, and a tally is a function of it. Votes that are over are counted in the order in which they were due,
+//! as each is remembered in the next; and a delegation says of which day it is, so that it counts for a proposal or does not
+//! whichever is heard first.
 //!
 //! Who proposes deposits 100 credits, which are lost if too few care to vote. What passed waits two days, in which each node
 //! runs its own simulator over the change; a change that does harm there never becomes true. What became true is watched
 //! for a week, and undone when three measurements in a row leave the bands that its author declared, and the network's own
 //! ([`BANDS`]), which no author can leave out.
 //!
-//! Whose rights stand in a snapshot is for whoever feeds this machine to judge: trust is seen differently by each
-//! viewer, and a node takes part only in votes whose snapshot lies near its own view ([`vote::Snapshot::is_near`]).
+//! Whose rights stand in a snapshot, and whose delegations are heard and when, is for whoever feeds this machine to judge: trust
+//! is seen differently by each viewer, and a node takes part only in votes whose snapshot lies near its own view
+//! ([`vote::Snapshot::is_near`]).
 
 pub mod parameter;
 pub mod proposal;
@@ -66,6 +69,9 @@ pub const LIFE_S: u64 = PROMISING_S + OPENING_S + 2 * LOCK_S + WATCH_S;
 /// Measurements in a row outside their bands that undo a change: one alone may be chance.
 pub const OUTSIDE_MAX: u32 = 3;
 const DAY_S: u64 = 86_400;
+/// What was said so many days before the last is needed by no vote if something was said after it, yet so early: promises are
+/// taken for five days, and clocks may be a day ahead.
+const KEPT_DAYS: u32 = 8;
 
 /// Where the network's metrics stay, whatever an author promised.
 pub const BANDS: [Band; 8] = [
@@ -109,7 +115,8 @@ pub enum Input {
     Promise(Promise),
     /// Somebody opens a vote.
     Open(Opening),
-    /// Somebody lets another vote for it, or no longer. Counts for proposals that come after.
+    /// Somebody lets another vote for it, or no longer. Counts for proposals of later days, if it is heard while promises are
+    /// taken for them.
     Delegate(Delegation),
     /// What the simulator showed.
     Simulated {
@@ -122,7 +129,7 @@ pub enum Input {
     Measured(Vec<(Metric, u64)>),
 }
 
-/// Somebody lets another vote for it in one area.
+/// Somebody lets another vote for it in one area, once a day: of two in one day neither counts, and nobody votes for it then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Delegation {
     /// Who.
@@ -131,26 +138,38 @@ pub struct Delegation {
     pub category: Category,
     /// Whom; nobody from now on, if `None`.
     pub delegate: Option<NodeId>,
-    /// The highest counts.
-    pub serial: u32,
+    /// The day on which it is said, from the beginning of 1970. The last before that of a proposal counts.
+    pub day: u32,
     /// By the voter.
     pub signature: Signature,
 }
 
 impl Delegation {
     /// Lets `delegate` vote.
-    pub fn new(category: Category, delegate: Option<NodeId>, serial: u32, keys: &impl Signer) -> Self {
+    pub fn new(category: Category, delegate: Option<NodeId>, day: u32, keys: &impl Signer) -> Self {
         let voter = keys.key();
-        let unsigned = Self { voter, category, delegate, serial, signature: Signature([0; 64]) };
+        let unsigned = Self { voter, category, delegate, day, signature: Signature([0; 64]) };
         Self { signature: keys.sign(Domain::Delegation, &[&unsigned.message()]), ..unsigned }
     }
 
     fn message(&self) -> Vec<u8> {
         let mut out = alloc::vec![self.category as u8, u8::from(self.delegate.is_some())];
-        out.extend_from_slice(&self.serial.to_be_bytes());
+        out.extend_from_slice(&self.day.to_be_bytes());
         self.delegate.iter().for_each(|delegate| out.extend_from_slice(&delegate.0));
         out
     }
+}
+
+/// What a member said on one day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Said {
+    Once(Option<NodeId>),
+    /// Two things: nobody votes for it, whatever a third one says.
+    Twice,
+}
+
+fn day(date: UnixTime) -> u32 {
+    u32::try_from(date.0 / DAY_S).unwrap_or(u32::MAX)
 }
 
 /// What to do.
@@ -230,10 +249,10 @@ pub enum Error {
     Unknown,
     /// It is too late to take it back.
     Late,
-    /// A later delegation holds.
+    /// This delegation was heard before, or it is of a day of which two were, or later ones are all that matters.
     Old {
-        /// Its number.
-        serial: u32,
+        /// Its day.
+        day: u32,
     },
     /// Nobody votes for oneself by delegation.
     Itself,
@@ -256,7 +275,7 @@ impl fmt::Display for Error {
             Self::Forged => f.write_str("whoever is named did not sign it"),
             Self::Unknown => f.write_str("no such proposal is under way"),
             Self::Late => f.write_str("it is too late to take it back"),
-            Self::Old { serial } => write!(f, "delegation {serial} came later and holds"),
+            Self::Old { day } => write!(f, "a delegation of day {day} changes nothing"),
             Self::Itself => f.write_str("one votes for oneself by voting"),
             Self::Vote(error) => error.fmt(f),
         }
@@ -274,7 +293,8 @@ pub struct Governance<V> {
     open: BTreeMap<Digest, Item>,
     /// The oldest first.
     ended: VecDeque<(Digest, End)>,
-    delegations: BTreeMap<(Category, NodeId), (u32, Option<NodeId>)>,
+    /// What each said, by day.
+    delegations: BTreeMap<(Category, NodeId), BTreeMap<u32, Said>>,
     past: Past,
 }
 
@@ -410,11 +430,8 @@ impl<V: Verifier> Governance<V> {
     ) -> Result<(), Error> {
         let parameters = self.consider(proposal, snapshot, deposited)?;
         let id = proposal.id();
-        let category = proposal.key.spec().category;
-        let in_category = self.delegations.iter().filter(|((area, _), _)| *area == category);
-        let delegates = in_category.filter_map(|((_, voter), (_, delegate))| Some((*voter, (*delegate)?))).collect();
         let until = UnixTime(proposal.made.0 + PROMISING_S);
-        let stage = Stage::Voting { until, urn: Urn::new(id, snapshot.clone(), &delegates) };
+        let stage = Stage::Voting { until, urn: Urn::new(id, snapshot.clone(), &BTreeMap::new()) };
         self.open.insert(id, Item { proposal: proposal.clone(), stage, harmless: None });
         out.push(Effect::Simulate { id, parameters });
         Ok(())
@@ -422,42 +439,71 @@ impl<V: Verifier> Governance<V> {
 
     /// In this order of checks: [`Error::Itself`], [`Error::Old`], [`Error::Full`], [`Error::Forged`].
     fn delegate(&mut self, delegation: &Delegation) -> Result<(), Error> {
-        let Delegation { voter, category, delegate, serial, signature } = *delegation;
+        let Delegation { voter, category, delegate, day, signature } = *delegation;
         if delegate == Some(voter) {
             return Err(Error::Itself);
         }
-        match self.delegations.get(&(category, voter)) {
-            Some((held, _)) if *held >= serial => return Err(Error::Old { serial: *held }),
+        let said = match self.delegations.get(&(category, voter)) {
             None if self.delegations.len() >= DELEGATIONS_MAX => return Err(Error::Full { limit: DELEGATIONS_MAX }),
-            _ => {}
-        }
+            Some(days) if needed_from(days).is_some_and(|first| day < first) => return Err(Error::Old { day }),
+            Some(days) => match days.get(&day) {
+                Some(Said::Twice) => return Err(Error::Old { day }),
+                Some(Said::Once(before)) if *before == delegate => return Err(Error::Old { day }),
+                Some(Said::Once(_)) => Said::Twice,
+                None => Said::Once(delegate),
+            },
+            None => Said::Once(delegate),
+        };
         if !self.verifier.verify(&voter, Domain::Delegation, &[&delegation.message()], &signature) {
             return Err(Error::Forged);
         }
-        self.delegations.insert((category, voter), (serial, delegate));
+        let days = self.delegations.entry((category, voter)).or_default();
+        days.insert(day, said);
+        if let Some(first) = needed_from(days) {
+            days.retain(|day, _| *day >= first);
+        }
         Ok(())
+    }
+
+    /// Who votes for whom on a proposal: what was said last before its day.
+    fn delegates(&self, proposal: &Proposal) -> BTreeMap<NodeId, NodeId> {
+        let (category, made) = (proposal.key.spec().category, day(proposal.made));
+        let in_category = self.delegations.iter().filter(|((area, _), _)| *area == category);
+        let last = in_category.filter_map(|((_, voter), days)| Some((*voter, days.range(..made).next_back()?.1)));
+        last.filter_map(|(voter, said)| match said {
+            Said::Once(delegate) => Some((voter, (*delegate)?)),
+            Said::Twice => None,
+        })
+        .collect()
     }
 
     /// Time goes on; it never goes back. Each proposal goes on as far as the date lets it, at the dates that were due.
     fn pass(&mut self, date: UnixTime, out: &mut Vec<Effect>) {
         self.date = self.date.max(date);
-        let ids: Vec<Digest> = self.open.keys().copied().collect();
-        for id in ids {
-            while self.advance(id, out) {}
+        while let Some(id) = self.due() {
+            self.advance(id, out);
         }
     }
 
-    /// One stage on, if it is time; whether it was.
-    fn advance(&mut self, id: Digest, out: &mut Vec<Effect>) -> bool {
+    /// What is due first. Each tally is remembered in the next, so whoever slept over two counts them as they ended.
+    fn due(&self) -> Option<Digest> {
+        let first = self.open.iter().map(|(id, item)| (item.due(), *id)).min()?;
+        (first.0 <= self.date).then_some(first.1)
+    }
+
+    /// One stage on, as it is time.
+    fn advance(&mut self, id: Digest, out: &mut Vec<Effect>) {
         let date = self.date;
-        let Some(item) = self.open.get_mut(&id) else { return false };
+        let delegates = self.open.get(&id).map(|item| self.delegates(&item.proposal)).unwrap_or_default();
+        let Some(item) = self.open.get_mut(&id) else { return };
         let Item { proposal, stage, harmless } = item;
         match stage {
-            Stage::Voting { until, urn } if *until <= date && !urn.is_open() => {
+            Stage::Voting { until, urn } if !urn.is_open() => {
+                urn.delegate(&delegates);
                 urn.open();
                 *until = UnixTime(until.0 + OPENING_S);
             }
-            Stage::Voting { until, urn } if *until <= date => {
+            Stage::Voting { until, urn } => {
                 let tally = urn.tally(&self.past);
                 let verdict = tally.verdict(proposal.key.spec().protection);
                 self.past.record(urn.choices().collect::<Vec<(NodeId, Choice)>>());
@@ -469,9 +515,7 @@ impl<V: Verifier> Governance<V> {
                     Verdict::Expired => self.end(id, End::Expired, out),
                 }
             }
-            Stage::Locked { until } if *until <= date => match harmless {
-                // The simulator has as long again as the lock is; who never hears from it never changes anything.
-                None if date.0 < until.0 + LOCK_S => return false,
+            Stage::Locked { .. } => match harmless {
                 None | Some(false) => self.end(id, End::Blocked, out),
                 Some(true) => {
                     let (key, value, until) = (proposal.key, proposal.value, UnixTime(date.0 + WATCH_S));
@@ -480,10 +524,8 @@ impl<V: Verifier> Governance<V> {
                     out.push(Effect::Apply(self.parameters));
                 }
             },
-            Stage::Watched { until, .. } if *until <= date => self.end(id, End::Settled, out),
-            _ => return false,
+            Stage::Watched { .. } => self.end(id, End::Settled, out),
         }
-        true
     }
 
     fn measure(&mut self, metrics: &[(Metric, u64)], out: &mut Vec<Effect>) {
@@ -523,7 +565,23 @@ impl<V: Verifier> Governance<V> {
     }
 }
 
+/// The first day of a member whose word a vote may need.
+fn needed_from(days: &BTreeMap<u32, Said>) -> Option<u32> {
+    let last = days.keys().next_back()?;
+    days.range(..=last.saturating_sub(KEPT_DAYS)).next_back().map(|first| *first.0)
+}
+
 impl Item {
+    /// When it goes on.
+    const fn due(&self) -> UnixTime {
+        match self.stage {
+            Stage::Voting { until, .. } | Stage::Watched { until, .. } => until,
+            // The simulator has as long again as the lock is; who never hears from it never changes anything.
+            Stage::Locked { until } if self.harmless.is_none() => UnixTime(until.0 + LOCK_S),
+            Stage::Locked { until } => until,
+        }
+    }
+
     fn urn(&mut self) -> Option<&mut Urn> {
         match &mut self.stage {
             Stage::Voting { urn, .. } => Some(urn),

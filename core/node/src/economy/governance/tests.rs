@@ -273,20 +273,30 @@ fn every_refusal_of_a_proposal_in_the_order_of_checks() {
     );
 }
 
+/// The day on which all proposals here are made.
+const DAY: u32 = (START / DAY_S) as u32;
+
 #[test]
 fn every_refusal_of_a_delegation_and_it_counts_for_its_area_from_then_on() {
     let mut governance = begun();
     let mut say = |input| short(&tell(&mut governance, input));
     let to =
-        |delegate: Option<u8>, serial| Delegation::new(Category::Access, delegate.map(|n| id(n).key()), serial, &id(2));
-    assert_eq!(say(Input::Delegate(to(Some(2), 1))), "refused: one votes for oneself by voting");
-    assert_eq!(say(Input::Delegate(to(Some(3), 1))), "");
-    assert_eq!(say(Input::Delegate(to(Some(1), 1))), "refused: delegation 1 came later and holds");
+        |delegate: Option<u8>, ago| Delegation::new(Category::Access, delegate.map(|n| id(n).key()), DAY - ago, &id(2));
+    let old = |ago| format!("refused: a delegation of day {} changes nothing", DAY - ago);
+    assert_eq!(say(Input::Delegate(to(Some(2), 2))), "refused: one votes for oneself by voting");
+    assert_eq!(say(Input::Delegate(to(Some(3), 2))), "");
+    assert_eq!(say(Input::Delegate(to(Some(3), 2))), old(2), "heard before");
     assert_eq!(
-        say(Input::Delegate(Delegation { serial: 2, ..to(Some(1), 1) })),
+        say(Input::Delegate(Delegation { day: DAY - 1, ..to(Some(1), 2) })),
         "refused: whoever is named did not sign it"
     );
-    assert_eq!(say(Input::Delegate(to(Some(1), 2))), "");
+    assert_eq!(say(Input::Delegate(to(Some(4), 2))), "", "two things in a day: neither counts");
+    assert_eq!(say(Input::Delegate(to(Some(5), 2))), old(2), "whatever a third one says");
+    assert_eq!(say(Input::Delegate(to(Some(5), 20))), "", "a vote might need it");
+    assert_eq!(say(Input::Delegate(to(Some(6), 10))), "");
+    assert_eq!(say(Input::Delegate(to(Some(6), 20))), old(20), "what came after it is old enough for all votes");
+    assert_eq!(say(Input::Delegate(to(Some(7), 0))), "", "too late for what is proposed today");
+    assert_eq!(say(Input::Delegate(to(Some(1), 1))), "");
     // 1 votes for itself and for 2: with 3 to 5 silent that is not a quorum of ten but two.
     let change = free(200);
     say(propose(&change));
@@ -301,6 +311,70 @@ fn every_refusal_of_a_delegation_and_it_counts_for_its_area_from_then_on() {
     let out = tell(&mut governance, date(7));
     let Effect::Counted { tally, .. } = &out[0] else { panic!("{out:?}") };
     assert_eq!(tally.present * 10, tally.all * 2);
+}
+
+/// What was heard after a proposal must not count there, and count where it was heard before.
+#[test]
+fn delegations_count_alike_in_whatever_order_they_and_the_proposal_are_heard() {
+    let change = free(200);
+    let to = |voter: u8, delegate: u8, ago| {
+        Input::Delegate(Delegation::new(Category::Access, Some(id(delegate).key()), DAY - ago, &id(voter)))
+    };
+    // 2 and 4 let 1 vote, 2 somebody else before and after that; 3 says two things in a day.
+    let mut heard =
+        vec![propose(&change), to(2, 5, 2), to(2, 1, 1), to(2, 6, 0), to(3, 1, 1), to(3, 7, 1), to(4, 1, 12)];
+    let (promises, openings) = votes(&change, 1, 0);
+    let mut rng = Rng::new(3);
+    for _ in 0..40 {
+        for at in (1..heard.len()).rev() {
+            heard.swap(at, rng.below(at as u32 + 1) as usize);
+        }
+        let mut governance = begun();
+        let told = heard.iter().cloned().chain(promises.clone());
+        let (mut early, late): (Vec<Input>, Vec<Input>) = told.partition(|input| !matches!(input, Input::Promise(_)));
+        early.extend(late);
+        let mut kept = vec![date(0)];
+        for input in early.into_iter().chain([date(5)]).chain(openings.clone()) {
+            kept.push(input.clone());
+            tell(&mut governance, input);
+        }
+        assert_eq!(Governance::restore(id(99), kept), governance);
+        let out = tell(&mut governance, date(7));
+        let [Effect::Counted { tally, .. }, ..] = out[..] else { panic!("{out:?}") };
+        assert_eq!(tally.present * 10, tally.all * 3, "{heard:?}");
+    }
+}
+
+/// Each tally is remembered in the next, so what a node slept over must not come in another order than it would have.
+#[test]
+fn votes_are_counted_in_the_order_in_which_they_end_however_often_one_looks() {
+    let first = free(200);
+    let later = |title: &str| {
+        let proposal = proposal(Key::ProTierDailyLimit, Value::Count(20_000));
+        Proposal { made: UnixTime(START + 3), title: title.into(), ..proposal }.sign(&id(1))
+    };
+    let titles = (0..20).map(|n| later(&format!("number {n}")));
+    let second = titles.into_iter().find(|second| second.id() < first.id()).expect("one in two");
+    let (mut promises, mut openings) = votes(&first, 5, 5);
+    // Whoever was for the first is against the second, but for two: pasts differ on both sides.
+    for n in 1..=10_u8 {
+        let choice = if n > 5 || n == 1 { Choice::For } else { Choice::Against };
+        let (keys, proposal, ballot) = (id(n), second.id(), Ballot { choice, share: Ppm::ALL });
+        let sealed = ballot.seal(&proposal, &keys.key(), &[n; 32]);
+        promises.push(Input::Promise(Promise::new(proposal, 1, sealed, &keys)));
+        openings.push(Input::Open(Opening { proposal, voter: keys.key(), ballot, salt: [n; 32] }));
+    }
+    let counted = |looks: &[u64]| -> Vec<Effect> {
+        let mut governance = begun();
+        let told = [propose(&first), propose(&second)].into_iter().chain(promises.clone()).chain([date(6)]);
+        told.chain(openings.clone()).for_each(|input| drop(tell(&mut governance, input)));
+        let out = looks.iter().flat_map(|at| tell(&mut governance, Input::Date(UnixTime(START + 7 * DAY_S + at))));
+        out.filter(|effect| matches!(effect, Effect::Counted { .. })).collect()
+    };
+    let awake = counted(&[0, 1, 3]);
+    assert_eq!(awake.len(), 2);
+    assert_eq!(counted(&[3]), awake);
+    assert_eq!(counted(&[86_400]), awake);
 }
 
 #[test]

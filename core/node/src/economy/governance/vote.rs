@@ -373,10 +373,17 @@ impl Past {
 impl Urn {
     /// An empty urn. `delegates` says who votes for whom; those who could not vote are passed over.
     pub fn new(proposal: Digest, snapshot: Snapshot, delegates: &BTreeMap<NodeId, NodeId>) -> Self {
-        let place = |voter: &NodeId| snapshot.index(voter).map(|at| at as u32);
-        let delegates = snapshot.rights.iter().map(|right| delegates.get(&right.voter).and_then(&place)).collect();
         let ballots = alloc::vec![State::Silent; snapshot.rights.len()];
-        Self { proposal, snapshot, ballots, delegates, opened: false }
+        let mut urn = Self { proposal, snapshot, ballots, delegates: Vec::new(), opened: false };
+        urn.delegate(delegates);
+        urn
+    }
+
+    /// From now on these vote for those who stay silent, and nobody else does.
+    pub fn delegate(&mut self, delegates: &BTreeMap<NodeId, NodeId>) {
+        let place = |voter: &NodeId| self.snapshot.index(voter).map(|at| at as u32);
+        let of = |right: &Right| delegates.get(&right.voter).and_then(place);
+        self.delegates = self.snapshot.rights.iter().map(of).collect();
     }
 
     /// Promises are over; votes are opened from now on.

@@ -8,7 +8,7 @@
 //! | 1 Cancel | proposal 32, signature 64 |
 //! | 2 Promise | proposal 32, voter 32, serial, sealed 32, signature 64 |
 //! | 3 Open | proposal 32, voter 32, choice 1, share, salt 32 |
-//! | 4 Delegate | voter 32, category 1, 0, or 1 and an id 32, serial, signature 64 |
+//! | 4 Delegate | voter 32, category 1, 0, or 1 and an id 32, day, signature 64 |
 //! | 5 Date | date |
 //! | 6 Simulated | proposal 32, harmless 1 |
 //! | 7 Measured | metrics: metric 1, value |
@@ -125,12 +125,12 @@ impl Ballot {
                 put_number(out, ballot.share.0.into());
                 out.extend_from_slice(salt);
             }
-            Self::Delegate(Delegation { voter, category, delegate, serial, signature }) => {
+            Self::Delegate(Delegation { voter, category, delegate, day, signature }) => {
                 out.push(4);
                 out.extend_from_slice(&voter.0);
                 out.extend_from_slice(&[*category as u8, u8::from(delegate.is_some())]);
                 delegate.iter().for_each(|delegate| out.extend_from_slice(&delegate.0));
-                put_number(out, u64::from(*serial));
+                put_number(out, u64::from(*day));
                 out.extend_from_slice(&signature.0);
             }
             Self::Date(date) => {
@@ -178,7 +178,7 @@ impl Ballot {
                 voter: from.id()?,
                 category: category(from)?,
                 delegate: option(from, |from| from.id())?,
-                serial: small(from)?,
+                day: small(from)?,
                 signature: from.signature()?,
             }),
             5 => Self::Date(UnixTime(from.number()?)),
