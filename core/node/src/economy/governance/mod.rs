@@ -52,8 +52,10 @@ pub const DEPOSIT: Credits = Credits(100 * Credits::ONE.0);
 pub const OPEN_MAX: usize = 50;
 /// Endings that are remembered.
 pub const ENDED_MAX: usize = 1024;
-/// Members that let others vote for them.
-pub const DELEGATIONS_MAX: usize = vote::VOTERS_MAX;
+/// Members that let others vote for them, counted once for each area. With all their days that is some 30 MB.
+pub const DELEGATIONS_MAX: usize = 65_536;
+/// A delegation is heard for so many days: longer than promises are taken for any proposal that comes after it.
+pub const HEARD_DAYS: u32 = 7;
 /// A proposal's own date may be off by so many seconds: clocks of home machines are.
 pub const SKEW_S: u64 = 3600;
 /// Promises are taken for five days and votes opened for two: together the predecessor's seven.
@@ -150,6 +152,11 @@ impl Delegation {
         let voter = keys.key();
         let unsigned = Self { voter, category, delegate, day, signature: Signature([0; 64]) };
         Self { signature: keys.sign(Domain::Delegation, &[&unsigned.message()]), ..unsigned }
+    }
+
+    /// Whether it can be of now: so nobody says more than one thing a day in an area for long.
+    pub fn is_of(&self, now: UnixTime) -> bool {
+        self.day <= day(UnixTime(now.0.saturating_add(SKEW_S))) && self.day.saturating_add(HEARD_DAYS) >= day(now)
     }
 
     fn message(&self) -> Vec<u8> {
@@ -254,6 +261,8 @@ pub enum Error {
         /// Its day.
         day: u32,
     },
+    /// A delegation of somebody in whom this node has no trust, and who votes on nothing.
+    Stranger,
     /// Nobody votes for oneself by delegation.
     Itself,
     /// A ballot does not count.
@@ -276,6 +285,7 @@ impl fmt::Display for Error {
             Self::Unknown => f.write_str("no such proposal is under way"),
             Self::Late => f.write_str("it is too late to take it back"),
             Self::Old { day } => write!(f, "a delegation of day {day} changes nothing"),
+            Self::Stranger => f.write_str("nobody here trusts the voter"),
             Self::Itself => f.write_str("one votes for oneself by voting"),
             Self::Vote(error) => error.fmt(f),
         }
@@ -348,6 +358,11 @@ impl<V: Verifier> Governance<V> {
     /// How a proposal ended, if it did and is remembered.
     pub fn ended(&self, id: &Digest) -> Option<End> {
         self.ended.iter().find(|ended| ended.0 == *id).map(|ended| ended.1)
+    }
+
+    /// Whether somebody may vote on anything that is voted on now.
+    pub fn is_voter(&self, id: &NodeId) -> bool {
+        self.open.values().filter_map(Item::voters).any(|snapshot| snapshot.has(id))
     }
 
     fn hear(&mut self, input: &Input, out: &mut Vec<Effect>) -> Result<(), Error> {
@@ -579,6 +594,13 @@ impl Item {
             // The simulator has as long again as the lock is; who never hears from it never changes anything.
             Stage::Locked { until } if self.harmless.is_none() => UnixTime(until.0 + LOCK_S),
             Stage::Locked { until } => until,
+        }
+    }
+
+    const fn voters(&self) -> Option<&Snapshot> {
+        match &self.stage {
+            Stage::Voting { urn, .. } => Some(urn.snapshot()),
+            Stage::Locked { .. } | Stage::Watched { .. } => None,
         }
     }
 

@@ -133,6 +133,11 @@ impl Snapshot {
         backed.min(kept) * BORNE.1 >= BORNE.0 << 32
     }
 
+    /// Whether somebody may vote.
+    pub fn has(&self, voter: &NodeId) -> bool {
+        self.index(voter).is_some()
+    }
+
     fn index(&self, voter: &NodeId) -> Option<usize> {
         self.rights.binary_search_by(|right| right.voter.cmp(voter)).ok()
     }
@@ -384,6 +389,11 @@ impl Urn {
         let place = |voter: &NodeId| self.snapshot.index(voter).map(|at| at as u32);
         let of = |right: &Right| delegates.get(&right.voter).and_then(place);
         self.delegates = self.snapshot.rights.iter().map(of).collect();
+    }
+
+    /// Who may vote.
+    pub const fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
     }
 
     /// Promises are over; votes are opened from now on.

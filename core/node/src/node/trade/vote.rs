@@ -20,6 +20,9 @@
 //! not fit a message, and one that is not near this node's own view of trust is refused before anything else is looked at
 //! ([`Snapshot::is_near`]): a node that woke lately trusts its seeds only, and takes part in what they may vote on. What is refused
 //! is not remembered.
+//!
+//! A delegation is heard from whoever this node trusts, or who may vote on something under way; accounts cost nothing, so to
+//! have one is not enough. Each says one thing a day in an area, and nothing that is older than a week.
 
 use alloc::{
     boxed::Box,
@@ -367,6 +370,12 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
             Ballot::Propose { snapshot, .. } => {
                 self.sees(snapshot)?;
                 self.governed(now, Ballot::Date(self.date(now)), out)
+            }
+            Ballot::Delegate(delegation) if !delegation.is_of(self.date(now)) => Err(governance::Error::Date),
+            Ballot::Delegate(Delegation { voter, .. })
+                if self.reputation.trust(voter) == 0 && !self.governance.is_voter(voter) =>
+            {
+                Err(governance::Error::Stranger)
             }
             _ => Ok(()),
         }

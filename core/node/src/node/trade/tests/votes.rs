@@ -83,3 +83,46 @@ fn views_that_differ_somewhat_vote_together() {
     propose(&mut town, &proposed(&others.collect::<Vec<_>>(), 3660));
     assert_eq!(open(&town), (0..COUNT).collect::<Vec<_>>());
 }
+
+#[test]
+fn a_delegation_is_heard_of_whoever_is_trusted_or_may_vote_once_a_day_and_lately() {
+    let mut town = Town::new(&slow());
+    town.run(3660);
+    let today = ((1_700_000_000 + 3660) / DAY_S) as u32;
+    let to = |voter: usize, delegate: usize, day| {
+        Ballot::Delegate(Delegation::new(Category::Access, Some(keys(delegate).key()), day, &keys(voter)))
+    };
+    let mut lines = String::new();
+    let mut say = |name: &str, town: &mut Town, ballot: Ballot| {
+        let (kept, mut out) = (town.lines[4].len(), vec![]);
+        let (now, message) = (town.local(4), Message::Ballot(Box::new(ballot)));
+        town.trades[4].handle(now, Input::Heard { from: keys(1).key(), message }, &mut out);
+        out.into_iter().for_each(|effect| town.perform(4, effect));
+        lines += &format!("{name}: {}\n", town.lines[4].len() - kept);
+    };
+    say("of one who is trusted", &mut town, to(1, 3, today));
+    say("the same", &mut town, to(1, 3, today));
+    say("another that day", &mut town, to(1, 5, today));
+    say("a third", &mut town, to(1, 6, today));
+    say("of last week", &mut town, to(1, 6, today - 7));
+    say("of the day before", &mut town, to(1, 6, today - 8));
+    say("of tomorrow, which is less than an hour away", &mut town, to(1, 6, today + 1));
+    say("of the day after", &mut town, to(1, 6, today + 2));
+    say("of a stranger", &mut town, to(ACCOMPLICE, 3, today));
+    let others = (0..COUNT).map(|n| (n, 1000)).chain([(ACCOMPLICE, 800)]);
+    propose(&mut town, &proposed(&others.collect::<Vec<_>>(), 3660));
+    say("of the same stranger, who may vote by now", &mut town, to(ACCOMPLICE, 3, today));
+    assert_eq!(
+        lines,
+        "of one who is trusted: 1\n\
+         the same: 0\n\
+         another that day: 1\n\
+         a third: 0\n\
+         of last week: 1\n\
+         of the day before: 0\n\
+         of tomorrow, which is less than an hour away: 1\n\
+         of the day after: 0\n\
+         of a stranger: 0\n\
+         of the same stranger, who may vote by now: 1\n"
+    );
+}
