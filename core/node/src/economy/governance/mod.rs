@@ -365,6 +365,16 @@ impl<V: Verifier> Governance<V> {
         self.open.values().filter_map(Item::voters).any(|snapshot| snapshot.has(id))
     }
 
+    /// What the simulator was asked and did not answer: to be asked again after a restart, or nobody ever does.
+    pub fn unanswered(&self) -> impl Iterator<Item = (Digest, Parameters)> + '_ {
+        let waiting = self.open.iter().filter(|(_, item)| item.harmless.is_none());
+        waiting.map(|(id, Item { proposal, .. })| {
+            let mut parameters = self.parameters;
+            parameters.set(proposal.key, proposal.value);
+            (*id, parameters)
+        })
+    }
+
     fn hear(&mut self, input: &Input, out: &mut Vec<Effect>) -> Result<(), Error> {
         match input {
             Input::Date(date) => self.pass(*date, out),

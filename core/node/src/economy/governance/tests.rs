@@ -378,6 +378,18 @@ fn votes_are_counted_in_the_order_in_which_they_end_however_often_one_looks() {
 }
 
 #[test]
+fn after_a_restart_it_is_known_what_the_simulator_did_not_answer() {
+    let change = free(200);
+    let mut governance = begun();
+    let asked = tell(&mut governance, propose(&change));
+    let [Effect::Simulate { id: what, parameters }] = asked[..] else { panic!("{asked:?}") };
+    let mut again = Governance::restore(id(99), [date(0), propose(&change)]);
+    assert_eq!(again.unanswered().collect::<Vec<_>>(), [(what, parameters)]);
+    good(&mut again, &change, true);
+    assert_eq!(again.unanswered().count(), 0);
+}
+
+#[test]
 fn no_more_than_fifty_at_once_but_there_are_only_thirteen_parameters_to_change() {
     let mut governance = begun();
     let mut taken = 0;

@@ -282,6 +282,8 @@ pub(super) struct Rumours {
     /// Those that were here, the oldest first.
     seen: BTreeSet<Digest>,
     order: VecDeque<Digest>,
+    /// Whether the simulator is to be asked again, after a restart.
+    asks: bool,
 }
 
 /// Ballots that are known when they come again: a vote of ten thousand members has twenty thousand.
@@ -337,7 +339,8 @@ impl Rumours {
     }
 
     pub fn deadline(&self) -> Option<Instant> {
-        self.telling.iter().map(|rumour| rumour.0).min()
+        let asks = self.asks.then(Instant::default);
+        self.telling.iter().map(|rumour| rumour.0).chain(asks).min()
     }
 }
 
@@ -438,9 +441,14 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         }
         // What was kept was deposited.
         self.governance.handle(Instant::default(), ballot.input(governance::DEPOSIT), &mut Vec::new());
+        self.rumours.asks = self.governance.unanswered().next().is_some();
     }
 
     pub(super) fn tick_votes(&mut self, now: Instant, out: &mut Vec<Effect>) {
+        if core::mem::take(&mut self.rumours.asks) {
+            let asked = self.governance.unanswered();
+            out.extend(asked.map(|(id, parameters)| Effect::Run(Job::Simulate { id, parameters })));
+        }
         let others: Vec<NodeId> = self.peers.iter().map(|peer| peer.id).filter(|id| *id != self.me).collect();
         for (due, rounds, ballot) in self.rumours.telling.iter_mut().filter(|rumour| rumour.0 <= now) {
             (*due, *rounds) = (now + PAUSE, *rounds - 1);

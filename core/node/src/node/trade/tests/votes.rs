@@ -126,3 +126,21 @@ fn a_delegation_is_heard_of_whoever_is_trusted_or_may_vote_once_a_day_and_lately
          of the same stranger, who may vote by now: 1\n"
     );
 }
+
+#[test]
+fn a_node_whose_power_went_before_the_simulator_answered_asks_it_again() {
+    let mut town = Town::new(&slow());
+    town.run(3660);
+    propose(&mut town, &longer_tasks(3660));
+    let simulated = |line: &&Line| matches!(Message::decode(&line.message), Ok(Message::Ballot(ballot)) if matches!(*ballot, Ballot::Simulated { .. }));
+    let answer = town.lines[4].iter().position(|line| simulated(&line)).expect("it answered");
+    let asked = |lines: &[Line]| {
+        let (mut trade, mut out) = (Trade::restore(slow(), birth(4), lines.iter().cloned()), vec![]);
+        let due = trade.deadline().unwrap();
+        trade.tick(due, &mut out);
+        assert!(trade.deadline().unwrap() > due, "progress");
+        out.iter().filter(|effect| matches!(effect, Effect::Run(Job::Simulate { .. }))).count()
+    };
+    assert_eq!(asked(&town.lines[4][..answer]), 1);
+    assert_eq!(asked(&town.lines[4]), 0);
+}
