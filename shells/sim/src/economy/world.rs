@@ -750,7 +750,7 @@ impl World {
                     self.wheel.push(Instant::from_micros(self.now + 1000), What::Audited { host: n, life, worked });
                 }
             }
-            Job::Audit { client, task, worker, blocks, .. } => {
+            Job::Audit { client, task, worker, first, blocks, .. } => {
                 let right = !self.plan.does(n, Cheat::Slander, self.now, task);
                 let place = |index| Place { client, task, worker, index };
                 let (own, right) =
@@ -759,9 +759,10 @@ impl World {
                         Some(worker) => (worker.into(), !self.plan.does(worker, Cheat::OtherModel, self.now, task)),
                         None => (u64::from(n) << 8, right),
                     };
-                let fingerprints = (0..blocks).map(|index| engine::fingerprint(&place(index), own, right)).collect();
+                let fingerprint = |index| engine::fingerprint(&place(index), own, right);
+                let fingerprints = (first..first + blocks).map(fingerprint).collect();
                 let worked = Worked::Audited { client, task, fingerprints };
-                let took = 1000 + u64::from(blocks) * 32 * 1_000_000 / SPEED / 100;
+                let took = 1000 + u64::from(first + blocks) * 32 * 1_000_000 / SPEED / 100;
                 self.works(n, took, What::Audited { host: n, life, worked });
             }
             // What harm a change does is told by `tests/economy_votes.rs` of the core.

@@ -1,7 +1,8 @@
 //! Whether the work was the work.
 //!
 //! What decides whether a task is audited was promised before the work and could not be known by whoever did it. One who has
-//! the model and is trusted computes the blocks again. One auditor alone condemns nobody: as many are asked as members
+//! the model and is trusted computes the blocks again: all of an answer, or 64 that follow each other of a longer one
+//! ([`commit::window`]), the same for each who is asked about it. One auditor alone condemns nobody: as many are asked as members
 //! decided (`replication_factor`), and more than half must say the same. Whoever is condemned by others may appeal (`dispute`).
 
 use alloc::{boxed::Box, vec::Vec};
@@ -34,6 +35,8 @@ pub(super) struct Audit {
     model: u64,
     /// Under which promise to the worker it was done.
     turn: u64,
+    /// The number of the first of them, from 0.
+    pub first: u32,
     pub blocks: Vec<Block>,
     /// What it was, if it was done; whoever left it in the middle is judged already.
     session: Option<Session>,
@@ -107,11 +110,14 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         let drawn = commit::draw(&deal.promise.0, &deal.secret.0, deal.commit.head());
         let due = drawn.is_some_and(|drawn| drawn < rate.0);
         let (turn, mut blocks) = (deal.terms.turn, deal.blocks);
-        blocks.truncate(super::message::BLOCKS_MAX);
+        let most = super::message::BLOCKS_MAX;
+        let first = commit::window(&deal.secret.0, deal.commit.head(), blocks.len() as u32, most as u32);
+        blocks.drain(..first as usize);
+        blocks.truncate(most);
         let (asked, said, wrong) = (Vec::new(), Vec::new(), blocks.len() as u32);
         let can = self.config.calibration.is_some() && self.audits.len() < OPEN_MAX;
         let (marks, dispute) = (u64::MAX, None);
-        let audit = Audit { model, turn, blocks, session, paid, asked, said, wrong, marks, due: now, dispute };
+        let audit = Audit { model, turn, first, blocks, session, paid, asked, said, wrong, marks, due: now, dispute };
         if !due || audit.blocks.is_empty() || !can {
             return self.acquit(now, worker, &audit, out);
         }
@@ -146,12 +152,12 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
     /// Has somebody compute the blocks again.
     pub(super) fn send_blocks(&mut self, case: Case, auditor: NodeId, out: &mut Vec<Effect>) {
         let Some(audit) = self.audits.get(&case) else { return };
-        let ((task, worker), model, blocks) = (case, audit.model, audit.blocks.clone());
+        let ((task, worker), model, first, blocks) = (case, audit.model, audit.first, audit.blocks.clone());
         if auditor == self.me {
             let blocks = blocks.len() as u32;
-            out.push(Effect::Run(Job::Audit { client: auditor, task, worker, model, blocks }));
+            out.push(Effect::Run(Job::Audit { client: auditor, task, worker, model, first, blocks }));
         } else {
-            out.push(Effect::Send { to: auditor, message: Message::Audit { task, model, worker, blocks } });
+            out.push(Effect::Send { to: auditor, message: Message::Audit { task, model, worker, first, blocks } });
         }
     }
 
@@ -194,16 +200,15 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
     pub(super) fn asked_to_audit(
         &mut self,
         client: NodeId,
-        task: u64,
-        worker: NodeId,
+        (task, worker): Case,
         model: u64,
-        blocks: u32,
+        (first, blocks): (u32, u32),
         out: &mut Vec<Effect>,
     ) {
         // Whoever is known may ask; strangers would have this node work for nothing.
         let serves = self.config.models.iter().any(|served| served.0 == model);
         if serves && self.quarantine.allows(&client) && self.peers.iter().any(|peer| peer.id == client) {
-            out.push(Effect::Run(Job::Audit { client, task, worker, model, blocks }));
+            out.push(Effect::Run(Job::Audit { client, task, worker, model, first, blocks }));
         }
     }
 

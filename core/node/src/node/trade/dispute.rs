@@ -4,7 +4,7 @@
 //! client                                        worker
 //!   |--- Verdict (which blocks, who accuses) ---->|
 //!   |<-- Appeal ----------------------------------|
-//!   |--- Audit --> each juror                     |
+//!   |--- Audit --> each juror                     |  the blocks that the auditors had
 //!   |<-- Audited --- each juror                   |
 //!   |--- Rest ----------------------------------->|  all of it; or none, for whoever appealed in vain
 //! ```
@@ -51,7 +51,8 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
     pub(super) fn tell_verdict(&mut self, now: Instant, (task, worker): Case, audit: &Audit, out: &mut Vec<Effect>) {
         let accusers = audit.said.iter().filter(|said| said.1).map(|said| said.0);
         let auditors = accusers.take(AUDITORS_MAX).collect();
-        self.remind(now, worker, Message::Verdict { task, blocks: audit.marks, auditors }, out);
+        let (first, blocks) = (audit.first, audit.marks);
+        self.remind(now, worker, Message::Verdict { task, first, blocks, auditors }, out);
     }
 
     /// Workers that are told to be guilty while that is not decided.

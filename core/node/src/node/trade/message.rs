@@ -41,7 +41,9 @@
 //! | 35 Owing | kept, never said | worker 32, turn, task, ticks that are given, ticks that are withheld, link 32 after all |
 //! | 36 Verdict | dispute | task, blocks that looked wrong: bit n of a number for block n; those who accuse, 32 each |
 //! | 37 Appeal | | task |
-//! | 38 Close | witness | as 16; the evidence of the hold |
+//! | 38 Audit | audit | as 13; the number of the first of these blocks, at least 1 |
+//! | 39 Verdict | dispute | as 36; the number of the block that is bit 0, at least 1 |
+//! | 40 Close | witness | as 16; the evidence of the hold |
 //!
 //! Evidence is a certificate, its set, and 0 and a signed entry, or 1 and a closing. A set and a change of sets are as
 //! [`Set`] and [`Renewal`] say.
@@ -65,13 +67,13 @@ use crate::{
     },
     trust::{
         anomaly::Sign,
-        verify::commit::{Block, Fingerprint},
+        verify::commit::{self, Block, Fingerprint},
     },
 };
 
 /// The version that is written and read.
 pub const VERSION: u8 = 1;
-/// Blocks of one audit: 2,048 tokens.
+/// Blocks of one audit: 2,048 tokens, one after the other. Of a longer answer chance says which.
 pub const BLOCKS_MAX: usize = 64;
 /// Entries that are shown at once.
 pub const ENTRIES_MAX: usize = 8;
@@ -159,7 +161,7 @@ pub enum Message {
     Tick { task: u64, epoch: u32, link: Digest },
     Report { task: u64, epoch: u32, tokens: u32, done: bool },
     Paid(Box<Evidence>),
-    Audit { task: u64, model: u64, worker: NodeId, blocks: Vec<Block> },
+    Audit { task: u64, model: u64, worker: NodeId, first: u32, blocks: Vec<Block> },
     Audited { task: u64, fingerprints: Vec<Fingerprint> },
     Show { set: Box<Set>, next: Option<Box<Set>>, entries: Vec<Shown> },
     Close { closing: Closing, consent: Option<Signature>, hold: Option<Box<Evidence>> },
@@ -178,7 +180,7 @@ pub enum Message {
     Renewed(Vec<Renewal>),
     Withhold { task: u64, epoch: u32, tokens: u32 },
     Rest { turn: u64, ticks: u32, kept: u32, link: Digest },
-    Verdict { task: u64, blocks: u64, auditors: Vec<NodeId> },
+    Verdict { task: u64, first: u32, blocks: u64, auditors: Vec<NodeId> },
     Appeal(u64),
     Owing { worker: NodeId, turn: u64, task: u64, given: u32, withheld: u32, link: Digest },
 }
@@ -228,10 +230,11 @@ impl Message {
                 to.0.push(u8::from(*done));
             }
             Self::Paid(evidence) => to.evidence(evidence),
-            Self::Audit { task, model, worker, blocks } => {
+            Self::Audit { task, model, worker, first, blocks } => {
                 to.numbers(&[*task, *model]);
                 to.0.extend_from_slice(&worker.0);
                 to.list(blocks, Writer::block);
+                to.first(*first);
             }
             Self::Audited { task, fingerprints } => {
                 to.numbers(&[*task]);
@@ -306,9 +309,10 @@ impl Message {
                 to.numbers(&[*turn, u64::from(*ticks), u64::from(*kept)]);
                 to.digests(&[*link]);
             }
-            Self::Verdict { task, blocks, auditors } => {
+            Self::Verdict { task, first, blocks, auditors } => {
                 to.numbers(&[*task, *blocks]);
                 to.list(auditors, |to, auditor| to.0.extend_from_slice(&auditor.0));
+                to.first(*first);
             }
             Self::Appeal(task) => to.numbers(&[*task]),
             Self::Owing { worker, turn, task, given, withheld, link } => {
@@ -378,12 +382,11 @@ impl Message {
             10 => Self::Tick { task: from.number()?, epoch: small(from)?, link: digest(from)? },
             11 => Self::Report { task: from.number()?, epoch: small(from)?, tokens: small(from)?, done: flag(from)? },
             12 => Self::Paid(Box::new(evidence(from)?)),
-            13 => Self::Audit {
-                task: from.number()?,
-                model: from.number()?,
-                worker: from.id()?,
-                blocks: list(from, BLOCKS_MAX, block)?,
-            },
+            13 | 38 => {
+                let (task, model, worker) = (from.number()?, from.number()?, from.id()?);
+                let blocks = list(from, BLOCKS_MAX, block)?;
+                Self::Audit { task, model, worker, first: first(kind == 38, from)?, blocks }
+            }
             14 => Self::Audited { task: from.number()?, fingerprints: list(from, BLOCKS_MAX, fingerprint)? },
             15 => Self::Show { next: None, set: Box::new(Set::decode(from)?), entries: entries(from)? },
             27 => Self::Show {
@@ -408,9 +411,9 @@ impl Message {
                 withheld: small(from)?,
                 link: digest(from)?,
             },
-            16 | 38 => {
+            16 | 40 => {
                 let (closing, consent) = (closing(from)?, option(from, |from| from.signature())?);
-                let hold = if kind == 38 { Some(Box::new(evidence(from)?)) } else { None };
+                let hold = if kind == 40 { Some(Box::new(evidence(from)?)) } else { None };
                 Self::Close { closing, consent, hold }
             }
             17 => {
@@ -437,11 +440,11 @@ impl Message {
             24 => Self::Hand(list(from, HANDED_MAX, handed)?),
             25 => Self::Moved { task: from.number()?, to: from.id()? },
             26 => Self::Barred { peer: from.id()?, times: small(from)?, until: UnixTime(from.number()?) },
-            36 => Self::Verdict {
-                task: from.number()?,
-                blocks: from.number()?,
-                auditors: list(from, AUDITORS_MAX, |from| from.id())?,
-            },
+            36 | 39 => {
+                let (task, blocks) = (from.number()?, from.number()?);
+                let auditors = list(from, AUDITORS_MAX, |from| from.id())?;
+                Self::Verdict { task, first: first(kind == 39, from)?, blocks, auditors }
+            }
             37 => Self::Appeal(from.number()?),
             _ => return Err(Error::Odd),
         })
@@ -462,11 +465,11 @@ impl Message {
             Self::Tick { .. } => 10,
             Self::Report { .. } => 11,
             Self::Paid(_) => 12,
-            Self::Audit { .. } => 13,
+            Self::Audit { first: 0, .. } => 13,
             Self::Audited { .. } => 14,
             Self::Show { next: None, .. } => 15,
             Self::Close { hold: None, .. } => 16,
-            Self::Close { .. } => 38,
+            Self::Close { .. } => 40,
             Self::Vote { .. } => 17,
             Self::Deny { .. } => 18,
             Self::Vouch { .. } => 19,
@@ -486,8 +489,10 @@ impl Message {
             Self::Withhold { .. } => 33,
             Self::Rest { .. } => 34,
             Self::Owing { .. } => 35,
-            Self::Verdict { .. } => 36,
+            Self::Verdict { first: 0, .. } => 36,
             Self::Appeal(_) => 37,
+            Self::Audit { .. } => 38,
+            Self::Verdict { .. } => 39,
         }
     }
 }
@@ -503,6 +508,13 @@ impl Writer {
     fn share(&mut self, share: Ppm) {
         if share > Ppm(0) {
             self.numbers(&[share.0.into()]);
+        }
+    }
+
+    /// Nothing, if it is the first of all: the kind says so.
+    fn first(&mut self, first: u32) {
+        if first > 0 {
+            self.numbers(&[first.into()]);
         }
     }
 
@@ -607,6 +619,15 @@ fn share(there: bool, from: &mut Reader<'_>) -> Result<Ppm, Error> {
     match there.then(|| small(from)).transpose()? {
         None => Ok(Ppm(0)),
         Some(share @ 1..=1_000_000) => Ok(Ppm(share)),
+        Some(_) => Err(Error::Number),
+    }
+}
+
+/// The number of the first block, where the kind says that it is not the first of all; there is none beyond a session.
+fn first(there: bool, from: &mut Reader<'_>) -> Result<u32, Error> {
+    match there.then(|| small(from)).transpose()? {
+        None => Ok(0),
+        Some(first @ 1..commit::BLOCKS_MAX) => Ok(first),
         Some(_) => Err(Error::Number),
     }
 }

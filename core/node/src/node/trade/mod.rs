@@ -399,6 +399,8 @@ pub enum Job {
         worker: NodeId,
         /// With which model.
         model: u64,
+        /// The first of them, from 0: those before it are read like a prompt.
+        first: u32,
         /// How many.
         blocks: u32,
     },
@@ -772,11 +774,11 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
             Message::Withhold { task, epoch, tokens } => self.withheld(now, (from, task), epoch, tokens, out),
             Message::Rest { turn, ticks, kept, link } => self.rested(now, from, turn, (ticks, kept, link), out),
             Message::Paid(evidence) => self.paid(now, *evidence, out),
-            Message::Audit { task, model, worker, blocks } => {
-                self.asked_to_audit(from, task, worker, model, blocks.len() as u32, out);
+            Message::Audit { task, model, worker, first, blocks } => {
+                self.asked_to_audit(from, (task, worker), model, (first, blocks.len() as u32), out);
             }
             Message::Audited { task, fingerprints } => self.audited(now, from, task, &fingerprints, out),
-            Message::Verdict { task, auditors, blocks: _ } => self.accused((from, task), &auditors, out),
+            Message::Verdict { task, auditors, first: _, blocks: _ } => self.accused((from, task), &auditors, out),
             Message::Appeal(task) => self.appealed(now, (task, from), out),
             Message::Show { set, next, entries } => self.shown(now, from, (&set, next.as_deref()), entries, out),
             Message::Adopt { fold, before, renewal } => self.adopt(now, from, fold, &before, *renewal, out),

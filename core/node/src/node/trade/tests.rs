@@ -1,5 +1,6 @@
 //! A few nodes that trade with each other, without lines or membership: what one says the other hears.
 
+mod audit;
 mod dispute;
 mod over;
 mod sets;
@@ -87,6 +88,8 @@ struct Town {
     silent: bool,
     /// Whose power goes as soon as it has kept so many lines, before anything else of that step leaves.
     crash: Option<(usize, usize)>,
+    /// Who writes something else from so many tokens on.
+    spoils: Option<(usize, u32)>,
     /// Blocks that somebody was told of that they are paid, or that this is withheld.
     answered: usize,
     /// Hosts whose engine writes nothing, and whose words get lost.
@@ -127,6 +130,7 @@ impl Town {
             audits: 0,
             silent: false,
             crash: None,
+            spoils: None,
             answered: 0,
             stuck: vec![],
             mute: vec![],
@@ -226,7 +230,9 @@ impl Town {
             Effect::Run(Job::Write { key, from, limit, .. }) => {
                 let blocks = (from..limit).step_by(32).map(|at| (at + 32).min(limit));
                 blocks.for_each(|tokens| {
-                    self.queue.push_back((n, Input::Worked(Worked::Wrote { key, tokens, block: block() })));
+                    let spoilt = self.spoils.is_some_and(|(who, from)| who == n && tokens > from);
+                    let block = if spoilt { bad_block() } else { block() };
+                    self.queue.push_back((n, Input::Worked(Worked::Wrote { key, tokens, block })));
                 });
                 let ended = Worked::Ended { key, tokens: limit, end: End::Done };
                 self.queue.push_back((n, Input::Worked(ended)));
@@ -247,7 +253,7 @@ impl Town {
                 if self.silent && self.lies == 0 {
                     return;
                 }
-                let seen = if self.lies > 0 { Fingerprint([-700; 16]) } else { block().fingerprint };
+                let seen = if self.lies > 0 { bad_block() } else { block() }.fingerprint;
                 self.lies = self.lies.saturating_sub(1);
                 let fingerprints = vec![seen; blocks as usize];
                 self.queue.push_back((n, Input::Worked(Worked::Audited { client, task, fingerprints })));
@@ -266,6 +272,10 @@ impl Town {
 
 fn block() -> Block {
     Block { fingerprint: Fingerprint([700; 16]), tokens: [3; 16] }
+}
+
+fn bad_block() -> Block {
+    Block { fingerprint: Fingerprint([-700; 16]), ..block() }
 }
 
 fn wish(tokens_out: u64) -> Wish {
@@ -1162,7 +1172,7 @@ fn samples() -> Vec<Message> {
         Message::Report { task: 1, epoch: 2, tokens: 64, done: true },
         Message::Paid(Box::new(closed.clone())),
         Message::Close { closing, consent: Some(signature), hold: Some(Box::new(closed.clone())) },
-        Message::Audit { task: 1, model: 2, worker: id, blocks: vec![block(); 3] },
+        Message::Audit { task: 1, model: 2, worker: id, first: 0, blocks: vec![block(); 3] },
         Message::Audited { task: 1, fingerprints: vec![block().fingerprint; 3] },
         Message::Show {
             set: Box::new(set.clone()),
@@ -1212,8 +1222,10 @@ fn samples() -> Vec<Message> {
         Message::Withhold { task: 1, epoch: 2, tokens: 64 },
         Message::Rest { turn: 3, ticks: 8, kept: 1, link: digest },
         Message::Owing { worker: id, turn: 3, task: 1, given: 4, withheld: 4, link: digest },
-        Message::Verdict { task: 1, blocks: 0xff, auditors: vec![id; 2] },
+        Message::Verdict { task: 1, first: 0, blocks: 0xff, auditors: vec![id; 2] },
         Message::Appeal(1),
+        Message::Audit { task: 1, model: 2, worker: id, first: 218, blocks: vec![block(); 3] },
+        Message::Verdict { task: 1, first: 218, blocks: 0xff, auditors: vec![id; 2] },
     ]);
     all
 }
@@ -1242,12 +1254,12 @@ fn every_message_comes_back_as_it_went_and_no_part_of_one_is_another() {
             }
         }
     }
-    assert_eq!(kinds.len(), 38);
+    assert_eq!(kinds.len(), 40);
 }
 
 #[test]
 fn lengths_that_are_claimed_and_not_sent_are_refused() {
-    for kind in [13, 14, 15, 19, 23, 24, 27, 28, 30, 36] {
+    for kind in [13, 14, 15, 19, 23, 24, 27, 28, 30, 36, 38, 39] {
         let mut bytes = vec![1, kind, 1, 1];
         bytes.extend_from_slice(&[0xff; 9]);
         assert!(Message::decode(&bytes).is_err());

@@ -16,7 +16,8 @@
 //! hash of the one after it, so one word releases all; and until it is said the client alone has it. What is withheld is kept
 //! before the worker hears of it, so a client that lost its power releases it: nobody can look at that work any more.
 //!
-//! How much is withheld makes cheating not pay at the rate of audits ([`rate::share`]), and pays for a jury if the worker appeals in
+//! How much is withheld makes cheating not pay at the rate of audits ([`rate::share`]), in a part of a long answer, too, as each
+//! part may be the one that is looked at ([`commit::window`](crate::trust::verify::commit::window)); and it pays for a jury if the worker appeals in
 //! vain; of a worker that accepts less all work is audited. What the worker risks is bounded: so much by one client at once, no more than it would let it owe as a witness
 //! (nothing, if it does not trust it), and nothing by one that did not release what it should have. A worker that loses its
 //! power is paid when the client itself closes the hold.

@@ -128,6 +128,22 @@ pub fn draw(promised: &[u8; 32], secret: &[u8; 32], head: &[u8; 32]) -> Option<u
     })
 }
 
+/// The first of at most `most` blocks of `count` that are audited; all, if there are no more. Nobody could know it before the
+/// work was committed to, and whoever promised the secret cannot choose it.
+///
+/// A window of `most` blocks slides over the answer and beyond both its ends, and is drawn back inside then. So each block is in it
+/// with a chance of at least `most / (count + most - 1)`, the first and the last one, too; of blocks that follow each other
+/// some are with about their part of the answer, or more.
+pub fn window(secret: &[u8; 32], head: &[u8; 32], count: u32, most: u32) -> u32 {
+    let (last, beyond) = (count.saturating_sub(most), most.saturating_sub(1));
+    if last == 0 {
+        return 0;
+    }
+    let number = first(&hash(&[b"tutu window 1", secret, head]));
+    let start = (u128::from(number) * (u128::from(count) + u128::from(beyond))) >> 64;
+    (start as u32).saturating_sub(beyond).min(last)
+}
+
 /// Buckets of distances.
 pub const BUCKETS: usize = 48;
 
@@ -207,6 +223,29 @@ mod tests {
             assert_eq!(draw(&promise(&[4; 32]), &secret, &head), None);
         }
         assert!((900..1_100).contains(&due), "{due} of 20,000 at 5 %");
+    }
+
+    #[test]
+    fn each_block_of_a_long_answer_is_looked_at_with_its_part_and_short_ones_are_as_a_whole() {
+        for count in [0, 1, 63, 64] {
+            assert_eq!(window(&[1; 32], &[2; 32], count, 64), 0);
+        }
+        assert_eq!(
+            window(&[1; 32], &[2; 32], 5, 0),
+            window(&[1; 32], &[2; 32], 5, 0),
+            "nothing to look at is no failure"
+        );
+        for count in [65, 100, 282, 1024] {
+            let (draws, mut seen) = (4_000_u32, alloc::vec![0_u32; count]);
+            for n in 0..draws {
+                let head = hash(&[&n.to_be_bytes()]);
+                let at = window(&[3; 32], &head, count as u32, 64) as usize;
+                seen[at..at + 64].iter_mut().for_each(|seen| *seen += 1);
+            }
+            let least = draws * 64 / (count as u32 + 63);
+            assert!(seen.iter().all(|seen| *seen > least * 7 / 10), "{count}: {:?} of {least}", seen.iter().min());
+        }
+        assert_ne!(window(&[1; 32], &[2; 32], 65_536, 64), window(&[2; 32], &[2; 32], 65_536, 64), "by the secret");
     }
 
     #[test]

@@ -1,0 +1,68 @@
+//! What auditors look at, and what follows from what they say.
+
+use super::*;
+
+/// Only 0 and 8 serve the model, and 8 is new: it works for 0, who audits.
+fn town() -> Town {
+    let seeds = || (0..8).map(|n| (keys(n).key(), 1)).collect();
+    let models = |n: usize| if n == 0 || n == 8 { vec![(MODEL, Size::Medium)] } else { vec![] };
+    let mut town = Town::with(|n| Config { seeds: seeds(), models: models(n), ..config() });
+    town.run(12);
+    town
+}
+
+/// Whether each audit found the work to be right.
+fn verdicts(town: &Town) -> Vec<bool> {
+    let right = |event: &(usize, Event)| match event.1 {
+        Event::Audited { right, .. } => Some(right),
+        _ => None,
+    };
+    town.events.iter().filter_map(right).collect()
+}
+
+#[test]
+fn who_cheats_only_after_the_blocks_of_one_audit_is_caught() {
+    let mut town = town();
+    // A hundred and sixty blocks, and the first 64 are right.
+    town.spoils = Some((8, 64 * 32));
+    for _ in 0..4 {
+        town.ask(0, Ask::Work(wish(160 * 32)));
+        town.run(120);
+        if verdicts(&town).contains(&false) {
+            break;
+        }
+    }
+    assert!(verdicts(&town).contains(&false), "{:?} {:?}", verdicts(&town), town.replies);
+    assert!(town.events.contains(&(0, Event::Barred(keys(8).key()))));
+}
+
+#[test]
+fn all_who_are_asked_about_a_long_answer_are_asked_about_the_same_blocks() {
+    let models = |n: usize| if n == 0 { vec![] } else { vec![(MODEL, Size::Medium)] };
+    let mut town = Town::with(|n| Config { models: models(n), ..config() });
+    town.run(12);
+    town.lies = usize::MAX;
+    let mut windows = alloc::collections::BTreeSet::new();
+    for _ in 0..6 {
+        town.heard.clear();
+        town.ask(0, Ask::Work(wish(100 * 32)));
+        town.run(60);
+        let asked: Vec<(u32, usize)> = town
+            .heard
+            .iter()
+            .filter_map(|heard| match &heard.2 {
+                Input::Heard { message: Message::Audit { first, blocks, .. }, .. } => Some((*first, blocks.len())),
+                _ => None,
+            })
+            .collect();
+        assert!(asked.windows(2).all(|pair| pair[0] == pair[1]), "{asked:?}");
+        let told = |heard: &(usize, Instant, Input)| match &heard.2 {
+            Input::Heard { message: Message::Verdict { first, .. }, .. } => Some(*first),
+            _ => None,
+        };
+        let verdict = town.heard.iter().find_map(told);
+        assert!(asked.len() > 1 && verdict == Some(asked[0].0) && asked[0].1 == 64, "{asked:?} {verdict:?}");
+        windows.insert(asked[0].0);
+    }
+    assert!(windows.len() > 2 && windows.iter().all(|first| *first <= 36), "{windows:?}");
+}
