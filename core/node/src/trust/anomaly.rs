@@ -19,7 +19,8 @@ use crate::kit::{NodeId, Ppm, log};
 /// What can be wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Sign {
-    /// A block of an audited answer was wrong.
+    /// A block of an audited answer was wrong: further off than one honest block in a thousand
+    /// ([`is_wrong`](crate::trust::verify::sequential::Calibration::is_wrong)).
     Wrong,
     /// A session was left in the middle.
     Failed,
@@ -34,8 +35,9 @@ impl Sign {
 
     /// How often this is seen of good peers and of bad ones, in parts of a million.
     ///
-    /// Wrong blocks of good peers are numeric drift beyond what calibration knew; a bad one spoils one block in thirty, or
-    /// more. One session in fifty of good peers is left (their owner returned), of bad ones one in five. A good peer is slow
+    /// Wrong blocks of good peers are numeric drift beyond what calibration knew; of a bad one a block in thirty is wrong, or
+    /// more. What is spoilt with the nearest of models is wrong four times in ten only: whoever spoils one block in twenty so is
+    /// found nine times in ten within fifty tasks, and 99 in 100 within a hundred (unit tests of `verify::sequential`). One session in fifty of good peers is left (their owner returned), of bad ones one in five. A good peer is slow
     /// every twentieth time, and never earns more than its kind can.
     const fn rates(self) -> (u64, u64) {
         match self {

@@ -45,7 +45,7 @@ pub(super) struct Audit {
     pub asked: Vec<NodeId>,
     /// What those before said: whether the worker is guilty.
     pub said: Vec<(NodeId, bool)>,
-    /// Blocks that looked wrong to the one who saw fewest; and, bit by bit, those that did to all who accuse.
+    /// Blocks that were wrong to the one who saw fewest; and, bit by bit, those that spoke against the worker to all who accuse.
     wrong: u32,
     pub marks: u64,
     due: Instant,
@@ -228,14 +228,16 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
             return;
         };
         let mut sum = self.suspicions.get(&(key.1, audit.model)).copied().unwrap_or_default();
-        let (mut guilty, mut marks) = (false, 0_u64);
+        let (mut guilty, mut marks, mut wrong) = (false, 0_u64, 0);
         for (at, (block, fingerprint)) in audit.blocks.iter().zip(fingerprints).enumerate() {
             let distance = commit::distance(&block.fingerprint, fingerprint);
             guilty |= sum.record(calibration, distance);
             // There are 64 at most.
             marks |= u64::from(calibration.step(distance) > 0) << at;
+            // Many a block of honest work is likelier of a cheat; hardly any is wrong.
+            wrong += u32::from(calibration.is_wrong(distance));
         }
-        audit.wrong = audit.wrong.min(marks.count_ones());
+        audit.wrong = audit.wrong.min(wrong);
         audit.marks &= if guilty { marks } else { u64::MAX };
         audit.said.push((from, guilty));
         if audit.dispute.is_some() {

@@ -88,6 +88,8 @@ struct Town {
     silent: bool,
     /// Whose power goes as soon as it has kept so many lines, before anything else of that step leaves.
     crash: Option<(usize, usize)>,
+    /// What auditors say of an answer of so many blocks.
+    says: Vec<Fingerprint>,
     /// Who writes something else from so many tokens on.
     spoils: Option<(usize, u32)>,
     /// Blocks that somebody was told of that they are paid, or that this is withheld.
@@ -130,6 +132,7 @@ impl Town {
             audits: 0,
             silent: false,
             crash: None,
+            says: vec![],
             spoils: None,
             answered: 0,
             stuck: vec![],
@@ -255,7 +258,8 @@ impl Town {
                 }
                 let seen = if self.lies > 0 { bad_block() } else { block() }.fingerprint;
                 self.lies = self.lies.saturating_sub(1);
-                let fingerprints = vec![seen; blocks as usize];
+                let said = self.says.len() == blocks as usize;
+                let fingerprints = if said { self.says.clone() } else { vec![seen; blocks as usize] };
                 self.queue.push_back((n, Input::Worked(Worked::Audited { client, task, fingerprints })));
             }
             Effect::Run(Job::Simulate { id, .. }) => {

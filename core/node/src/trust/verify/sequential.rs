@@ -8,6 +8,10 @@
 //! ratio is 1 on average under honesty (Ville's inequality, a union over where the run begins). With A = 18.5 and 64 blocks (2,048
 //! tokens) of an audit that is 6·10⁻⁷: less than one in a million audits.
 //!
+//! A single block is wrong ([`Calibration::is_wrong`]) where it is further off than one honest block in a thousand, whatever its step:
+//! of bells of width 2 around 14 and 2.5 around 20 one honest block in ten is likelier of a cheat, and one in two thousand is
+//! wrong; of the cheat's blocks four in ten are.
+//!
 //! Sources: A. Wald (1945); E. Page (1954), the cumulative sum.
 
 use super::commit::BUCKETS;
@@ -22,6 +26,8 @@ const STEP_MAX: i32 = 4_000;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Calibration {
     steps: [i32; BUCKETS],
+    /// The least distance that is rare among honest blocks.
+    rare: u8,
 }
 
 /// Why a calibration was refused.
@@ -70,7 +76,7 @@ impl Calibration {
             let ratio = nats(cheating[at], all_cheating) - nats(honest[at], all_honest);
             *step = (ratio * 1000 / log::ONE).clamp(-i64::from(STEP_MAX), i64::from(STEP_MAX)) as i32;
         }
-        let mut calibration = Self { steps };
+        let mut calibration = Self { steps, rare: rare(honest, all_honest) };
         calibration.balance(honest, all_honest);
         if calibration.drift(cheating) < 100 {
             return Err(Error::Alike);
@@ -81,6 +87,11 @@ impl Calibration {
     /// What a distance says.
     pub fn step(&self, distance: u8) -> i32 {
         self.steps[usize::from(distance).min(BUCKETS - 1)]
+    }
+
+    /// Whether a block so far off is wrong: likelier of a cheat, and further off than all but one honest block in a thousand.
+    pub fn is_wrong(&self, distance: u8) -> bool {
+        distance >= self.rare && self.step(distance) > 0
     }
 
     /// What a block adds on average when distances are spread like `counts`, in thousandths of a nat.
@@ -103,6 +114,20 @@ impl Calibration {
             self.steps.iter_mut().for_each(|step| *step -= 1);
         }
     }
+}
+
+/// One honest block in so many is as far off as what is rare, or further.
+const RARE: u64 = 1_000;
+
+/// The least distance that at most one in [`RARE`] reaches, if one more reached it than was seen: beyond the furthest of n is one
+/// in n + 1.
+fn rare(honest: &[u64; BUCKETS], all: u64) -> u8 {
+    let mut reached = 1_u64;
+    let common = |count: &u64| {
+        reached = reached.saturating_add(*count);
+        reached.saturating_mul(RARE) > all
+    };
+    honest.iter().rposition(common).map_or(0, |at| at as u8 + 1)
 }
 
 /// e to the power of so many thousandths, in parts of 2⁴⁰.
@@ -237,6 +262,61 @@ mod tests {
         assert_eq!(Calibration::new(&honest, &honest), Err(Error::Alike));
         assert_eq!(Calibration::new(&[1; BUCKETS], &cheating), Err(Error::TooFew { count: 48 }));
         assert_eq!(Calibration::new(&honest, &[0; BUCKETS]), Err(Error::TooFew { count: 0 }));
+    }
+
+    /// What part of blocks is wrong.
+    fn wrong(calibration: &Calibration, distances: &[u64; BUCKETS]) -> f64 {
+        let parts = parts(distances);
+        (0..BUCKETS).filter(|at| calibration.is_wrong(*at as u8)).map(|at| parts[at]).sum()
+    }
+
+    #[test]
+    fn one_honest_block_in_a_thousand_is_wrong_at_most() {
+        let (honest, cheating) = modelled();
+        for other in [cheating, bell(17.0, 2.0), bell(15.0, 2.0)] {
+            let calibration = Calibration::new(&honest, &other).unwrap();
+            let part = wrong(&calibration, &honest);
+            assert!(part > 0.0 && part <= 1e-3, "{part}");
+            let likelier = (0..BUCKETS).filter(|at| calibration.step(*at as u8) > 0).map(|at| parts(&honest)[at]);
+            assert!(likelier.sum::<f64>() > 0.1, "one in ten and more is likelier of a cheat");
+        }
+        // As few as may be measured: beyond the furthest of a thousand is what is rare.
+        let few: [u64; BUCKETS] = core::array::from_fn(|at| if (10..20).contains(&at) { 100 } else { 0 });
+        assert_eq!((rare(&few, 1_000), rare(&[1_000; BUCKETS], 48_000)), (20, 48));
+    }
+
+    /// Those who spoil one block in twenty, with the nearest of cheats or another model altogether, and who is honest: how many of a
+    /// thousand raise an alarm within so many tasks of 16 blocks.
+    #[test]
+    fn who_spoils_blocks_is_found_by_those_that_are_wrong() {
+        use crate::{
+            kit::{NodeId, Ppm},
+            trust::anomaly::{Anomaly, Config, Observation, Sign, Subject},
+        };
+        let (honest, cheating) = modelled();
+        let calibration = Calibration::new(&honest, &cheating).unwrap();
+        let near = wrong(&calibration, &cheating);
+        assert!((0.41..0.43).contains(&near), "{near}");
+        let mut rng = Rng::new(3);
+        let mut found = |part: f64, tasks: u64| {
+            let ppm = (part * 1e6) as u32;
+            let alarms = (0..1_000).filter(|_| {
+                let mut anomaly = Anomaly::new(Config::default());
+                let subject = Subject { peer: NodeId::number(1), model: 1, backend: 1 };
+                (0..tasks).any(|task| {
+                    let seen = (0..16).filter(|_| rng.chance(ppm)).count() as u32;
+                    let observer = NodeId::number(2 + task % 7);
+                    let observation = Observation { observer, belief: Ppm::ALL, sign: Sign::Wrong, looked: 16, seen };
+                    anomaly.observe(subject, observation).is_some()
+                })
+            });
+            alarms.count()
+        };
+        let of_honest = wrong(&calibration, &honest);
+        let spoils = |seen: f64| seen / 20.0 + of_honest * 19.0 / 20.0;
+        assert!(found(spoils(1.0), 50) >= 990);
+        assert!(found(spoils(near), 50) >= 880 && found(spoils(near), 100) >= 990);
+        assert_eq!(found(of_honest, 200), 0);
     }
 
     #[test]

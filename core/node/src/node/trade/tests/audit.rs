@@ -1,6 +1,7 @@
 //! What auditors look at, and what follows from what they say.
 
 use super::*;
+use crate::trust::{reputation::local::Session, verify::commit};
 
 /// Only 0 and 8 serve the model, and 8 is new: it works for 0, who audits.
 fn town() -> Town {
@@ -65,4 +66,51 @@ fn all_who_are_asked_about_a_long_answer_are_asked_about_the_same_blocks() {
         windows.insert(asked[0].0);
     }
     assert!(windows.len() > 2 && windows.iter().all(|first| *first <= 36), "{windows:?}");
+}
+
+/// Honest back ends of different makers, and the same model with one step fewer bits, as `trust::verify::sequential` models them:
+/// one honest block in ten is likelier of a cheat.
+fn overlapping() -> Calibration {
+    let bell = |middle: f64, width: f64| {
+        core::array::from_fn(|at| (1e6 * (-((at as f64 - middle) / width).powi(2) / 2.0).exp()) as u64)
+    };
+    Calibration::new(&bell(14.0, 2.0), &bell(20.0, 2.5)).unwrap()
+}
+
+/// What a machine computes that is so far off.
+fn off(distance: u8) -> Fingerprint {
+    let apart = |sum: i16| Fingerprint(core::array::from_fn(|at| 700 + sum / 16 + i16::from((at as i16) < sum % 16)));
+    (0..9_000).map(apart).find(|it| commit::distance(it, &block().fingerprint) == distance).unwrap()
+}
+
+/// 8 works for 0, and others audit.
+fn strangers() -> Town {
+    let seeds = || (0..8).map(|n| (keys(n).key(), 1)).collect();
+    let models = |n: usize| if n == 0 { vec![] } else { vec![(MODEL, Size::Medium)] };
+    let calibration = Some(overlapping());
+    let config = |n| Config { seeds: seeds(), models: models(n), calibration: calibration.clone(), ..config() };
+    let mut town = Town::with(config);
+    let bad = Session { done: false, accuracy: None, speed: None };
+    for n in (1..8).cycle().take(7 * 12) {
+        let _ = town.trades[0].reputation.session(UnixTime(1_700_000_000), keys(n).key(), bad, Credits(0));
+    }
+    town.run(12);
+    town
+}
+
+#[test]
+fn honest_blocks_that_are_likelier_of_a_cheat_are_not_wrong() {
+    let mut town = strangers();
+    town.says = [14, 18, 14, 15, 17, 16, 20, 14].map(off).to_vec();
+    town.ask(0, Ask::Work(wish(256)));
+    town.run(30);
+    assert_eq!(verdicts(&town), [true]);
+    let sight = (keys(8).key(), MODEL, Sign::Wrong);
+    assert_eq!(town.trades[0].sightings.get(&sight), Some(&(8, 0)));
+    let local = town.trades[0].reputation().local(&keys(8).key()).unwrap();
+    assert_eq!(local.tasks(), 1);
+    town.says[1] = off(22);
+    town.ask(0, Ask::Work(wish(256)));
+    town.run(30);
+    assert_eq!(town.trades[0].sightings.get(&sight), Some(&(16, 1)));
 }
