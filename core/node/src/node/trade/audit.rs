@@ -72,6 +72,7 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
     /// All tokens of a task are there.
     pub(super) fn done(&mut self, now: Instant, task: u64, out: &mut Vec<Effect>) {
         let lease = self.drop_lease(task);
+        let before = lease.as_ref().map_or(0, |lease| lease.from);
         let Some(wanted) = self.tasks.remove(&task) else { return };
         self.refund(now, &wanted, out);
         let (tokens, paid) = (wanted.tokens, wanted.paid);
@@ -79,7 +80,9 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         let Some((worker, deal)) = lease.and_then(Self::deal_of) else { return };
         self.worked_out(now, worker, breaker::Input::Succeeded, out);
         let millis = (now.since(wanted.begun).as_millis() as u64).max(1);
-        self.timed(now, worker, wanted.wish.model, u64::from(tokens) * 1_000_000 / millis, out);
+        // The time is that of this hold, and so is what was written: what was there before counts for whoever wrote it.
+        let own = u64::from(tokens.saturating_sub(before));
+        self.timed(now, worker, wanted.wish.model, own * 1_000_000 / millis, out);
         let session = Some(Session { done: true, accuracy: None, speed: None });
         self.draw_audit(now, (task, worker), wanted.wish.model, *deal, (session, paid), out);
     }

@@ -114,3 +114,27 @@ fn honest_blocks_that_are_likelier_of_a_cheat_are_not_wrong() {
     town.run(30);
     assert_eq!(town.trades[0].sightings.get(&sight), Some(&(16, 1)));
 }
+
+#[test]
+fn who_finishes_what_others_began_is_timed_by_its_own_part() {
+    let mut town = Town::new(&config());
+    town.run(12);
+    for _ in 0..9 {
+        town.ask(0, Ask::Work(wish(64)));
+        town.run(30);
+    }
+    town.ask(0, Ask::Work(wish(320)));
+    let end = town.now + Duration::from_secs(10);
+    while town.trades[0].tasks.values().all(|wanted| wanted.tokens < 288) {
+        assert!(town.step(end));
+    }
+    let lease = town.trades[0].tasks.values().find_map(|wanted| wanted.lease.as_ref()).unwrap();
+    town.away = (0..COUNT).find(|n| keys(*n).key() == lease.worker);
+    town.run(300);
+    let last = town.replies.last();
+    assert!(matches!(last, Some((0, Answer::Worked { tokens: 320, .. }))) && town.replies.len() == 10, "{last:?}");
+    let greedy = town.trades[0].sightings.iter().filter(|(sight, _)| sight.2 == Sign::Greedy);
+    let (looked, seen) = greedy.fold((0, 0), |sum, (_, seen)| (sum.0 + seen.0, sum.1 + seen.1));
+    // Nobody writes 320 tokens in the time of 64; whoever wrote the last 32 did not.
+    assert_eq!((looked, seen), (2, 0));
+}
