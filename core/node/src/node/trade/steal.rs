@@ -15,7 +15,7 @@ use super::{
 use crate::{
     economy::tiers::Order,
     kit::{
-        Instant, NodeId, Ppm, Signer, Verifier,
+        Instant, NodeId, Signer, Verifier,
         fault::{Fault, on},
     },
     trust::reputation::Standing,
@@ -80,11 +80,12 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
             return;
         }
         self.begged = None;
-        let places: Vec<Place> = handed.into_iter().filter_map(|one| self.take_over(now, one)).collect();
+        let places: Vec<Place> = handed.into_iter().filter_map(|one| self.take_over(now, one, out)).collect();
         self.worker_hears(now, worker::Input::Handed(places), out);
     }
 
-    fn take_over(&mut self, now: Instant, handed: Handed) -> Option<Place> {
+    /// Keeps a place that another kept, and tells its client how much of the pay may be withheld, as whoever is asked does.
+    fn take_over(&mut self, now: Instant, handed: Handed, out: &mut Vec<Effect>) -> Option<Place> {
         let Handed { client, task, model, order, hops } = handed;
         let key = (client, task);
         let size = self.config.models.iter().find(|served| served.0 == model)?.1;
@@ -95,7 +96,10 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         }
         let due = now + self.config.worker.waits[order.class.index()];
         let order = Order { size, ..order };
-        self.guests.insert(key, Guest { model, order, price: USUAL, accepts: Ppm(0), stage: Stage::Asked, due });
+        let accepts = self.accepts(&client, &order, USUAL);
+        self.guests.insert(key, Guest { model, order, price: USUAL, accepts, stage: Stage::Asked, due });
+        let quote = Message::Quote { task, wait_ms: 0, price: USUAL, withheld: accepts };
+        out.push(Effect::Send { to: client, message: quote });
         Some(Place { key, model, class: order.class, cost, hops })
     }
 }

@@ -653,7 +653,7 @@ fn places_are_handed_to_whom_they_may_be_and_taken_from_whom_was_asked() {
     assert_eq!(hear(taker, keys(1).key(), Message::Hand(places.clone()), &mut out), 0);
     assert_eq!(taker.guests, before.guests);
     taker.begged = Some(keys(1).key());
-    assert_eq!(hear(taker, keys(1).key(), Message::Hand(places), &mut out), 1, "the first is called");
+    assert_eq!(hear(taker, keys(1).key(), Message::Hand(places), &mut out), 3, "two quotes, and the first is called");
     assert_eq!(taker.guests.len(), 2);
 }
 

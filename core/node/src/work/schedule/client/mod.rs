@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Binding late makes old load information harmless: whichever of the asked has a slot first says so itself. Places that
-//! are not needed any more are released; a worker to which a place was handed by another may call too, if it is trusted.
+//! are not needed any more are released; a worker to which one that had a place handed it may call too, if it is trusted.
 //!
 //! Each wait has an end, so that nobody who falls silent holds a task up. Trying again after a refusal or a silence is paid
 //! from a budget; a lease that was lost in the middle of an answer is not, because somebody reads it.
@@ -63,9 +63,10 @@ struct Job {
     places: [Option<Place>; PLACES],
     /// Workers that failed this task.
     without: Vec<NodeId>,
-    /// Workers that were told last that they are not needed: one that called before it heard that may be bound, and has nothing
-    /// of it any more. Or it was handed a place since, and has: only it knows.
-    let_go: [Option<NodeId>; PLACES],
+    /// Workers that were told last that they are not needed.
+    let_go: [Option<LetGo>; PLACES],
+    /// Trusted workers that called without a place, and when: the word that it was handed to them may be under way.
+    early: Vec<(NodeId, Instant)>,
     /// When something must have happened.
     due: Instant,
     /// The timer that counts; others of this task are leftovers.
@@ -86,6 +87,15 @@ struct Place {
     /// Whether another kept the place, which says that this one has it now. Nobody is blamed if that is not true: only the
     /// other's word stands for it.
     moved: bool,
+}
+
+/// A worker that was told that it is not needed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct LetGo {
+    worker: NodeId,
+    /// Whether one that had a place said that this one has it. One that called before it heard that it is not needed may be
+    /// bound, and has nothing of it any more. Or it was handed a place since, and has: only it knows.
+    named: bool,
 }
 
 const PLACES: usize = 4;
@@ -140,6 +150,7 @@ impl Client {
             places: [None; PLACES],
             without: Vec::new(),
             let_go: [None; PLACES],
+            early: Vec::new(),
             due: now,
             timer: NEVER,
             until: now + request.wait,
@@ -173,7 +184,8 @@ impl Client {
                 let Some(candidate) = roster.candidate(*at) else { continue };
                 let worker = candidate.worker;
                 *place = Some(Place { worker, wait: None, moved: false });
-                job.let_go.iter_mut().filter(|gone| **gone == Some(worker)).for_each(|gone| *gone = None);
+                let gone = |gone: &&mut Option<LetGo>| gone.is_some_and(|gone| gone.worker == worker);
+                job.let_go.iter_mut().filter(gone).for_each(|gone| *gone = None);
                 out.push(Effect::Reserve { worker, task: number, class, cost, price_max });
             }
         }
@@ -217,23 +229,65 @@ impl Client {
         true
     }
 
-    /// A place is somewhere else now, if this client trusts who has it; otherwise it is given up.
+    /// A place is somewhere else now, if this client trusts who has it; otherwise it is given up. Only who has a place may say so,
+    /// or had one and was let go; and what it says takes nothing from whom has a place of its own.
     fn moved(&mut self, now: Instant, number: u64, worker: NodeId, to: NodeId, out: &mut Vec<Effect>) {
+        let trusted = self.trusts(number, &to);
         let Some(job) = self.jobs.get_mut(&number).filter(|job| !job.is_bound_to(&to)) else { return };
-        let trusted = self.rosters.get(&job.request.model).is_some_and(|roster| roster.find(&to).is_some());
-        let fits = (trusted || on(Seeded::MovedToAnybody)) && !job.without.contains(&to) && job.place(&to).is_none();
+        let own = job.place(&to).is_some();
+        let fits = (trusted || on(Seeded::MovedToAnybody)) && !job.without.contains(&to) && !own;
         match job.place(&worker) {
             // It is called as soon as it is there: whoever took it had nothing to do.
             Some(place) if fits => {
                 *place = Place { worker: to, wait: Some(place.wait.unwrap_or_default()), moved: true };
+                job.forget(&to);
+                let patience = self.config.quote_patience;
+                if job.early.iter().any(|(called, at)| *called == to && now.since(*at) <= patience) {
+                    return self.ready(now, number, to, out);
+                }
             }
             Some(_) => {
                 job.give_back(&worker);
-                job.let_go(to, out);
+                if !own {
+                    job.let_go(to, true, out);
+                }
             }
-            None => return job.let_go(to, out),
+            // It handed on what it had before it heard that it is not needed.
+            None => {
+                if !own && job.forget(&worker) {
+                    job.let_go(to, true, out);
+                }
+                return;
+            }
         }
         self.with(number, |client, job| client.decide(now, job, out));
+    }
+
+    /// Whether `worker` may do the task with this number, as its trust goes.
+    fn trusts(&self, number: u64, worker: &NodeId) -> bool {
+        let roster = self.jobs.get(&number).and_then(|job| self.rosters.get(&job.request.model));
+        roster.is_some_and(|roster| roster.find(worker).is_some())
+    }
+
+    /// Whether `worker`, which has no place, may have been handed one, and the word of it comes yet.
+    fn may_be_named(&self, number: u64, worker: &NodeId) -> bool {
+        let Some(job) = self.jobs.get(&number) else { return false };
+        let open = job.places.iter().flatten().next().is_some();
+        let gone = job.let_go.iter().flatten().any(|gone| gone.worker == *worker);
+        open && !gone && !job.without.contains(worker) && self.trusts(number, worker)
+    }
+
+    /// A worker keeps a place.
+    fn quoted(&mut self, now: Instant, number: u64, worker: NodeId, wait: Duration, out: &mut Vec<Effect>) {
+        let job = self.jobs.get_mut(&number);
+        let bound = job.as_ref().is_some_and(|job| job.is_bound_to(&worker));
+        if let Some(place) = job.and_then(|job| job.place(&worker)) {
+            place.wait = Some(wait);
+            self.with(number, |client, job| client.decide(now, job, out));
+        } else if !bound && !self.may_be_named(number, &worker) {
+            out.push(Effect::Release { worker, task: number });
+        }
+        // Or its call overtook its quote.
     }
 
     fn ready(&mut self, now: Instant, number: u64, worker: NodeId, out: &mut Vec<Effect>) {
@@ -243,19 +297,25 @@ impl Client {
             out.push(Effect::Bind { worker, task: number, epoch, from });
             return;
         }
+        let (trusted, early) = (self.trusts(number, &worker), self.may_be_named(number, &worker));
         let wanted = self.jobs.get_mut(&number).filter(|job| {
-            // Places are handed on, but only among those whom this client trusts.
-            let trusted = || self.rosters.get(&job.request.model).is_some_and(|roster| roster.find(&worker).is_some());
+            // Places are handed on, but only by those who had them, and among those whom this client trusts.
+            let named = job.let_go.iter().flatten().any(|gone| gone.worker == worker && gone.named);
             job.places.iter().flatten().any(|place| place.worker == worker)
-                || (!job.without.contains(&worker) && trusted())
+                || (named && !job.without.contains(&worker) && trusted)
         });
         let Some((job, lease)) = wanted.and_then(|job| job.task.bind(worker).ok().map(|lease| (job, lease))) else {
-            out.push(Effect::Release { worker, task: number });
+            match self.jobs.get_mut(&number).filter(|_| early) {
+                Some(job) => job.called_early(now, worker),
+                None => out.push(Effect::Release { worker, task: number }),
+            }
             return;
         };
-        for place in job.places.iter_mut().filter_map(Option::take).filter(|place| place.worker != worker) {
-            out.push(Effect::Release { worker: place.worker, task: number });
+        job.early.clear();
+        for place in job.places.map(|place| place.filter(|place| place.worker != worker)).into_iter().flatten() {
+            job.let_go(place.worker, false, out);
         }
+        job.places = [None; PLACES];
         out.push(Effect::Bind { worker, task: number, epoch: lease.epoch, from: job.task.delivered() });
         job.until = now + self.config.task_max.max(MOMENT);
         job.due = (now + self.config.work_patience.max(MOMENT)).min(job.until);
@@ -267,7 +327,8 @@ impl Client {
     fn lost(&mut self, now: Instant, job: &mut Job, worker: NodeId, fault: Fault, out: &mut Vec<Effect>) -> bool {
         let number = job.task.lease().task;
         out.extend(job.task.lose(&worker, job.task.lease().epoch).ok().flatten().map(Effect::Charge));
-        let excused = fault == Fault::Failed && job.let_go.contains(&Some(worker)) && !on(Seeded::LetGoIsBlamed);
+        let gone = job.let_go.iter().flatten().any(|gone| gone.worker == worker);
+        let excused = fault == Fault::Failed && gone && !on(Seeded::LetGoIsBlamed);
         if !excused {
             out.push(Effect::Blame { worker, task: number, fault });
         }
@@ -468,11 +529,27 @@ impl Job {
             .for_each(|place| *place = None);
     }
 
-    /// Tells a worker that it is not needed.
-    fn let_go(&mut self, worker: NodeId, out: &mut Vec<Effect>) {
+    /// Tells a worker that it is not needed; `named`, if another said that it has a place.
+    fn let_go(&mut self, worker: NodeId, named: bool, out: &mut Vec<Effect>) {
+        self.forget(&worker);
         self.let_go.rotate_right(1);
-        self.let_go[0] = Some(worker);
+        self.let_go[0] = Some(LetGo { worker, named });
         out.push(Effect::Release { worker, task: self.task.lease().task });
+    }
+
+    /// Forgets that a worker was let go; whether it was.
+    fn forget(&mut self, worker: &NodeId) -> bool {
+        let gone = self.let_go.iter_mut().find(|gone| gone.is_some_and(|gone| gone.worker == *worker));
+        gone.and_then(Option::take).is_some()
+    }
+
+    /// Remembers a call of one that has no place; the last few count.
+    fn called_early(&mut self, now: Instant, worker: NodeId) {
+        self.early.retain(|(other, _)| *other != worker);
+        if self.early.len() >= PLACES {
+            self.early.remove(0);
+        }
+        self.early.push((worker, now));
     }
 
     /// Keeps the `count` places with the shortest waits and releases the others; the longest wait of those kept.
@@ -482,7 +559,7 @@ impl Job {
         self.places.sort_by_key(wait);
         for at in count.min(PLACES)..PLACES {
             if let Some(place) = self.places[at].take() {
-                self.let_go(place.worker, out);
+                self.let_go(place.worker, false, out);
             }
         }
         self.places.iter().flatten().filter_map(|place| place.wait).max()
@@ -497,19 +574,7 @@ impl Machine for Client {
         match input {
             Input::Candidates { model, list } => drop(self.rosters.insert(model, Roster::new(list))),
             Input::Ask { task, request } => self.ask(now, task, request, out),
-            Input::Quoted { task, worker, wait } => {
-                let job = self.jobs.get_mut(&task);
-                let bound = job.as_ref().is_some_and(|job| job.is_bound_to(&worker));
-                match job.and_then(|job| job.place(&worker)) {
-                    Some(place) => {
-                        place.wait = Some(wait);
-                        self.with(task, |client, job| client.decide(now, job, out));
-                    }
-                    // Its call overtook its quote.
-                    None if bound => {}
-                    None => out.push(Effect::Release { worker, task }),
-                }
-            }
+            Input::Quoted { task, worker, wait } => self.quoted(now, task, worker, wait, out),
             Input::Refused { task, worker, price, after } => self.with(task, |client, job| {
                 if job.place(&worker).is_none() {
                     return true;

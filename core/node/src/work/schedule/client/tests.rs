@@ -56,6 +56,10 @@ fn ready(worker: u64) -> Input {
     Input::Ready { task: 1, worker: id(worker) }
 }
 
+fn moved(worker: u64, to: u64) -> Input {
+    Input::Moved { task: 1, worker: id(worker), to: id(to) }
+}
+
 fn reported(worker: u64, epoch: u32, tokens: u32, done: bool) -> Input {
     Input::Reported { task: 1, worker: id(worker), epoch, tokens, done }
 }
@@ -180,9 +184,49 @@ fn a_call_that_overtakes_its_quote_or_comes_twice_gives_nothing_back() {
 
 #[test]
 fn handed_places_count_among_the_trusted_only() {
-    let text = of(CONFIG, 3, [(0, ask(1)), (10, ready(9)), (20, ready(2))], 30);
+    let (_, [asked, _], other) = two_of_three();
+    let bound = format!("Bind {{ w{other}, 1, epoch: 1, from: 0 }}]");
+    let text = of(CONFIG, 3, [(0, ask(1)), (10, ready(9)), (20, moved(asked, other)), (30, ready(other))], 40);
     let steps = done(&text);
-    assert!(steps[1].starts_with("[Release {") && steps[2].contains("Bind { w2"), "{text}");
+    assert!(steps[1].starts_with("[Release {") && steps[2].ends_with(&bound), "{text}");
+    let text = of(CONFIG, 3, [(0, ask(1)), (10, ready(other)), (20, moved(asked, other))], 40);
+    assert!(text.lines().last().is_some_and(|line| line.ends_with(&bound)), "its call came first: {text}");
+}
+
+/// Three are trusted and two of them asked: what the client was told, who was asked, and who was not.
+fn two_of_three() -> (Client, [u64; 2], u64) {
+    let (mut client, mut out) = (Client::new(CONFIG, 1), Vec::new());
+    let script = [candidates(3), ask(1), quoted(0, 1), quoted(1, 1), quoted(2, 1)];
+    script.into_iter().for_each(|input| client.handle(Instant::default(), input, &mut out));
+    let is_asked = |n: &u64| out.iter().any(|e| matches!(e, Effect::Reserve { worker, .. } if *worker == id(*n)));
+    let (asked, other): (Vec<u64>, Vec<u64>) = (0..3).partition(is_asked);
+    (client, [asked[0], asked[1]], other[0])
+}
+
+#[test]
+fn nobody_is_bound_that_was_neither_asked_nor_named_by_one_that_was() {
+    let (mut client, asked, other) = two_of_three();
+    let mut out = Vec::new();
+    client.handle(Instant::default(), ready(other), &mut out);
+    client.handle(Instant::default(), moved(9, other), &mut out);
+    assert_eq!(out, [], "a stranger says that it was handed a place");
+    client.handle(Instant::from_millis(500), moved(asked[0], other), &mut out);
+    assert_eq!(out, [], "its call is long ago, and it will call again");
+    client.handle(Instant::from_millis(500), ready(other), &mut out);
+    assert!(matches!(out[..], [Effect::Release { .. }, Effect::Bind { worker, .. }] if worker == id(other)), "{out:?}");
+}
+
+#[test]
+fn nobody_loses_a_place_or_is_blamed_by_what_others_say() {
+    let (_, [honest, other], _) = two_of_three();
+    for sender in [other, 9] {
+        let ((mut client, ..), mut out) = (two_of_three(), Vec::new());
+        client.handle(Instant::default(), moved(sender, honest), &mut out);
+        let touches = |e: &Effect| matches!(e, Effect::Release { worker, .. } if *worker == id(honest));
+        assert!(!out.iter().any(touches), "{sender} said so: {out:?}");
+        client.handle(Instant::from_millis(10), ready(honest), &mut out);
+        assert!(out.iter().any(|e| matches!(e, Effect::Bind { worker, .. } if *worker == id(honest))), "{out:?}");
+    }
 }
 
 #[test]
@@ -213,8 +257,9 @@ fn limits_and_nobody_are_said_at_once() {
 
 #[test]
 fn whoever_is_gone_is_replaced_at_once() {
-    let text = of(CONFIG, 3, [(0, ask(1)), (1, ready(0)), (2, Input::Gone(id(0)))], 3);
-    assert!(done(&text)[2].starts_with("[Blame { w0, 1, fault: Silent }, Reserve"), "{text}");
+    let (_, [asked, _], _) = two_of_three();
+    let text = of(CONFIG, 3, [(0, ask(1)), (1, ready(asked)), (2, Input::Gone(id(asked)))], 3);
+    assert!(done(&text)[2].starts_with(&format!("[Blame {{ w{asked}, 1, fault: Silent }}, Reserve")), "{text}");
 }
 
 #[test]
@@ -257,28 +302,21 @@ fn a_worker_has_as_long_as_a_task_may_take_however_busy_it_looks() {
 
 #[test]
 fn a_place_moves_to_whom_this_client_trusts_and_nobody_is_blamed_for_what_another_said() {
-    let moved = |worker, to| Input::Moved { task: 1, worker: id(worker), to: id(to) };
     let after = |to: u64| {
-        let (mut client, mut out) = (Client::new(CONFIG, 1), Vec::new());
-        let script = [candidates(3), ask(1), quoted(0, 1), quoted(1, 1), quoted(2, 1)];
-        script.into_iter().for_each(|input| client.handle(Instant::default(), input, &mut out));
-        let asked =
-            (0..3).find(|n| out.iter().any(|e| matches!(e, Effect::Reserve { worker, .. } if *worker == id(*n))));
-        out.clear();
-        client.handle(Instant::default(), moved(asked.unwrap(), to), &mut out);
+        let ((mut client, asked, _), mut out) = (two_of_three(), Vec::new());
+        client.handle(Instant::default(), moved(asked[0], to), &mut out);
         let given_up = out.iter().any(|e| matches!(e, Effect::Release { worker, .. } if *worker == id(to)));
         client.tick(Instant::from_millis(60_000), &mut out);
         let blamed = out.iter().any(|e| matches!(e, Effect::Blame { worker, .. } if *worker == id(to)));
         (given_up, blamed)
     };
     assert_eq!(after(9), (true, false), "nobody knows it");
-    assert!((0..3).map(after).any(|(given_up, _)| !given_up), "one of them was not asked, and has it now");
-    assert!((0..3).map(after).all(|(given_up, blamed)| given_up || !blamed));
+    let (_, _, other) = two_of_three();
+    assert_eq!(after(other), (false, false), "it was not asked, has it now, and is silent");
 }
 
 #[test]
 fn who_was_let_go_and_called_before_it_heard_that_is_not_blamed() {
-    let moved = |worker, to| Input::Moved { task: 1, worker: id(worker), to: id(to) };
     // Two of three are asked. The place at one is given up, and it hands it on before it hears of that.
     let (mut client, mut out) = (Client::new(Config { kept: 1, ..CONFIG }, 1), Vec::new());
     client.handle(Instant::default(), candidates(3), &mut out);
