@@ -300,7 +300,7 @@ impl Town {
                 Reserve { worker, task, class, cost, price_max } => {
                     self.send_worker(
                         worker,
-                        worker::Input::Reserve { key: key(task), model: 1, class, cost, price_max },
+                        worker::Input::Reserve { key: key(task), model: 1, class, cost, price_max, known: true },
                     );
                 }
                 Release { worker, task } => self.send_worker(worker, worker::Input::Release(key(task))),

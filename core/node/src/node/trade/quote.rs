@@ -16,7 +16,7 @@ use crate::{
         fault::{Fault, on},
     },
     node::govern,
-    trust::verify::rate::Whom,
+    trust::{reputation::Standing, verify::rate::Whom},
     work::schedule::{
         choice::Candidate,
         client::{self, Request},
@@ -156,7 +156,9 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
             self.guests.insert(key, Guest { model, order, price: 0, accepts: Ppm(0), stage: Stage::Asked, due });
         }
         let class = order.class;
-        self.worker_hears(now, worker::Input::Reserve { key, model, class, cost: limit, price_max }, out);
+        let known = self.reputation.standing(&key.0) == Standing::Known;
+        let reserve = worker::Input::Reserve { key, model, class, cost: limit, price_max, known };
+        self.worker_hears(now, reserve, out);
     }
 
     pub(super) fn quoted(

@@ -1,7 +1,7 @@
 //! An idle worker takes over places that are bound to nobody.
 //!
 //! It asks one neighbour, drawn by chance among those with a model of its own; whoever has more than it can begin gives up to
-//! half of it, and tells each client where its place is now. The client trusts the new worker by itself or gives the place
+//! half of it to those that it knows, and tells each client where its place is now. The client trusts the new worker by itself or gives the place
 //! up: what one stranger says of another decides nothing. The price is the usual one, as the new worker has nothing to do.
 
 use alloc::vec::Vec;
@@ -53,7 +53,9 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         models: Vec<u64>,
         out: &mut Vec<Effect>,
     ) {
-        if self.is_welcome(&thief) || on(Fault::HandedToBarred) {
+        // Any key can ask. What somebody unknown took would be lost to its client, and this node be blamed for it.
+        let known = self.is_welcome(&thief) && self.reputation.standing(&thief) == Standing::Known;
+        if known || on(Fault::HandedToBarred) {
             let room = room.min(HANDED_MAX as u32);
             self.worker_hears(now, worker::Input::Steal { thief, room, models }, out);
         }
@@ -100,6 +102,7 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         self.guests.insert(key, Guest { model, order, price: USUAL, accepts, stage: Stage::Asked, due });
         let quote = Message::Quote { task, wait_ms: 0, price: USUAL, withheld: accepts };
         out.push(Effect::Send { to: client, message: quote });
-        Some(Place { key, model, class: order.class, cost, hops })
+        let known = self.reputation.standing(&client) == Standing::Known;
+        Some(Place { key, model, class: order.class, cost, hops, known })
     }
 }

@@ -1,6 +1,7 @@
 //! A few nodes that trade with each other, without lines or membership: what one says the other hears.
 
 mod audit;
+mod crowd;
 mod dispute;
 mod over;
 mod sets;

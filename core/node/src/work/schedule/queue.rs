@@ -172,6 +172,11 @@ impl<T> Queue<T> {
         self.lanes.iter().any(|lane| lane.waiting.iter().any(|entry| is(&entry.item)))
     }
 
+    /// Looks at all that waits in `class` now.
+    pub fn each(&self, class: Class, look: impl FnMut(&T)) {
+        self.lanes[class.index()].waiting.iter().map(|entry| &entry.item).for_each(look);
+    }
+
     /// How many wait.
     pub fn len(&self) -> usize {
         self.lanes.iter().map(|lane| lane.waiting.len()).sum()

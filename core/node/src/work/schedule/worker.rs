@@ -10,7 +10,10 @@
 //! each time that it gets none. The client is told where its place is now, so that nobody is blamed for what another lost.
 //!
 //! A reservation costs nothing but a place; a slot is held from the call to the answer. Whoever is called and silent for
-//! `patience` loses the place, so a client that vanishes holds a slot for that long at most.
+//! `patience` loses the place, and all others that it has here, so a client that vanishes holds a slot for that long at most.
+//! One client has a part of the places only, and all of whom little is known have a part together: names cost nothing, so
+//! whoever would fill the lines makes up many. A place of theirs is reckoned as long as its call may be silent, or waits that
+//! are quoted would be wrong by all that such a crowd claims not to need.
 
 use alloc::{collections::BTreeMap, vec::Vec};
 use core::time::Duration;
@@ -36,6 +39,8 @@ pub struct Config {
     pub waits: [Duration; 4],
     /// Workers over which a reservation may go, the first one counted.
     pub hops_max: u8,
+    /// How many places one client may have.
+    pub shares: Shares,
     /// How long this one has nothing to do before it asks another for reservations; it never does, if `None`.
     pub idle: Option<Duration>,
 }
@@ -50,10 +55,35 @@ impl Default for Config {
             patience: Duration::from_secs(2),
             waits: [10, 120, 28_800, 86_400].map(Duration::from_secs),
             hops_max: 3,
+            shares: Shares::default(),
             idle: Some(Duration::from_secs(1)),
         }
     }
 }
+
+/// Who may have how many of the places of each class, in parts of a million; one place at least.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shares {
+    /// One client that is known.
+    pub known: u32,
+    /// One of whom little is known.
+    pub stranger: u32,
+    /// All of whom little is known.
+    pub strangers: u32,
+}
+
+impl Default for Shares {
+    /// Half are left to others than the busiest client, and half to those who are known: the price is at most 1.75 times the
+    /// usual one by either.
+    fn default() -> Self {
+        Self { known: 500_000, stranger: 125_000, strangers: 500_000 }
+    }
+}
+
+/// Places that one thief is given in a minute: an idle worker with as many slots as a word of places holds takes four of them.
+const HANDED_MAX: u32 = 64;
+/// In which a thief is given no more than that.
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// The longest rest of an idle worker between two questions.
 const REST_MAX: Duration = Duration::from_secs(64);
@@ -76,6 +106,8 @@ pub enum Input {
         cost: u32,
         /// The most it pays, in parts of a million of the usual price.
         price_max: u32,
+        /// Whether more is known of the client than its name.
+        known: bool,
     },
     /// A client that was called gives the task.
     Bind {
@@ -197,6 +229,8 @@ pub struct Place {
     pub cost: u32,
     /// Workers that had it before.
     pub hops: u8,
+    /// Whether more is known of the client than its name.
+    pub known: bool,
 }
 
 /// One worker.
@@ -206,6 +240,8 @@ pub struct Worker {
     queue: Queue<Waiting>,
     called: BTreeMap<Key, Call>,
     running: BTreeMap<Key, Run>,
+    /// Who was given places in the last minute: since when, and how many.
+    thieves: BTreeMap<NodeId, (Instant, u32)>,
     /// When it asks others next, and how long it will have rested then; nothing, while it has something to do.
     idle: Option<(Instant, Duration)>,
     /// Thousandths of a token a second of one slot: a moving average.
@@ -221,6 +257,9 @@ struct Waiting {
     bound: Option<(u32, u32)>,
     /// Workers that had it before.
     hops: u8,
+    /// Tokens that it may take; what it is reckoned at may be more.
+    cost: u32,
+    known: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -229,6 +268,7 @@ struct Call {
     model: u64,
     class: Class,
     cost: u32,
+    known: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -257,7 +297,8 @@ impl Worker {
     pub fn new(config: Config) -> Self {
         let rate = u64::from(config.rate.max(1)) * 1000;
         let queue = Queue::new(config.queue);
-        Self { config, queue, called: BTreeMap::new(), running: BTreeMap::new(), idle: None, rate }
+        let (called, running, thieves) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { config, queue, called, running, thieves, idle: None, rate }
     }
 
     /// How much it takes on from now on; what it has taken on stays.
@@ -283,10 +324,26 @@ impl Worker {
         if self.queue.is_empty() && (busy as u64) < slots {
             return Duration::ZERO;
         }
-        let called: u64 = self.called.values().map(|call| u64::from(call.cost)).sum();
+        self.time(self.queue.ahead(class).saturating_add(self.busy(now)))
+    }
+
+    /// Tokens of all that was called or runs.
+    fn busy(&self, now: Instant) -> u64 {
+        let called: u64 = self.called.values().map(|call| u64::from(self.reckoned(call.cost, call.known))).sum();
         let running: u64 = self.running.values().map(|run| self.left(now, run)).sum();
-        let tokens = self.queue.ahead(class).saturating_add(called + running);
+        called + running
+    }
+
+    /// How long all slots take for so many tokens.
+    fn time(&self, tokens: u64) -> Duration {
+        let slots = u64::from(self.config.slots.max(1));
         Duration::from_micros(tokens.saturating_mul(1_000_000_000) / (self.rate * slots))
+    }
+
+    /// What a place is reckoned at: one of a stranger at no less than a slot makes while its call is silent.
+    fn reckoned(&self, cost: u32, known: bool) -> u32 {
+        let silent = self.config.patience.as_millis().saturating_mul(self.rate.into()) / 1_000_000;
+        if known { cost } else { cost.max(u32::try_from(silent).unwrap_or(u32::MAX)).min(queue::COST_MAX) }
     }
 
     /// What a task of `class` costs now, in parts of a million of the usual price: up to four times it, when the class is
@@ -305,7 +362,7 @@ impl Worker {
     }
 
     fn reserve(&mut self, now: Instant, place: Place, price_max: u32, out: &mut Vec<Effect>) {
-        let Place { key, model, class, cost, hops } = place;
+        let Place { key, class, .. } = place;
         let (wait, price) = (self.wait(now, class), self.price(class));
         if self.has(&key) {
             // The first answer was lost, or the question came twice.
@@ -313,20 +370,46 @@ impl Worker {
             return;
         }
         let much = price > price_max || wait > self.config.waits[class.index()];
-        if self.config.slots == 0 || (much && !on(Fault::RefusesNobody)) {
+        if self.config.slots == 0 || ((much || self.is_crowded(&place)) && !on(Fault::RefusesNobody)) {
             out.push(Effect::Refuse { key, price, after: self.after(wait) });
             return;
         }
         let known = self.queue.remove(|waiting| waiting.key == key && waiting.bound.is_none());
-        let entry = Entry {
-            cost,
-            since: known.map_or(now, |entry| entry.since),
-            class,
-            item: Waiting { key, model, bound: None, hops },
-        };
+        let since = known.map_or(now, |entry| entry.since);
+        let entry = self.entry(since, place);
         match self.queue.push(entry) {
             Ok(()) => out.push(Effect::Quote { key, wait, price }),
             Err(_) => out.push(Effect::Refuse { key, price, after: self.after(wait) }),
+        }
+    }
+
+    /// What waits, of a place.
+    fn entry(&self, since: Instant, place: Place) -> Entry<Waiting> {
+        let Place { key, model, class, cost, hops, known } = place;
+        let item = Waiting { key, model, bound: None, hops, cost, known };
+        Entry { cost: self.reckoned(cost, known), since, class, item }
+    }
+
+    /// Whether a client has as many places of a class as it may; or all of whom little is known do, and it is one of them.
+    fn is_crowded(&self, place: &Place) -> bool {
+        let Place { key, class, known, .. } = *place;
+        let places = u64::from(self.config.queue.limits[class.index()]);
+        let most = |share: u32| (places * u64::from(share) / 1_000_000).max(1) as usize;
+        let (mut own, mut strangers) = (0, 0);
+        self.queue.each(class, |waiting| {
+            let counts = waiting.bound.is_none() && waiting.key != key;
+            own += usize::from(counts && waiting.key.0 == key.0);
+            strangers += usize::from(counts && !waiting.known);
+        });
+        let Shares { known: all, stranger, strangers: together } = self.config.shares;
+        if known { own >= most(all) } else { own >= most(stranger) || strangers >= most(together) }
+    }
+
+    /// A client was called and silent: its other places are given up, and it is told.
+    fn turn_away(&mut self, now: Instant, client: &NodeId, out: &mut Vec<Effect>) {
+        while let Some(entry) = self.queue.remove(|waiting| waiting.key.0 == *client && waiting.bound.is_none()) {
+            let (price, wait) = (self.price(entry.class), self.wait(now, entry.class));
+            out.push(Effect::Refuse { key: entry.item.key, price, after: self.after(wait) });
         }
     }
 
@@ -378,8 +461,8 @@ impl Worker {
         if let Some(entry) = self.queue.presses(run.class).and_then(|class| self.queue.pop_from(class)) {
             self.call(now, entry, out);
         }
-        let item = Waiting { key, model: run.model, bound: Some((run.epoch, tokens)), hops: 0 };
         let cost = run.cost.saturating_sub(tokens.saturating_sub(run.from));
+        let item = Waiting { key, model: run.model, bound: Some((run.epoch, tokens)), hops: 0, cost, known: true };
         self.queue.push_front(Entry { cost, since: now, class: run.class, item });
     }
 
@@ -421,13 +504,13 @@ impl Worker {
     }
 
     fn call(&mut self, now: Instant, entry: Entry<Waiting>, out: &mut Vec<Effect>) {
-        let Waiting { key, model, bound, .. } = entry.item;
+        let Waiting { key, model, bound, cost, known, .. } = entry.item;
         if let Some(lease) = bound {
             self.start(now, key, lease, (model, entry.class, entry.cost), out);
             return;
         }
         let until = now + self.config.patience.max(Duration::from_micros(1));
-        self.called.insert(key, Call { until, model, class: entry.class, cost: entry.cost });
+        self.called.insert(key, Call { until, model, class: entry.class, cost, known });
         out.push(Effect::Ready(key));
     }
 
@@ -456,9 +539,12 @@ impl Worker {
         self.queue.remove(|waiting| waiting.key == key);
     }
 
-    /// Gives away what came last and is bound to nobody, at most half of it, and nothing that has gone as far as it may.
-    fn steal(&mut self, thief: NodeId, room: u32, models: &[u64], out: &mut Vec<Effect>) {
-        let count = self.queue.len().div_ceil(2).min(room as usize);
+    /// Gives away what came last and is bound to nobody, at most half of it, and nothing that has gone as far as it may; and no
+    /// more than [`HANDED_MAX`] a minute to one thief, which might take it and do nothing.
+    fn steal(&mut self, now: Instant, thief: NodeId, room: u32, models: &[u64], out: &mut Vec<Effect>) {
+        self.thieves.retain(|_, (since, _)| now.since(*since) < MINUTE);
+        let given = self.thieves.get(&thief).map_or(0, |(_, given)| *given);
+        let count = self.queue.len().div_ceil(2).min(room.min(HANDED_MAX.saturating_sub(given)) as usize);
         let mut places = Vec::new();
         while places.len() < count {
             let hops_max = self.config.hops_max;
@@ -468,16 +554,18 @@ impl Worker {
                 unbound && !own && waiting.hops + 1 < hops_max && models.contains(&waiting.model)
             };
             let Some(entry) = self.queue.remove_last(free) else { break };
-            let Waiting { key, model, hops, .. } = entry.item;
+            let Waiting { key, model, hops, cost, known, .. } = entry.item;
             places.push(Place {
                 key,
                 model,
                 class: entry.class,
-                cost: entry.cost,
+                cost,
+                known,
                 hops: hops + u8::from(!on(Fault::HopsUncounted)),
             });
         }
         if !places.is_empty() {
+            self.thieves.entry(thief).or_insert((now, 0)).1 += places.len() as u32;
             out.push(Effect::Hand { thief, places });
         }
     }
@@ -488,12 +576,11 @@ impl Worker {
             self.idle = Some((now + rest.max(MOMENT), rest.max(MOMENT)));
         }
         let hops_max = self.config.hops_max;
-        for Place { key, model, class, cost, hops } in places.into_iter().filter(|place| place.hops < hops_max) {
-            if !self.has(&key) {
-                self.queue.remove(|waiting| waiting.key == key);
+        for place in places.into_iter().filter(|place| place.hops < hops_max) {
+            if !self.has(&place.key) && !self.is_crowded(&place) {
+                self.queue.remove(|waiting| waiting.key == place.key);
                 // Without room it is lost here; the client holds another place, or asks again.
-                let item = Waiting { key, model, bound: None, hops };
-                let _ = self.queue.push(Entry { cost, since: now, class, item });
+                let _ = self.queue.push(self.entry(now, place));
             }
         }
     }
@@ -505,8 +592,8 @@ impl Machine for Worker {
 
     fn handle(&mut self, now: Instant, input: Input, out: &mut Vec<Effect>) {
         match input {
-            Input::Reserve { key, model, class, cost, price_max } => {
-                self.reserve(now, Place { key, model, class, cost, hops: 0 }, price_max, out);
+            Input::Reserve { key, model, class, cost, price_max, known } => {
+                self.reserve(now, Place { key, model, class, cost, hops: 0, known }, price_max, out);
             }
             Input::Bind { key, epoch, from } => self.bind(now, key, epoch, from, out),
             Input::Release(key) => {
@@ -516,7 +603,7 @@ impl Machine for Worker {
             Input::Stop(key) => self.stop(key, out),
             Input::Ran { key, tokens, end } => self.ran(now, key, tokens, end, out),
             Input::Slots(slots) => self.config.slots = slots,
-            Input::Steal { thief, room, models } => self.steal(thief, room, &models, out),
+            Input::Steal { thief, room, models } => self.steal(now, thief, room, &models, out),
             Input::Handed(places) => self.handed(now, places),
         }
         self.fill(now, out);
@@ -524,9 +611,11 @@ impl Machine for Worker {
     }
 
     fn tick(&mut self, now: Instant, out: &mut Vec<Effect>) {
-        let before = self.called.len();
-        self.called.retain(|_, call| call.until > now);
-        if self.called.len() < before {
+        let late = self.called.iter().filter(|(_, call)| call.until <= now);
+        let silent: Vec<NodeId> = late.map(|(key, _)| key.0).collect();
+        if !silent.is_empty() {
+            self.called.retain(|_, call| call.until > now);
+            silent.iter().for_each(|client| self.turn_away(now, client, out));
             self.fill(now, out);
             self.rest(now);
         }
@@ -561,6 +650,7 @@ mod tests {
         rate: 10,
         patience: Duration::from_millis(100),
         waits: [Duration::from_secs(100); 4],
+        shares: Shares { known: 1_000_000, stranger: 1_000_000, strangers: 1_000_000 },
     };
 
     fn key(n: u64) -> Key {
@@ -568,7 +658,7 @@ mod tests {
     }
 
     fn reserve(n: u64, class: Class) -> Input {
-        Input::Reserve { key: key(n), model: 7, class, cost: 100, price_max: 9_000_000 }
+        Input::Reserve { key: key(n), model: 7, class, cost: 100, price_max: 9_000_000, known: true }
     }
 
     fn of(script: impl IntoIterator<Item = (u64, Input)>, until: u64) -> String {
@@ -587,9 +677,9 @@ mod tests {
         ];
         assert_eq!(
             of(script, 1_000),
-            "0ms Reserve { key: (1), model: 7, class: Standard, cost: 100, price_max: 9000000 } -> [Quote { key: (1), wait: 0ns, price: 1000000 }, Ready((1))]\n\
+            "0ms Reserve { key: (1), model: 7, class: Standard, cost: 100, price_max: 9000000, known: true } -> [Quote { key: (1), wait: 0ns, price: 1000000 }, Ready((1))]\n\
              5ms Bind { key: (1), epoch: 1, from: 0 } -> [Run { key: (1), epoch: 1, from: 0 }]\n\
-             10ms Reserve { key: (2), model: 7, class: Standard, cost: 100, price_max: 9000000 } -> [Quote { key: (2), wait: 10s, price: 1000000 }]\n\
+             10ms Reserve { key: (2), model: 7, class: Standard, cost: 100, price_max: 9000000, known: true } -> [Quote { key: (2), wait: 10s, price: 1000000 }]\n\
              20ms Ran { key: (1), tokens: 90, end: Done } -> [Report { key: (1), epoch: 1, tokens: 90, done: true }, Ready((2))]\n"
         );
     }
@@ -618,7 +708,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_is_called_and_silent_loses_the_place_and_a_late_answer_is_told_so() {
+    fn whoever_is_called_and_silent_loses_all_places_and_a_late_answer_is_told_so() {
         let script = [
             (0, reserve(1, Standard)),
             (1, reserve(2, Standard)),
@@ -629,10 +719,69 @@ mod tests {
         assert_eq!(
             last,
             [
-                "100ms tick -> [Ready((2))]",
+                "100ms tick -> [Refuse { key: (2), price: 1000000, after: 100ms }]",
                 "150ms Bind { key: (1), epoch: 1, from: 0 } -> [Report { key: (1), epoch: 1, tokens: 0, done: false }]",
             ]
         );
+    }
+
+    /// A place that client `who` asks for, as little as it can.
+    fn small(who: u64, n: u64, known: bool) -> Input {
+        let key = (NodeId::number(who), n);
+        Input::Reserve { key, model: 7, class: Standard, cost: 1, price_max: u32::MAX, known }
+    }
+
+    fn places(worker: &mut Worker, at: u64, inputs: impl IntoIterator<Item = Input>) -> usize {
+        let mut out = Vec::new();
+        inputs.into_iter().for_each(|input| worker.handle(Instant::from_millis(at), input, &mut out));
+        out.iter().filter(|effect| matches!(effect, Effect::Quote { .. })).count()
+    }
+
+    #[test]
+    fn one_client_has_a_part_of_the_places_and_all_strangers_have_one_together() {
+        let queue = queue::Config { limits: [64; 4], ..queue::Config::default() };
+        let config = Config { queue, shares: Shares::default(), waits: [Duration::MAX; 4], ..CONFIG };
+        let ask = |who: u64, known| (0..64).map(move |n| small(who, n, known));
+        let mut worker = Worker::new(config);
+        assert_eq!(places(&mut worker, 0, ask(1, false)), 9, "one is called, and an eighth waits");
+        assert_eq!(places(&mut worker, 0, (2..64).flat_map(|who| ask(who, false))), 24, "with it, half");
+        assert_eq!(places(&mut worker, 0, ask(64, false)), 0);
+        assert_eq!(places(&mut worker, 0, ask(65, true)), 32, "the other half is for those who are known");
+        assert!(worker.price(Standard) == 4_000_000 && Worker::new(config).price(Standard) == 1_000_000);
+        // Thirty-two calls that are silent, one after the other, may be what the last of them waits for.
+        let wait = worker.wait(Instant::default(), Standard);
+        assert!(wait >= config.patience * 33, "{wait:?}");
+    }
+
+    #[test]
+    fn who_is_silent_once_holds_up_those_behind_it_once() {
+        let queue = queue::Config { limits: [64; 4], ..queue::Config::default() };
+        let mut worker = Worker::new(Config { queue, shares: Shares::default(), ..CONFIG });
+        places(&mut worker, 0, (0..9).map(|n| small(1, n, false)).chain([small(2, 1, true)]));
+        let mut out = Vec::new();
+        worker.tick(Instant::from_millis(100), &mut out);
+        let told = out.iter().filter(|e| matches!(e, Effect::Refuse { key, .. } if key.0 == NodeId::number(1))).count();
+        assert_eq!(told, 8, "{out:?}");
+        assert_eq!(out.last(), Some(&Effect::Ready((NodeId::number(2), 1))));
+    }
+
+    #[test]
+    fn a_thief_gets_so_many_a_minute() {
+        let queue = queue::Config { limits: [1000; 4], ..queue::Config::default() };
+        let config = Config { queue, waits: [Duration::MAX; 4], patience: Duration::from_secs(1000), ..CONFIG };
+        let mut worker = Worker::new(config);
+        places(&mut worker, 0, (0..1000).map(|n| small(1, n, true)));
+        let mut stolen = |at: u64, thief| {
+            let mut out = Vec::new();
+            (0..10).for_each(|_| {
+                let steal = Input::Steal { thief: NodeId::number(thief), room: 16, models: [7].into() };
+                worker.handle(Instant::from_millis(at), steal, &mut out);
+            });
+            let handed =
+                out.iter().filter_map(|e| if let Effect::Hand { places, .. } = e { Some(places.len()) } else { None });
+            handed.sum::<usize>()
+        };
+        assert_eq!([stolen(0, 5), stolen(59_999, 5), stolen(59_999, 6), stolen(60_000, 5)], [64, 0, 64, 64]);
     }
 
     #[test]
@@ -650,7 +799,7 @@ mod tests {
         // One was called, two wait, the class is full.
         assert_eq!(refused.iter().map(|r| (r.0, r.1)).collect::<Vec<_>>(), [3, 4, 5].map(|n| (n, 4_000_000)));
         assert!(refused[0].2 >= Duration::from_secs(5));
-        let cheap = Input::Reserve { key: key(9), model: 7, class: Batch, cost: 1, price_max: 3_999_999 };
+        let cheap = Input::Reserve { key: key(9), model: 7, class: Batch, cost: 1, price_max: 3_999_999, known: true };
         worker.handle(Instant::default(), cheap, &mut out);
         assert!(matches!(out[0], Effect::Refuse { .. }));
     }
@@ -663,7 +812,7 @@ mod tests {
             let mut out = Vec::new();
             (1..3).for_each(|n| worker.handle(Instant::default(), reserve(n, Standard), &mut out));
             out.clear();
-            let third = Input::Reserve { key: key(3), model: 7, class: Standard, cost: 100, price_max };
+            let third = Input::Reserve { key: key(3), model: 7, class: Standard, cost: 100, price_max, known: true };
             worker.handle(Instant::default(), third, &mut out);
             matches!(out[..], [Effect::Refuse { price: 1_750_000, .. }])
         };
@@ -694,7 +843,7 @@ mod tests {
     #[test]
     fn whoever_has_nothing_to_do_asks_and_rests_longer_each_time_in_vain() {
         let config = Config { idle: Some(Duration::from_millis(100)), slots: 2, ..CONFIG };
-        let place = Place { key: key(1), model: 7, class: Batch, cost: 9, hops: 1 };
+        let place = Place { key: key(1), model: 7, class: Batch, cost: 9, hops: 1, known: true };
         let script = [
             (0, Input::Slots(2)),
             (800, Input::Handed([place].into())),
@@ -720,7 +869,8 @@ mod tests {
     fn nothing_is_handed_on_that_the_other_cannot_do_or_that_is_bound() {
         let mut worker = Worker::new(Config { queue: queue::Config::default(), ..CONFIG });
         let mut out = Vec::new();
-        let of = |n, model| Input::Reserve { key: key(n), model, class: Spot, cost: 9, price_max: 9_000_000 };
+        let of =
+            |n, model| Input::Reserve { key: key(n), model, class: Spot, cost: 9, price_max: 9_000_000, known: true };
         for input in [of(1, 7), Input::Bind { key: key(1), epoch: 1, from: 0 }, of(2, 8), of(3, 7), of(4, 8)] {
             worker.handle(Instant::default(), input, &mut out);
         }
@@ -759,7 +909,7 @@ mod tests {
                 workers += 1;
             }
             assert_eq!(workers, hops_max, "the first one counted");
-            let far = Place { key: key(99), model: 7, class: Batch, cost: 1, hops: hops_max };
+            let far = Place { key: key(99), model: 7, class: Batch, cost: 1, hops: hops_max, known: true };
             out.clear();
             Worker::new(config).handle(Instant::default(), Input::Handed([far].into()), &mut out);
             assert_eq!(out, [], "one that came too far is not taken");
@@ -795,6 +945,7 @@ mod tests {
                             class: Class::ALL[rng.below(4) as usize],
                             cost: rng.next() as u32 >> rng.below(32),
                             price_max: 1_000_000 + rng.below(4_000_000),
+                            known: rng.below(2) == 0,
                         },
                         6..11 => Input::Bind { key, epoch: rng.below(4), from: rng.below(9) },
                         11..13 => Input::Release(key),
@@ -807,7 +958,8 @@ mod tests {
                         17 => Input::Slots(rng.below(4)),
                         18 => Input::Steal { thief: key.0, room: rng.below(3), models: [0].into() },
                         _ => Input::Handed(
-                            [Place { key, model: 1, class: Batch, cost: 7, hops: rng.below(4) as u8 }].into(),
+                            [Place { key, model: 1, class: Batch, cost: 7, hops: rng.below(4) as u8, known: false }]
+                                .into(),
                         ),
                     };
                     (Instant::from_millis(at), input)
