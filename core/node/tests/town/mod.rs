@@ -342,6 +342,9 @@ impl Town {
                     self.send_client(key, client::Input::Refused { task: key.1, worker: me, price, after });
                 }
                 Ready(key) => self.send_client(key, client::Input::Ready { task: key.1, worker: me }),
+                Waits { key, wait } => {
+                    self.send_client(key, client::Input::Quoted { task: key.1, worker: me, wait });
+                }
                 Run { key, epoch, from } => self.run(at, key, epoch, from),
                 Interrupt(key) => {
                     if let Some(run) = self.machines[at as usize].engine.get(&key).map(|run| run.0) {

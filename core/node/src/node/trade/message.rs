@@ -6,7 +6,7 @@
 //! | kind | exchange | fields |
 //! |---|---|---|
 //! | 0 Reserve | quote | task, model, work 1, size 1, class 1, tokens in, tokens out, price in ppm |
-//! | 1 Quote | | task, wait in ms, price in ppm |
+//! | 1 Quote | | task, wait in ms, price in ppm; of who has the task: it was interrupted, and waits again |
 //! | 2 Refuse | | task, price in ppm, rest in ms |
 //! | 3 Ready, 4 Release, 5 Stop | | task |
 //! | 6 Offer | hold | task, epoch, from, terms, promise 32, number 32 |

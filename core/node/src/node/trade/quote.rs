@@ -259,6 +259,13 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
                 worker::Effect::Ready(key) => {
                     out.push(Effect::Send { to: key.0, message: Message::Ready(key.1) });
                 }
+                worker::Effect::Waits { key, wait } => {
+                    // The price is what it was: a quote of who has the task says only how long.
+                    let Some(Guest { price, accepts, .. }) = self.guests.get(&key) else { continue };
+                    let wait_ms = wait.as_millis() as u64;
+                    let message = Message::Quote { task: key.1, wait_ms, price: *price, withheld: *accepts };
+                    out.push(Effect::Send { to: key.0, message });
+                }
                 worker::Effect::Run { key, epoch, from } => self.begin(key, epoch, from, out),
                 worker::Effect::Interrupt(key) => out.push(Effect::Run(Job::Stop(key))),
                 worker::Effect::Report { key, epoch, tokens, done } => {

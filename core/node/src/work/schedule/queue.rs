@@ -161,6 +161,12 @@ impl<T> Queue<T> {
         own.cost + others.sum::<u64>()
     }
 
+    /// Tokens that are served at most before the first of `class`, once that is called next in its class: a turn of each other.
+    pub fn round(&self, class: Class) -> u64 {
+        let others = Class::ALL.iter().filter(|other| **other != class).map(|other| other.index());
+        others.map(|at| self.lanes[at].cost.min(self.config.quanta[at].max(1).into())).sum()
+    }
+
     /// How full the class is, in parts of a million.
     pub fn fullness(&self, class: Class) -> u32 {
         let at = class.index();

@@ -189,6 +189,13 @@ pub enum Effect {
         /// Tokens that there are already.
         from: u32,
     },
+    /// Tell the client: its task was interrupted, and waits again.
+    Waits {
+        /// Whose task, and which.
+        key: Key,
+        /// How long, as far as this worker knows.
+        wait: Duration,
+    },
     /// Have the engine stop at the next token; [`Input::Ran`] must follow.
     Interrupt(Key),
     /// Tell the client how its task ended.
@@ -461,6 +468,11 @@ impl Worker {
         if let Some(entry) = self.queue.presses(run.class).and_then(|class| self.queue.pop_from(class)) {
             self.call(now, entry, out);
         }
+        // Whoever has no slot at all cannot say how long.
+        if self.config.slots > 0 {
+            let wait = self.time(self.queue.round(run.class).saturating_add(self.busy(now)));
+            out.push(Effect::Waits { key, wait });
+        }
         let cost = run.cost.saturating_sub(tokens.saturating_sub(run.from));
         let item = Waiting { key, model: run.model, bound: Some((run.epoch, tokens)), hops: 0, cost, known: true };
         self.queue.push_front(Entry { cost, since: now, class: run.class, item });
@@ -700,7 +712,7 @@ mod tests {
             last,
             [
                 "[Quote { key: (2), wait: 10s, price: 1000000 }, Interrupt((1))]",
-                "[Ready((2))]",
+                "[Ready((2)), Waits { key: (1), wait: 10s }]",
                 "[Run { key: (2), epoch: 1, from: 0 }]",
                 "[Report { key: (2), epoch: 1, tokens: 50, done: true }, Run { key: (1), epoch: 1, from: 3 }]",
             ]

@@ -40,3 +40,27 @@ fn a_stranger_takes_no_places_from_others_and_holds_up_nobody_for_long() {
     assert_eq!(refused.count(), 16);
     assert!(out.contains(&Effect::Send { to: client, message: Message::Ready(1) }), "{out:?}");
 }
+
+#[test]
+fn whose_task_is_interrupted_for_longer_than_patience_waits_for_it() {
+    let mut town = by_hand();
+    let of = |class, tokens| Wish { order: Order { class, ..wish(tokens).order }, ..wish(tokens) };
+    town.ask(3, Ask::Work(of(Class::Batch, 64)));
+    town.run(2);
+    write(&mut town, 3, 32);
+    town.ask(4, Ask::Work(of(Class::Realtime, 320)));
+    town.run(2);
+    for tokens in [32, 64] {
+        write(&mut town, 4, tokens);
+        town.run(6);
+    }
+    town.stuck = vec![];
+    let key = *town.trades[1].guests.keys().find(|key| key.0 == keys(4).key()).unwrap();
+    town.queue.push_back((1, Input::Worked(Worked::Ended { key, tokens: 64, end: End::Done })));
+    town.run(5);
+    let charges = town.events.iter().filter_map(|event| match event.1 {
+        Event::Charged(charge) => Some((event.0, charge.lease.epoch, charge.from, charge.to)),
+        _ => None,
+    });
+    assert_eq!(charges.collect::<Vec<_>>(), [(4, 1, 0, 64), (3, 1, 0, 64)], "nobody lost a lease");
+}

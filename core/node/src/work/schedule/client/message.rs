@@ -89,7 +89,7 @@ pub enum Input {
         /// What.
         request: Request,
     },
-    /// A worker keeps a place.
+    /// A worker keeps a place; or it has the task, was interrupted and waits again.
     Quoted {
         /// For which task.
         task: u64,

@@ -73,6 +73,8 @@ struct Job {
     timer: Instant,
     /// Until when it may be unbound; while it is bound, until when its worker may work.
     until: Instant,
+    /// How much longer its worker may be interrupted.
+    spare: Duration,
     tries: u8,
     /// The lowest price of a refusal.
     price: u32,
@@ -154,6 +156,7 @@ impl Client {
             due: now,
             timer: NEVER,
             until: now + request.wait,
+            spare: Duration::ZERO,
             tries: 0,
             price: 0,
             after: Duration::ZERO,
@@ -284,10 +287,23 @@ impl Client {
         if let Some(place) = job.and_then(|job| job.place(&worker)) {
             place.wait = Some(wait);
             self.with(number, |client, job| client.decide(now, job, out));
-        } else if !bound && !self.may_be_named(number, &worker) {
+        } else if bound {
+            // It was interrupted. Or its call overtook its quote, which then changes little.
+            self.interrupted(now, number, wait);
+        } else if !self.may_be_named(number, &worker) {
             out.push(Effect::Release { worker, task: number });
         }
-        // Or its call overtook its quote.
+    }
+
+    /// The worker was interrupted for something more urgent, and may be silent for as long as it says, twice; but with all its
+    /// interruptions no longer than the task might wait for a worker, and not beyond what it may take: more would be a way to
+    /// keep a client and do nothing.
+    fn interrupted(&mut self, now: Instant, number: u64, wait: Duration) {
+        let Some(job) = self.jobs.get_mut(&number) else { return };
+        let patience = wait.saturating_mul(2).saturating_add(self.config.work_patience.max(MOMENT));
+        let more = (now + patience).min(job.until).since(job.due).min(job.spare);
+        job.spare -= more;
+        job.due = job.due + more;
     }
 
     fn ready(&mut self, now: Instant, number: u64, worker: NodeId, out: &mut Vec<Effect>) {
@@ -319,6 +335,7 @@ impl Client {
         out.push(Effect::Bind { worker, task: number, epoch: lease.epoch, from: job.task.delivered() });
         job.until = now + self.config.task_max.max(MOMENT);
         job.due = (now + self.config.work_patience.max(MOMENT)).min(job.until);
+        job.spare = job.request.wait;
         job.arm(number, &mut self.timers);
     }
 
@@ -400,7 +417,11 @@ impl Client {
             return;
         };
         match job.task.progress(&worker, epoch, tokens) {
-            Ok(()) => job.due = (now + self.config.work_patience.max(MOMENT)).min(job.until).max(now + MOMENT),
+            Ok(()) => {
+                job.due = (now + self.config.work_patience.max(MOMENT)).min(job.until).max(now + MOMENT);
+                // It may have been allowed more than that.
+                job.arm(number, &mut self.timers);
+            }
             Err(Error::TooMany { .. }) => {
                 out.push(Effect::Stop { worker, task: number });
                 self.with(number, |client, job| client.lost(now, job, worker, Fault::Miscounted, out));

@@ -346,3 +346,22 @@ fn who_was_let_go_and_called_before_it_heard_that_is_not_blamed() {
     client.handle(Instant::default(), reported(asked[0], 2, 0, false), &mut out);
     assert!(blamed(&out), "{out:?}");
 }
+
+#[test]
+fn an_interrupted_worker_may_be_silent_as_long_as_it_says_and_not_for_ever() {
+    let silent = |wait: u64, says: u64, every: u64| {
+        let begin = [(0, ask(1)), (10, ready(0))];
+        let script = begin.into_iter().chain((0..says).map(|n| (500 + n * every, quoted(0, wait))));
+        let config = Config { task_max: Duration::from_secs(300), ..CONFIG };
+        let text = of(config, 2, script, 400_000);
+        let line = text.lines().find(|line| line.contains("Blame { w0")).unwrap_or_default();
+        String::from(line.split(' ').next().unwrap_or_default())
+    };
+    assert_eq!(silent(0, 0, 0), "1010ms");
+    assert_eq!(silent(15, 1, 0), "31500ms", "twice fifteen seconds, and one");
+    assert_eq!(silent(1_000, 1, 0), "61010ms", "as long as a task waits for a worker");
+    assert_eq!(silent(10, 100, 900), "61010ms", "and that once");
+    let progress = |at: u64, tokens| (at, Input::Progress { task: 1, worker: id(0), epoch: 1, tokens });
+    let text = of(CONFIG, 2, [(0, ask(1)), (10, ready(0)), (500, quoted(0, 15)), progress(5_000, 9)], 20_000);
+    assert!(text.contains("6000ms tick -> [Stop { w0, 1 }"), "it goes on, and is silent again: {text}");
+}
