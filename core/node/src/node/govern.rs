@@ -2,7 +2,8 @@
 //!
 //! | parameter | who reads it |
 //! |---|---|
-//! | `earning_rate_base`, `streak_bonus_cap` | [`market`]: every price |
+//! | `earning_rate_base` | [`market`]: every price |
+//! | `streak_bonus_cap` | [`market`]: what a streak may add to a price; `node::trade` reckons with no streak, see below |
 //! | `earning_cap_hourly`, `free_tier_daily_limit`, `pro_tier_daily_limit`, `education_tier_enabled` | [`policy`]: quotas and hourly caps |
 //! | `gossip_interval_ms`, `heartbeat_interval_seconds` | `swim`: how often members gossip and compare what they hold |
 //! | `task_timeout_seconds` | [`trade()`]: how long a client lets a worker work, and a worker itself |
@@ -11,6 +12,11 @@
 //! | `max_routing_hops` | [`trade()`]: over how many workers a reservation may be handed |
 //! | `replication_factor` | [`referees`]: how many auditors decide about an accusation |
 //! | `open_source_license` | [`license`]: compared with that of this crate, when it is built |
+//!
+//! A price is what client and worker come to alike. The days on which a worker was there in a row are known to itself alone, and
+//! how busy the network is to nobody, so trade asks the price of a calm market without a streak, and a vote on the cap of
+//! streaks changes no price. A worker that is busy asks more by a factor of its own, which it quotes:
+//! [`Worker::price`](crate::work::schedule::worker::Worker::price).
 
 use core::time::Duration;
 

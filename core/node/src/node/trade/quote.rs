@@ -68,7 +68,8 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         self.client_hears(now, client::Input::Ask { task, request }, out);
     }
 
-    /// What an order costs at a factor to the usual price, as members decided.
+    /// What an order costs at a factor to the usual price, as members decided. The factor is what a worker quotes, by its queue;
+    /// that price itself is of a calm market and without a streak, as both sides must come to it alike.
     pub(super) fn price(&self, order: &Order, factor: u32) -> Option<Credits> {
         let usual = tiers::price(order, &govern::market(&self.parameters, Market::default()))?;
         let price = u128::from(usual.0) * u128::from(factor);
