@@ -586,7 +586,7 @@ pub struct Trade<K> {
     vouch_due: Instant,
     /// The day in which edges gain.
     day: u64,
-    turn: usize,
+    turn: vouch::Turn,
     alarm: Alarm<K>,
     // What holds for all.
     governance: Governance<K>,
@@ -672,7 +672,7 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
             heard: BTreeMap::new(),
             vouch_due: Instant::default() + config.vouch_every.max(MOMENT),
             day: at.0 / DAY_S,
-            turn: 0,
+            turn: vouch::Turn::of(me),
             alarm: Alarm::new(config.alarm, keys.clone(), rng.next()),
             governance: Governance::new(keys.clone()),
             rumours: vote::Rumours::default(),

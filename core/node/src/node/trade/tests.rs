@@ -6,6 +6,7 @@ mod dispute;
 mod over;
 mod sets;
 mod votes;
+mod vouch;
 mod withhold;
 
 use alloc::{collections::VecDeque, format, string::String, vec};

@@ -2,7 +2,7 @@
 //!
 //! Both are told as they are in all, not as what changed: what was lost is told again, and what comes twice is the same.
 
-use alloc::vec::Vec;
+use alloc::{collections::BTreeMap, vec::Vec};
 use core::time::Duration;
 
 use super::{
@@ -174,32 +174,52 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         self.vouch(out);
     }
 
-    /// Tells some others, everybody in turn.
+    /// Tells some others, everybody in turn. When all had theirs they are told what comes next.
+    ///
+    /// So whoever stays hears all there is within as many turns of everybody as it takes messages: of 234 sightings to 39
+    /// others that is 4 times 5 rounds.
     fn vouch(&mut self, out: &mut Vec<Effect>) {
-        let edges = turn(self.edges.iter().map(|(to, weight)| (*to, *weight)).collect(), self.turn);
-        let sighting = |(&(peer, model, sign), &(looked, seen)): (&Sight, &(u32, u32))| Sighting {
-            peer,
-            model,
-            sign,
-            looked,
-            seen,
-        };
-        let sightings = turn(self.sightings.iter().map(sighting).collect(), self.turn);
+        let (edges, next_edge) = window(&self.edges, self.turn.edge);
+        let (sightings, next_sight) = window(&self.sightings, self.turn.sight);
         if edges.is_empty() && sightings.is_empty() {
             return;
         }
-        let others: Vec<NodeId> = self.peers.iter().map(|peer| peer.id).filter(|id| *id != self.me).collect();
+        let sighting = |((peer, model, sign), (looked, seen))| Sighting { peer, model, sign, looked, seen };
+        let sightings = sightings.into_iter().map(sighting).collect();
         let message = Message::Vouch { edges, sightings };
-        for at in 0..self.config.vouch_to.min(others.len()) {
-            let to = others[(self.turn + at) % others.len()];
+        // `meet` keeps them in the order of their ids.
+        let all = self.peers.iter().map(|peer| peer.id);
+        let mut left = all.filter(|id| *id != self.me && *id >= self.turn.listener);
+        for to in left.by_ref().take(self.config.vouch_to) {
             out.push(Effect::Send { to, message: message.clone() });
         }
-        self.turn = (self.turn + self.config.vouch_to) % others.len().max(1);
+        self.turn = match left.next() {
+            Some(listener) => Turn { listener, ..self.turn },
+            None => Turn { listener: NodeId::default(), edge: next_edge, sight: next_sight },
+        };
     }
 }
 
-/// As many as a message takes, from another place each time.
-fn turn<T: Clone>(items: Vec<T>, at: usize) -> Vec<T> {
-    let count = items.len();
-    items.iter().cycle().skip(at.checked_rem(count).unwrap_or(0)).take(count.min(VOUCH_MAX)).cloned().collect()
+/// Who is told next, and from where on what is known.
+///
+/// By name and not by place: whoever comes or goes in the meantime shifts nobody out of its turn.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Turn {
+    listener: NodeId,
+    edge: NodeId,
+    sight: Sight,
+}
+
+impl Turn {
+    /// Everybody begins at its own name. If all began at the first one, of whoever comes last in that order all would hear last.
+    pub(super) fn of(me: NodeId) -> Self {
+        Self { listener: NodeId::default(), edge: me, sight: (me, 0, Sign::Wrong) }
+    }
+}
+
+/// As many as a message takes, from `at` on and round again; and what comes after them.
+fn window<K: Ord + Copy, V: Copy>(all: &BTreeMap<K, V>, at: K) -> (Vec<(K, V)>, K) {
+    let mut items = all.range(at..).chain(all.range(..at)).map(|(key, value)| (*key, *value));
+    let told = items.by_ref().take(VOUCH_MAX).collect();
+    (told, items.next().map_or(at, |next| next.0))
 }
