@@ -92,6 +92,10 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
     }
 
     /// Another says what it thinks, and what it saw.
+    ///
+    /// Any key may say something: of one whom no trust has reached nothing is heard, as it would weigh nothing and take the room of
+    /// others. What an honest newcomer says is lost until then, and told again afterwards. Nor does anybody get a place by being
+    /// named: it must be there, or have one.
     pub(super) fn vouched(
         &mut self,
         now: Instant,
@@ -100,10 +104,13 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         sightings: Vec<Sighting>,
         out: &mut Vec<Effect>,
     ) {
-        if from == self.me {
+        if from == self.me || self.reputation.trust(&from) == 0 {
             return;
         }
         for (to, weight) in edges {
+            if !self.reputation.names(&to) && self.peers.binary_search_by_key(&to, |peer| peer.id).is_err() {
+                continue;
+            }
             // What does not fit is not heard; it is told again when there is room.
             let _ = self.reputation.heard(from, Statement { to, weight });
         }

@@ -85,6 +85,25 @@ impl Flow {
         self.graph.peer()
     }
 
+    /// Who is named by an edge or names somebody, or is a seed; by number.
+    pub fn named(&self) -> Vec<bool> {
+        let mut named = vec![false; self.graph.len()];
+        for from in 0..self.graph.len() as u32 {
+            let row = self.graph.row(from);
+            row.iter().for_each(|edge| named[edge.to as usize] = true);
+            named[from as usize] |= !row.is_empty();
+        }
+        self.seeds.iter().for_each(|seed| named[seed.to as usize] = true);
+        named
+    }
+
+    /// Takes back what settled on `peer`, so that its number can be another's. It must not be [named](Self::named): then no more
+    /// comes, what it had is wrong as a whole, and what it passed on has come home already.
+    pub fn forget(&mut self, peer: u32) {
+        let (trust, rest) = (&mut self.trust[peer as usize], &mut self.rest[peer as usize]);
+        self.home += core::mem::take(trust) + core::mem::take(rest);
+    }
+
     /// Replaces the seeds: pairs of a peer and a weight, each peer once, none heavier than another by more than 2³².
     pub fn seed(&mut self, mut seeds: Vec<Edge>) {
         seeds.retain(|seed| seed.weight > 0);
@@ -389,6 +408,22 @@ mod tests {
             let off = distance(&flow, &iterated(&flow));
             assert!(off < 1e-8, "seed {seed}: {off}, at most {}", flow.error() as f64 / ONE as f64);
         }
+    }
+
+    #[test]
+    fn whoever_is_forgotten_leaves_nothing_behind() {
+        let mut flow = random(400, 8, 4);
+        flow.solve(ONE as u64 / 1_000_000_000);
+        for gone in 100..150 {
+            flow.replace(gone, &[]);
+            (0..400).for_each(|from| flow.set(from, [Edge { to: gone, weight: 0 }]));
+            assert!(!flow.named()[gone as usize]);
+            flow.forget(gone);
+            assert_eq!((flow.trust(gone), whole(&flow)), (0, ONE), "nothing is made or lost");
+        }
+        assert!(flow.fold(ONE as u64 / 1_000_000_000_000, usize::MAX));
+        let off = distance(&flow, &iterated(&flow));
+        assert!(off < 1e-8, "{off}");
     }
 
     #[test]

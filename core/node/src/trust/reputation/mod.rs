@@ -79,10 +79,15 @@ impl Default for Config {
 pub struct Reputation {
     config: Config,
     me: NodeId,
+    /// Whoever is named by an edge, and where it stands in the flow.
     numbers: BTreeMap<NodeId, u32>,
+    /// Numbers that nobody has any more.
+    free: Vec<u32>,
     flow: Flow,
+    /// So many were known when trust was folded in last.
+    known: u64,
     convicted: BTreeSet<NodeId>,
-    /// What each edge gained in this epoch.
+    /// What each edge gained in this epoch; an edge that is gone has no entry, so there are at most as many as edges.
     gains: BTreeMap<(u32, u32), u32>,
     own: BTreeMap<NodeId, Own>,
     /// Sessions with newcomers that went well, and all of them; halved together when they grow.
@@ -168,7 +173,9 @@ impl Reputation {
             config,
             me,
             numbers: [(me, first)].into(),
+            free: Vec::new(),
             flow,
+            known: 1,
             convicted: BTreeSet::new(),
             gains: BTreeMap::new(),
             own: BTreeMap::new(),
@@ -200,6 +207,8 @@ impl Reputation {
 
     /// Takes in what `from` states of one of its edges. A rise counts up to what is left of the epoch's gain, a fall at once.
     ///
+    /// Whoever calls decides whom to hear at all: edges of one whom nobody believes weigh nothing, but take the place of others'.
+    ///
     /// # Errors
     /// [`Error::Same`], [`Error::Convicted`], [`Error::Full`], [`Error::EdgesFull`], [`Error::RowFull`], in this order of checks.
     pub fn heard(&mut self, from: NodeId, statement: Statement) -> Result<(), Error> {
@@ -209,22 +218,24 @@ impl Reputation {
         if self.convicted.contains(&from) || self.convicted.contains(&statement.to) {
             return Err(Error::Convicted);
         }
-        let (from, to) = (self.number(from)?, self.number(statement.to)?);
-        let before = self.flow.graph().weight(from, to);
-        if before == 0 && self.flow.graph().edges() >= self.config.edges_max {
-            return Err(Error::EdgesFull { limit: self.config.edges_max });
-        }
-        if before == 0 && self.flow.graph().row(from).len() >= self.config.row_max {
-            return Err(Error::RowFull { limit: self.config.row_max });
-        }
-        let gained = self.gains.get(&(from, to)).copied().unwrap_or(0);
+        let pair = self.numbers.get(&from).copied().zip(self.numbers.get(&statement.to).copied());
+        let before = pair.map_or(0, |(from, to)| self.flow.graph().weight(from, to));
+        let gained = pair.and_then(|pair| self.gains.get(&pair).copied()).unwrap_or(0);
         let weight = statement.weight.min(before.saturating_add(self.config.gain_max.saturating_sub(gained)));
-        if weight > before {
+        if weight == before {
+            return Ok(());
+        }
+        if before == 0 {
+            self.has_room(&from, &statement.to)?;
+        }
+        let (from, to) = (self.number(from)?, self.number(statement.to)?);
+        if weight == 0 {
+            // Whatever it gains anew begins at nothing, so this is no way around the cap.
+            self.gains.remove(&(from, to));
+        } else if weight > before {
             self.gains.insert((from, to), gained + (weight - before));
         }
-        if weight != before {
-            self.flow.set(from, [Edge { to, weight }]);
-        }
+        self.flow.set(from, [Edge { to, weight }]);
         Ok(())
     }
 
@@ -255,6 +266,10 @@ impl Reputation {
             own.bad = own.bad.saturating_add(1);
         }
         let statement = Statement { to: peer, weight: own.weight(now, self.config.penalty_max) };
+        if self.numbers.len() >= self.config.peers_max && !self.numbers.contains_key(&peer) {
+            // With whom this node deals itself matters more than whom somebody named in the course of the day.
+            self.make_room();
+        }
         self.heard(self.me, statement)?;
         Ok(statement)
     }
@@ -268,16 +283,19 @@ impl Reputation {
             self.newcomer(false);
         }
         self.convicted.insert(peer);
-        if let Some(number) = self.numbers.get(&peer) {
-            self.flow.replace(*number, &[]);
+        if let Some(number) = self.numbers.get(&peer).copied() {
+            let me = self.numbers[&self.me];
+            self.flow.replace(number, &[]);
             // Most know it from an edge of their own: this one goes at once, those of others when they state so.
-            self.flow.set(self.numbers[&self.me], [Edge { to: *number, weight: 0 }]);
+            self.flow.set(me, [Edge { to: number, weight: 0 }]);
+            self.gains.retain(|(from, to), _| *from != number && (*from, *to) != (me, number));
         }
     }
 
     /// A new epoch: gains count from nothing, and every edge keeps `keep` of its weight, the smallest vanish.
     ///
-    /// Shares of a row stay as they are, so this costs nobody trust who goes on working; it makes room for what is new.
+    /// Shares of a row stay as they are, so this costs nobody trust who goes on working; it makes room for what is new, also for
+    /// others than those whom no edge names any more.
     pub fn epoch(&mut self, keep: Ppm) {
         self.gains.clear();
         for from in 0..self.flow.graph().len() as u32 {
@@ -288,17 +306,26 @@ impl Reputation {
         for own in self.own.values_mut() {
             own.paid = keep.of(u64::from(own.paid)) as u32;
         }
+        self.make_room();
     }
 
     /// Folds in what has changed, with at most `pushes` steps; whether all is in.
     pub fn refresh(&mut self, pushes: usize) -> bool {
         // A hundredth of the mean is below what any choice depends on.
-        self.flow.fold(flow::ONE as u64 / (self.numbers.len() as u64 * 100), pushes)
+        let all = self.flow.fold(flow::ONE as u64 / (self.numbers.len() as u64 * 100), pushes);
+        self.known = self.count_known();
+        all
     }
 
     /// Computes everything anew, to a billionth.
     pub fn recompute(&mut self) {
         let _ = self.flow.solve(flow::ONE as u64 / 1_000_000_000);
+        self.known = self.count_known();
+    }
+
+    /// Whether `peer` has a place here: an edge names it, or did so today.
+    pub fn names(&self, peer: &NodeId) -> bool {
+        self.numbers.contains_key(peer)
     }
 
     /// The part of [`flow::ONE`] that has reached `peer`.
@@ -309,12 +336,14 @@ impl Reputation {
         }
     }
 
-    /// How `peer` stands. Known is whoever has a twentieth of the mean, or more.
+    /// How `peer` stands. Known is whoever has a twentieth of the mean of all who are known, or more.
+    ///
+    /// Whoever is only named does not count: else a few who name many would lower the bar for themselves.
     pub fn standing(&self, peer: &NodeId) -> Standing {
         if self.convicted.contains(peer) {
             return Standing::Convicted;
         }
-        let many = u128::from(self.trust(peer)) * self.numbers.len() as u128 * 20;
+        let many = u128::from(self.trust(peer)) * u128::from(self.known) * 20;
         if many >= flow::ONE as u128 { Standing::Known } else { Standing::Newcomer }
     }
 
@@ -380,6 +409,47 @@ impl Reputation {
         (standing, worth)
     }
 
+    /// The most that are known together: each of them has at least a twentieth of the mean of so many.
+    ///
+    /// An army with less than a twentieth of all trust adds a bounded part to their number, however many it is.
+    fn count_known(&self) -> u64 {
+        let mut trusts: Vec<u64> = self.numbers.keys().map(|id| self.trust(id)).filter(|trust| *trust > 0).collect();
+        trusts.sort_unstable();
+        let fits = |(trust, count): &(u64, u64)| u128::from(*trust) * u128::from(*count) * 20 >= flow::ONE as u128;
+        trusts.into_iter().rev().zip(1..).filter(fits).last().map_or(1, |last| last.1)
+    }
+
+    /// Whether an edge fits that is not there yet, and those of the two who have no number.
+    fn has_room(&self, from: &NodeId, to: &NodeId) -> Result<(), Error> {
+        let Config { peers_max, edges_max, row_max, .. } = self.config;
+        let new = [from, to].into_iter().filter(|id| !self.names(id)).count();
+        if new > 0 && self.numbers.len() + new > peers_max {
+            return Err(Error::Full { limit: peers_max });
+        }
+        if self.flow.graph().edges() >= edges_max {
+            return Err(Error::EdgesFull { limit: edges_max });
+        }
+        if self.numbers.get(from).is_some_and(|from| self.flow.graph().row(*from).len() >= row_max) {
+            return Err(Error::RowFull { limit: row_max });
+        }
+        Ok(())
+    }
+
+    /// Takes the numbers of those whom no edge names and who name nobody; but for seeds, and this node itself.
+    fn make_room(&mut self) {
+        let Self { numbers, free, flow, me, .. } = self;
+        let mut used = flow.named();
+        used[numbers[&*me] as usize] = true;
+        numbers.retain(|_, number| {
+            let stays = used[*number as usize];
+            if !stays {
+                flow.forget(*number);
+                free.push(*number);
+            }
+            stays
+        });
+    }
+
     fn number(&mut self, id: NodeId) -> Result<u32, Error> {
         if let Some(number) = self.numbers.get(&id) {
             return Ok(*number);
@@ -387,7 +457,7 @@ impl Reputation {
         if self.numbers.len() >= self.config.peers_max {
             return Err(Error::Full { limit: self.config.peers_max });
         }
-        let number = self.flow.peer();
+        let number = self.free.pop().unwrap_or_else(|| self.flow.peer());
         self.numbers.insert(id, number);
         Ok(number)
     }

@@ -110,6 +110,78 @@ fn the_share_of_newcomers_shrinks_as_they_disappoint_and_grows_again() {
     assert!(view.exploration().0 > 30_000, "{}", view.exploration());
 }
 
+#[test]
+fn who_is_only_named_lowers_the_bar_for_nobody() {
+    let mut view = Reputation::new(Config::default(), id(0));
+    for (from, to, weight) in [(0, 1, 1_000), (0, 2, 10), (2, 3, 1)] {
+        view.heard(id(from), Statement { to: id(to), weight }).unwrap();
+    }
+    view.recompute();
+    let stand = |view: &Reputation| [1, 2, 3].map(|n| view.standing(&id(n)) == Standing::Known);
+    assert_eq!(stand(&view), [true, false, false]);
+    // One whom nobody believes names a thousand, and so does one who has less than a two hundredth of all trust.
+    for (from, first) in [(9, 1_000), (3, 3_000)] {
+        for n in first..first + 1_000 {
+            view.heard(id(from), Statement { to: id(n), weight: 1 }).unwrap();
+        }
+    }
+    view.recompute();
+    assert_eq!(stand(&view), [true, false, false], "{} are named", view.numbers.len());
+}
+
+#[test]
+fn a_number_goes_to_another_when_no_edge_names_its_owner_any_more_and_nothing_with_it() {
+    let config = Config { peers_max: 4, ..Config::default() };
+    let mut view = Reputation::new(config, id(0));
+    let heard = |view: &mut Reputation, from, to, weight| view.heard(id(from), Statement { to: id(to), weight });
+    for (from, to) in [(0, 1), (1, 2), (2, 3)] {
+        heard(&mut view, from, to, 1_000).unwrap();
+    }
+    view.recompute();
+    assert!(view.trust(&id(3)) > 0);
+    assert_eq!(heard(&mut view, 0, 4, 5), Err(Error::Full { limit: 4 }));
+    heard(&mut view, 2, 3, 0).unwrap();
+    view.epoch(Ppm::ALL);
+    assert_eq!([1, 2, 3].map(|n| view.names(&id(n))), [true, true, false]);
+    heard(&mut view, 0, 4, 5).unwrap();
+    assert_eq!((view.numbers[&id(4)], view.flow.graph().len()), (3, 4), "the same one");
+    while !view.refresh(1_000) {}
+    let mut fresh = Reputation::new(config, id(0));
+    for (from, to, weight) in [(0, 1, 1_000), (1, 2, 1_000), (0, 4, 5)] {
+        heard(&mut fresh, from, to, weight).unwrap();
+    }
+    fresh.recompute();
+    for n in 0..5 {
+        let off = view.trust(&id(n)).abs_diff(fresh.trust(&id(n)));
+        assert!(off < flow::ONE as u64 / 50, "{n}: {off}");
+    }
+    view.recompute();
+    assert_eq!([0, 1, 2, 3, 4].map(|n| view.trust(&id(n))), [0, 1, 2, 3, 4].map(|n| fresh.trust(&id(n))));
+    // With whom this node deals itself needs not wait for the next epoch.
+    heard(&mut view, 0, 4, 0).unwrap();
+    view.session(START, id(5), session(true, None), Credits::ONE).unwrap();
+    assert!(view.names(&id(5)) && !view.names(&id(4)));
+}
+
+#[test]
+fn what_is_refused_or_taken_back_leaves_nothing() {
+    let config = Config { row_max: 1, ..Config::default() };
+    let mut view = Reputation::new(config, id(0));
+    for n in 10..100 {
+        view.heard(id(1), Statement { to: id(n), weight: 1 }).unwrap();
+        let more = view.heard(id(1), Statement { to: id(n + 1_000), weight: 1 });
+        assert_eq!((more, view.names(&id(n + 1_000))), (Err(Error::RowFull { limit: 1 }), false));
+        view.heard(id(1), Statement { to: id(n), weight: 0 }).unwrap();
+        assert!(view.gains.is_empty());
+    }
+    view.heard(id(1), Statement { to: id(7), weight: 0 }).unwrap();
+    assert!(!view.names(&id(7)), "nothing is no edge");
+    view.heard(id(0), Statement { to: id(1), weight: 1 }).unwrap();
+    view.heard(id(1), Statement { to: id(2), weight: 1 }).unwrap();
+    view.convict(id(1));
+    assert!(view.gains.is_empty());
+}
+
 /// `honest` peers that know each other, `sybils` that believe each other, and edges that the attackers bought.
 fn attacked(honest: u32, bought: u32, sybils: u32) -> Flow {
     let (mut rng, mut graph) = (Rng::new(5), graph::Graph::default());

@@ -52,3 +52,26 @@ fn two_nodes_begin_to_tell_at_two_places() {
     };
     assert_ne!(told(0), told(1));
 }
+
+#[test]
+fn strangers_and_those_who_name_strangers_take_no_room() {
+    let mut trade = trade(0, 10);
+    let before = trade.reputation().clone();
+    let invented = |round: u64| (0..64).map(|n| (NodeId::number(1_000 + 64 * round + n), u32::MAX)).collect();
+    for round in 0..20 {
+        for from in [NodeId::number(500 + round), NodeId::number(1), keys(1).key()] {
+            let message = Message::Vouch { edges: invented(round), sightings: vec![] };
+            trade.handle(Instant::default(), Input::Heard { from, message }, &mut vec![]);
+        }
+    }
+    assert_eq!(*trade.reputation(), before);
+    // One that is believed names one that is there; whoever is named so has a place, and is heard once trust is folded in.
+    let (old, new, next) = (keys(1).key(), NodeId::number(1), NodeId::number(2));
+    let mut heard = |from: NodeId, to: NodeId| {
+        let message = Message::Vouch { edges: vec![(to, 1_000)], sightings: vec![] };
+        trade.handle(Instant::default(), Input::Heard { from, message }, &mut vec![]);
+        trade.reputation.refresh(usize::MAX);
+        trade.reputation.trust(&to) > 0
+    };
+    assert_eq!([heard(new, next), heard(old, new), heard(new, next)], [false, true, true]);
+}
