@@ -790,7 +790,7 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
             Message::Vote { statement, signature, limit } => self.voted(now, from, statement, signature, limit, out),
             Message::Deny { statement, next } => self.denied(now, from, statement, next, out),
             Message::Vouch { edges, sightings } => self.vouched(now, from, edges, sightings, out),
-            Message::Proof(fraud) => self.alarm_hears(now, crate::economy::ledger::alarm::Input::Heard(fraud), out),
+            Message::Proof(fraud) => self.proof_told(now, fraud, out),
             // What a node tells only itself is nothing that others may say.
             Message::Ballot(ballot) if ballot.is_public() => self.told_ballot(now, *ballot, out),
             Message::Ballot(_) | Message::Used(_) | Message::Barred { .. } | Message::Owing { .. } => {}

@@ -105,8 +105,7 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
                 for effect in effects {
                     if let alarm::Effect::Condemn { guilty, fraud } = effect {
                         let _ = self.witness.freeze(&fraud);
-                        let owner = guilty.owner.then_some(guilty.account);
-                        owner.into_iter().chain(guilty.witnesses).for_each(|id| self.reputation.convict(id));
+                        let _ = self.condemn(&guilty);
                     }
                 }
             }

@@ -1,5 +1,6 @@
 //! A few nodes that trade with each other, without lines or membership: what one says the other hears.
 
+mod alarm;
 mod audit;
 mod crowd;
 mod dispute;

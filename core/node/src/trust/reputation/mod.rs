@@ -282,6 +282,18 @@ impl Reputation {
         if self.standing(&peer) == Standing::Newcomer {
             self.newcomer(false);
         }
+        self.exclude(peer);
+    }
+
+    /// Fraud is proven of somebody with whom this viewer has nothing to do: it gets no work if it ever comes, but is no newcomer that
+    /// disappointed. Anybody makes up keys and proves their fraud, so half of the room stays for [those that matter](Self::convict).
+    pub fn outlaw(&mut self, peer: NodeId) {
+        if peer != self.me && self.convicted.len() < self.config.peers_max / 2 {
+            self.exclude(peer);
+        }
+    }
+
+    fn exclude(&mut self, peer: NodeId) {
         self.convicted.insert(peer);
         if let Some(number) = self.numbers.get(&peer).copied() {
             let me = self.numbers[&self.me];
