@@ -37,8 +37,9 @@ impl Sign {
     ///
     /// Wrong blocks of good peers are numeric drift beyond what calibration knew; of a bad one a block in thirty is wrong, or
     /// more. What is spoilt with the nearest of models is wrong four times in ten only: whoever spoils one block in twenty so is
-    /// found nine times in ten within fifty tasks, and 99 in 100 within a hundred (unit tests of `verify::sequential`). One session in fifty of good peers is left (their owner returned), of bad ones one in five. A good peer is slow
-    /// every twentieth time, and never earns more than its kind can.
+    /// found nine times in ten within fifty tasks, and 99 in 100 within a hundred (unit tests of `verify::sequential`). One session in
+    /// fifty of good peers is left (their owner returned), of bad ones one in five. A good peer is slow every twentieth time, and never
+    /// earns more than its kind can.
     const fn rates(self) -> (u64, u64) {
         match self {
             Self::Wrong => (1_000, 33_000),

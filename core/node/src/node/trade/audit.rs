@@ -3,7 +3,8 @@
 //! What decides whether a task is audited was promised before the work and could not be known by whoever did it. One who has
 //! the model and is trusted computes the blocks again: all of an answer, or 64 that follow each other of a longer one
 //! ([`commit::window`]), the same for each who is asked about it. One auditor alone condemns nobody: as many are asked as members
-//! decided (`replication_factor`), and more than half must say the same. Whoever is condemned by others may appeal (`dispute`).
+//! decided (`replication_factor`), and more than half must say the same; each counts from where the first began, which
+//! no single auditor could bring near a verdict ([`history`](crate::trust::verify::history)). Whoever is condemned by others may appeal (`dispute`).
 
 use alloc::{boxed::Box, vec::Vec};
 
@@ -21,6 +22,7 @@ use crate::{
         verify::{
             commit::{self, Block, Fingerprint},
             dispute::{self, Dispute},
+            history::History,
             sequential::Suspicion,
         },
     },
@@ -43,6 +45,8 @@ pub(super) struct Audit {
     paid: Credits,
     /// Whom was asked, the last one now.
     pub asked: Vec<NodeId>,
+    /// Where the first of them began to count, and all others do.
+    begun: Option<Suspicion>,
     /// What those before said: whether the worker is guilty.
     pub said: Vec<(NodeId, bool)>,
     /// Blocks that were wrong to the one who saw fewest; and, bit by bit, those that spoke against the worker to all who accuse.
@@ -120,7 +124,9 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         let (asked, said, wrong) = (Vec::new(), Vec::new(), blocks.len() as u32);
         let can = self.config.calibration.is_some() && self.audits.len() < OPEN_MAX;
         let (marks, dispute) = (u64::MAX, None);
-        let audit = Audit { model, turn, first, blocks, session, paid, asked, said, wrong, marks, due: now, dispute };
+        let begun = None;
+        let audit =
+            Audit { model, turn, first, blocks, session, paid, asked, begun, said, wrong, marks, due: now, dispute };
         if !due || audit.blocks.is_empty() || !can {
             return self.acquit(now, worker, &audit, out);
         }
@@ -230,10 +236,15 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         let Some(audit) = self.audits.get_mut(&key).filter(|audit| audit.blocks.len() == fingerprints.len()) else {
             return;
         };
-        let mut sum = self.suspicions.get(&(key.1, audit.model)).copied().unwrap_or_default();
+        let by = (from != self.me).then_some(from);
+        let known = self.suspicions.get(&(key.1, audit.model));
+        let begins = || known.map_or_else(Suspicion::default, |history| history.begin(by.as_ref()));
+        let mut sum = *audit.begun.get_or_insert_with(begins);
+        let pairs = audit.blocks.iter().zip(fingerprints);
+        let distances: Vec<u8> =
+            pairs.map(|(block, fingerprint)| commit::distance(&block.fingerprint, fingerprint)).collect();
         let (mut guilty, mut marks, mut wrong) = (false, 0_u64, 0);
-        for (at, (block, fingerprint)) in audit.blocks.iter().zip(fingerprints).enumerate() {
-            let distance = commit::distance(&block.fingerprint, fingerprint);
+        for (at, distance) in distances.iter().copied().enumerate() {
             guilty |= sum.record(calibration, distance);
             // There are 64 at most.
             marks |= u64::from(calibration.step(distance) > 0) << at;
@@ -247,7 +258,7 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
             return self.dispute_hears(now, key, dispute::Input::Said { juror: from, guilty }, out);
         }
         if !guilty && audit.said.len() == 1 {
-            self.suspicions.insert((key.1, audit.model), sum);
+            self.suspicions.entry((key.1, audit.model)).or_default().keep(calibration, by, &distances);
         }
         self.decide(now, key, out);
     }
@@ -304,7 +315,7 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         let accuracy = Some(Ppm(if guilty { 0 } else { right }));
         let session = audit.session.map(|session| Session { accuracy, ..session });
         if let Some(penalty) = penalty {
-            self.suspicions.insert((worker, model), Suspicion::default());
+            self.suspicions.insert((worker, model), History::default());
             self.forfeit(now, (worker, turn), penalty, out);
             self.end_doubt(now, (worker, model), Some(penalty), out);
             session.into_iter().for_each(|session| self.remember(now, worker, session, Credits(0)));

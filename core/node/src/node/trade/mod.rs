@@ -93,8 +93,9 @@ use crate::{
         verify::{
             self,
             commit::{Block, Fingerprint},
+            history::History,
             rate,
-            sequential::{Calibration, Suspicion},
+            sequential::Calibration,
         },
     },
     work::{
@@ -578,7 +579,7 @@ pub struct Trade<K> {
     /// The engine of this node does not answer.
     hangs: bool,
     cohorts: BTreeMap<u64, Cohort>,
-    suspicions: BTreeMap<(NodeId, u64), Suspicion>,
+    suspicions: BTreeMap<(NodeId, u64), History>,
     audits: BTreeMap<audit::Case, Audit>,
     edges: BTreeMap<NodeId, u32>,
     sightings: BTreeMap<vouch::Sight, (u32, u32)>,

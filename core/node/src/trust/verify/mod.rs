@@ -7,7 +7,8 @@
 //!    the worker could not know, and the client cannot choose afterwards.
 //! 4. An auditor computes the tokens in one pass, as a prompt, and compares fingerprints: all of up to 64 blocks, and of a longer
 //!    answer 64 that follow each other, by the same secret and commitment ([`commit::window`]). The distances feed a
-//!    sequential test for the pair of back ends ([`sequential`]): no single distance condemns.
+//!    sequential test for the pair of back ends ([`sequential`]): no single distance condemns, and from audit to audit no single
+//!    auditor does ([`history`]).
 //! 5. A newcomer is paid in part while it works, and the rest after the audit ([`rate::share`]): then cheating does not pay. Whoever
 //!    cheats in a part of a long answer saves that part, and is looked at there with about as large a part of the chance.
 //! 6. Whoever is found guilty by others may appeal, once: more of them compute it again, and more than half decide
@@ -21,5 +22,6 @@
 
 pub mod commit;
 pub mod dispute;
+pub mod history;
 pub mod rate;
 pub mod sequential;

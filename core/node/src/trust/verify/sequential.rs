@@ -139,7 +139,7 @@ fn power(thousandths: i32) -> u64 {
     (log::exp2_minus((halvings + (6 << 32)).max(0) as u64) >> 16).max(1)
 }
 
-/// What is known of one worker so far.
+/// A sum that grows block by block; what is kept of it from audit to audit says [`history`](super::history).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Suspicion {
     /// In thousandths of a nat; from 0 up to, not including, [`GUILTY`] while it is not guilty.
@@ -153,6 +153,11 @@ impl Suspicion {
         self.sum >= GUILTY
     }
 
+    /// So much so far, in thousandths of a nat.
+    pub(super) const fn of(sum: i32) -> Self {
+        Self { sum }
+    }
+
     /// How much of the way to guilty it is, in parts of a million: whoever is half-way is watched.
     pub const fn share(&self) -> u32 {
         (self.sum as i64 * 1_000_000 / GUILTY as i64) as u32
@@ -160,14 +165,14 @@ impl Suspicion {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use alloc::{vec, vec::Vec};
 
     use super::*;
     use crate::kit::Rng;
 
     /// Distances spread like a bell around `middle`, out of a million.
-    fn bell(middle: f64, width: f64) -> [u64; BUCKETS] {
+    pub fn bell(middle: f64, width: f64) -> [u64; BUCKETS] {
         core::array::from_fn(|at| (1e6 * (-((at as f64 - middle) / width).powi(2) / 2.0).exp()) as u64)
     }
 
@@ -179,13 +184,24 @@ mod tests {
     /// The chance to be guilty within `blocks`, by all ways that the sum can take (in steps of a hundredth of a nat,
     /// rounded up when that is `against` the worker and down otherwise).
     fn guilty(calibration: &Calibration, distances: &[u64; BUCKETS], blocks: usize, against: bool) -> f64 {
+        guilty_from(Suspicion::default(), calibration, distances, blocks, against)
+    }
+
+    /// The same from a sum.
+    pub fn guilty_from(
+        from: Suspicion,
+        calibration: &Calibration,
+        distances: &[u64; BUCKETS],
+        blocks: usize,
+        against: bool,
+    ) -> f64 {
         let (parts, cells) = (parts(distances), GUILTY as usize / 10);
         let steps: Vec<i32> = (0..BUCKETS as u8)
             .map(|at| calibration.step(at))
             .map(|step| if against { (step + 9).div_euclid(10) } else { step.div_euclid(10) })
             .collect();
         let (mut sums, mut caught) = (vec![0.0; cells], 0.0);
-        sums[0] = 1.0;
+        sums[from.sum as usize / 10] = 1.0;
         for _ in 0..blocks {
             let mut next = vec![0.0; cells];
             for (sum, chance) in sums.iter().enumerate().filter(|(_, chance)| **chance > 1e-30) {
@@ -199,8 +215,15 @@ mod tests {
         caught
     }
 
+    /// A distance, drawn.
+    pub fn sample(rng: &mut Rng, counts: &[u64; BUCKETS]) -> u8 {
+        let all = counts.iter().sum::<u64>();
+        let mut at = ((u128::from(rng.next()) * u128::from(all)) >> 64) as u64;
+        counts.iter().position(|count| at.checked_sub(*count).map(|left| at = left).is_none()).unwrap() as u8
+    }
+
     /// Honest back ends of different makers, and the same model with one step fewer bits.
-    fn modelled() -> ([u64; BUCKETS], [u64; BUCKETS]) {
+    pub fn modelled() -> ([u64; BUCKETS], [u64; BUCKETS]) {
         (bell(14.0, 2.0), bell(20.0, 2.5))
     }
 
@@ -242,11 +265,6 @@ mod tests {
         let (honest, cheating) = modelled();
         let calibration = Calibration::new(&honest, &cheating).unwrap();
         let (mut rng, mut worst) = (Rng::new(1), 0);
-        let sample = |rng: &mut Rng, counts: &[u64; BUCKETS]| {
-            let all = counts.iter().sum::<u64>();
-            let mut at = ((u128::from(rng.next()) * u128::from(all)) >> 64) as u64;
-            counts.iter().position(|count| at.checked_sub(*count).map(|left| at = left).is_none()).unwrap() as u8
-        };
         for _ in 0..300 {
             let mut suspicion = Suspicion::default();
             assert!((0..500).all(|_| !suspicion.record(&calibration, sample(&mut rng, &honest))));

@@ -138,3 +138,35 @@ fn who_finishes_what_others_began_is_timed_by_its_own_part() {
     // Nobody writes 320 tokens in the time of 64; whoever wrote the last 32 did not.
     assert_eq!((looked, seen), (2, 0));
 }
+
+/// One auditor says that the work is nearly guilty, and the next block of an honest answer is a little off.
+#[test]
+fn one_liar_among_auditors_condemns_nobody_whoever_looks_next() {
+    let mut town = strangers();
+    town.says = [24, 24, 24, 24, 18, 17, 17, 17].map(off).to_vec();
+    town.ask(0, Ask::Work(wish(256)));
+    town.run(30);
+    assert_eq!((verdicts(&town), town.audits), (vec![true], 1));
+    assert!(town.trades[0].is_suspect(&keys(8).key(), MODEL), "all of its work is audited");
+    town.says = [18, 14, 14, 15, 13, 14, 14, 14].map(off).to_vec();
+    town.ask(0, Ask::Work(wish(256)));
+    town.run(30);
+    assert_eq!((verdicts(&town), town.audits), (vec![true, true], 2), "nobody accuses");
+    assert!(town.events.iter().all(|event| !matches!(event.1, Event::Judged { .. } | Event::Barred(_))));
+}
+
+/// Four blocks are too few to condemn for, whoever looks; what others saw before adds up.
+#[test]
+fn short_answers_of_another_model_are_found_where_others_audit() {
+    let mut town = strangers();
+    town.says = [20, 19, 21, 20].map(off).to_vec();
+    for _ in 0..20 {
+        town.ask(0, Ask::Work(wish(128)));
+        town.run(30);
+        if verdicts(&town).contains(&false) {
+            break;
+        }
+    }
+    assert_eq!(verdicts(&town), [true, false], "the first auditor alone cannot tell");
+    assert!(town.events.contains(&(0, Event::Barred(keys(8).key()))), "and the jury says so, too");
+}
