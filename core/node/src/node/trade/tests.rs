@@ -1261,7 +1261,7 @@ fn every_message_comes_back_as_it_went_and_no_part_of_one_is_another() {
             }
         }
     }
-    assert_eq!(kinds.len(), 40);
+    assert_eq!(kinds.len(), 41);
 }
 
 #[test]
