@@ -192,6 +192,12 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         Some((Credits(price.0.div_ceil(blocks.into())), blocks))
     }
 
+    /// Whether a worker that has the task waits for what this node writes.
+    pub(super) fn keeps_waiting(&self, worker: &NodeId, task: u64) -> bool {
+        let lease = self.tasks.get(&task).and_then(|wanted| wanted.lease.as_ref());
+        lease.is_some_and(|lease| lease.worker == *worker && matches!(lease.stage, Stage::Waiting | Stage::Writing(_)))
+    }
+
     fn lease(&mut self, task: u64) -> Option<&mut Lease> {
         self.tasks.get_mut(&task)?.lease.as_mut()
     }

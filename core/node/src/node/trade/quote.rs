@@ -218,6 +218,8 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
                     out.push(Effect::Send { to: worker, message: Message::Stop(task) });
                 }
                 client::Effect::Charge(charge) => out.push(Effect::Tell(Event::Charged(charge))),
+                // Whoever waits for this node's own hold to be certified has done nothing wrong.
+                client::Effect::Blame { worker, task, .. } if self.keeps_waiting(&worker, task) => {}
                 client::Effect::Blame { worker, task, fault: _ } => {
                     self.failed(now, worker, task, out);
                     self.let_down(now, worker, task, out);
