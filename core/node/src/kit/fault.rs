@@ -136,6 +136,7 @@ faults! {
         ChosenSetFollows
         ChainAcrossSets
         TakesOverTwice
+        CertifiedRefused
         MissedHoldsNotClosed
         HiddenHoldsUnpaid
         FewerFollow

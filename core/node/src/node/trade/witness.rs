@@ -1,7 +1,8 @@
 //! This node's log, entry after entry, each certified before the next; and the logs that it watches.
 //!
 //! A witness tells with each vote how much it lets the account owe, and keeps to what it told for the next entry. So an
-//! account that spends by what 2f+1 of its witnesses told is never refused by them.
+//! account that spends by what 2f+1 of its witnesses told is never refused by them, unless they lost their power meanwhile. Those who
+//! would have let it owe less see with the entry that a quorum certified it, and take it as it is.
 
 use alloc::{
     boxed::Box,
@@ -148,6 +149,15 @@ impl Pen {
         let all = self.set.iter().flat_map(Set::members).map(seen).min().unwrap_or(0);
         let first = self.log.prune(all);
         self.evidence.retain(|at, _| *at >= first);
+    }
+
+    /// A quorum saw a hold. Whoever lacks it is shown that, too: what it costs is more, perhaps, than that witness would let this
+    /// account owe, and it would never come to see what follows.
+    fn is_seen(&mut self, signed: &Signed, certificate: &Certificate) {
+        if let Some(set) = self.set.clone() {
+            let evidence = Evidence { certificate: certificate.clone(), set, paid: Paid::Entry(signed.clone()) };
+            self.evidence.insert(signed.entry.number, evidence);
+        }
     }
 
     /// What may be spent beside what waits to be written.
@@ -319,8 +329,14 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         let signed = self.pen.log.since(number).next().map(|signed| (**signed).clone());
         if let Some(signed) = signed {
             match signed.entry.act {
-                Act::Hold(terms) if terms.is_deposit() => self.lodged(now, terms, signed, certificate, out),
-                Act::Hold(terms) => self.hold_certified(now, terms, signed, certificate, out),
+                Act::Hold(terms) => {
+                    self.pen.is_seen(&signed, &certificate);
+                    if terms.is_deposit() {
+                        self.lodged(now, terms, signed, certificate, out);
+                    } else {
+                        self.hold_certified(now, terms, signed, certificate, out);
+                    }
+                }
                 Act::Release { payee, turn, .. } => drop(self.debts.remove(&(payee, turn))),
                 Act::Renew { .. } => self.hand_over(now, signed, certificate, out),
                 Act::Checkpoint { .. } => self.pen.prune(),
@@ -358,7 +374,9 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
             let proven = evidence.as_ref().and_then(|evidence| self.prove(now, evidence, out));
             let limit = self.limit_of(&account);
             let told = self.told.get(&account).copied().unwrap_or_default();
-            match self.witness.vote(&signed, proven.as_ref(), Some(named), limit.max(told)) {
+            let seen = evidence.as_ref().is_some_and(|evidence| self.is_certified(&statement, evidence));
+            let most = if seen { Credits(u64::MAX) } else { limit.max(told) };
+            match self.witness.vote(&signed, proven.as_ref(), Some(named), most) {
                 Ok(Voted { statement, signature, saved, .. }) => {
                     if saved.is_some() {
                         self.sets.judged(account, set);
@@ -372,6 +390,15 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
                 Err(refusal) => return self.refuse(now, from, statement, refusal, out),
             }
         }
+    }
+
+    /// Whether those who watch an account have certified this entry of it, which this witness lacks: then it is a fact, whatever this
+    /// witness would have let the account owe.
+    fn is_certified(&self, statement: &Statement, evidence: &Evidence) -> bool {
+        evidence.certificate.statement == *statement
+            && self.witness.set(&statement.account) == Some(&evidence.set)
+            && evidence.certificate.verify(&evidence.set, &self.keys).is_ok()
+            && !on(Fault::CertifiedRefused)
     }
 
     pub(super) fn refuse(

@@ -250,3 +250,53 @@ fn what_a_payer_says_again_and_again_is_received_once() {
     }
     assert!(!out.iter().any(|effect| matches!(effect, Effect::Tell(Event::Settled(_)))), "it waits to be written");
 }
+
+#[test]
+fn nobody_is_blamed_for_a_hold_that_those_who_watch_its_client_do_not_certify() {
+    let mut town = town(only_one);
+    let client = keys(0).key();
+    town.ask(0, Ask::Work(wish(64)));
+    let end = town.now + Duration::from_secs(60);
+    let is_vote = |input: &Input| matches!(input, Input::Heard { message: Message::Vote { statement, .. }, .. } if statement.account == client);
+    loop {
+        town.queue.retain(|what| !is_vote(&what.1));
+        if !town.step(end) {
+            break;
+        }
+    }
+    assert!(matches!(town.replies[..], [(0, Answer::Unable { .. })]), "{:?}", town.replies);
+    assert!(town.trades[0].guards.is_empty(), "{:?}", town.trades[0].guards);
+    assert_eq!(town.trades[0].reputation().local(&keys(8).key()).map_or(0, |local| local.tasks()), 0);
+}
+
+/// f of those who watch an account trust it less than the others. They must see what it writes, or one more that is away stops it.
+#[test]
+fn who_would_let_an_account_owe_less_follows_what_the_others_certified() {
+    let first = town(only_one);
+    let set = first.trades[0].set().unwrap().clone();
+    let members: Vec<usize> = (1..8).filter(|n| set.index(&keys(*n).key()).is_some()).collect();
+    let (strict, other) = (members[0], members[1]);
+    let mut town = town(|n| {
+        let mut config = only_one(n);
+        if n == strict {
+            config.lent.pool = Credits(9);
+        }
+        config
+    });
+    let seen = |town: &Town| town.trades[strict].witness.fold(&keys(0).key()).unwrap().next();
+    for _ in 0..2 {
+        town.replies.clear();
+        town.ask(0, Ask::Work(wish(64)));
+        town.run(40);
+        assert!(matches!(town.replies[..], [(0, Answer::Worked { tokens: 64, .. })]), "{:?}", town.replies);
+    }
+    assert!(town.trades[0].account().balance() < 0);
+    assert!(seen(&town) + 1 >= town.trades[0].pen.certified, "{} of {}", seen(&town), town.trades[0].pen.certified);
+    // Without the other it would have the last word: what is received, or comes back, it certifies.
+    town.leave(other);
+    let before = town.trades[0].pen.certified;
+    town.trades[strict].config.lent.pool = town.trades[0].config.lent.pool;
+    town.ask(0, Ask::Work(wish(64)));
+    town.run(60);
+    assert!(town.trades[0].pen.certified > before + 1, "the account goes on");
+}
