@@ -65,8 +65,8 @@ struct Job {
     without: Vec<NodeId>,
     /// Workers that were told last that they are not needed.
     let_go: [Option<LetGo>; PLACES],
-    /// Trusted workers that called without a place, and when: the word that it was handed to them may be under way.
-    early: Vec<(NodeId, Instant)>,
+    /// What trusted workers said that have no place: the word that it was handed to them may be under way.
+    early: Vec<Early>,
     /// When something must have happened.
     due: Instant,
     /// The timer that counts; others of this task are leftovers.
@@ -98,6 +98,15 @@ struct LetGo {
     /// Whether one that had a place said that this one has it. One that called before it heard that it is not needed may be
     /// bound, and has nothing of it any more. Or it was handed a place since, and has: only it knows.
     named: bool,
+}
+
+/// What a worker said before the word came that it has a place.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Early {
+    worker: NodeId,
+    at: Instant,
+    /// To whom it handed the place on; it called, if to nobody.
+    to: Option<NodeId>,
 }
 
 const PLACES: usize = 4;
@@ -235,7 +244,7 @@ impl Client {
     /// A place is somewhere else now, if this client trusts who has it; otherwise it is given up. Only who has a place may say so,
     /// or had one and was let go; and what it says takes nothing from whom has a place of its own.
     fn moved(&mut self, now: Instant, number: u64, worker: NodeId, to: NodeId, out: &mut Vec<Effect>) {
-        let trusted = self.trusts(number, &to);
+        let (trusted, early) = (self.trusts(number, &to), self.may_be_named(number, &worker));
         let Some(job) = self.jobs.get_mut(&number).filter(|job| !job.is_bound_to(&to)) else { return };
         let own = job.place(&to).is_some();
         let fits = (trusted || on(Seeded::MovedToAnybody)) && !job.without.contains(&to) && !own;
@@ -244,9 +253,11 @@ impl Client {
             Some(place) if fits => {
                 *place = Place { worker: to, wait: Some(place.wait.unwrap_or_default()), moved: true };
                 job.forget(&to);
-                let patience = self.config.quote_patience;
-                if job.early.iter().any(|(called, at)| *called == to && now.since(*at) <= patience) {
-                    return self.ready(now, number, to, out);
+                if let Some(early) = job.said_early(&to).filter(|e| now.since(e.at) <= self.config.quote_patience) {
+                    return match early.to {
+                        Some(next) => self.moved(now, number, to, next, out),
+                        None => self.ready(now, number, to, out),
+                    };
                 }
             }
             Some(_) => {
@@ -259,6 +270,8 @@ impl Client {
             None => {
                 if !own && job.forget(&worker) {
                     job.let_go(to, true, out);
+                } else if early {
+                    job.says_early(Early { worker, at: now, to: Some(to) });
                 }
                 return;
             }
@@ -272,12 +285,12 @@ impl Client {
         roster.is_some_and(|roster| roster.find(worker).is_some())
     }
 
-    /// Whether `worker`, which has no place, may have been handed one, and the word of it comes yet.
+    /// Whether `worker`, which has no place, may have been handed one, and the word of it comes yet. It may have been let go before:
+    /// if it called before it heard that, it hears it all the same.
     fn may_be_named(&self, number: u64, worker: &NodeId) -> bool {
         let Some(job) = self.jobs.get(&number) else { return false };
         let open = job.places.iter().flatten().next().is_some();
-        let gone = job.let_go.iter().flatten().any(|gone| gone.worker == *worker);
-        open && !gone && !job.without.contains(worker) && self.trusts(number, worker)
+        open && !job.without.contains(worker) && self.trusts(number, worker)
     }
 
     /// A worker keeps a place.
@@ -322,7 +335,7 @@ impl Client {
         });
         let Some((job, lease)) = wanted.and_then(|job| job.task.bind(worker).ok().map(|lease| (job, lease))) else {
             match self.jobs.get_mut(&number).filter(|_| early) {
-                Some(job) => job.called_early(now, worker),
+                Some(job) => job.says_early(Early { worker, at: now, to: None }),
                 None => out.push(Effect::Release { worker, task: number }),
             }
             return;
@@ -564,13 +577,19 @@ impl Job {
         gone.and_then(Option::take).is_some()
     }
 
-    /// Remembers a call of one that has no place; the last few count.
-    fn called_early(&mut self, now: Instant, worker: NodeId) {
-        self.early.retain(|(other, _)| *other != worker);
+    /// Remembers what one said that has no place; the last few count.
+    fn says_early(&mut self, early: Early) {
+        self.said_early(&early.worker);
         if self.early.len() >= PLACES {
             self.early.remove(0);
         }
-        self.early.push((worker, now));
+        self.early.push(early);
+    }
+
+    /// Takes out what a worker said before it had a place.
+    fn said_early(&mut self, worker: &NodeId) -> Option<Early> {
+        let at = self.early.iter().position(|early| early.worker == *worker)?;
+        Some(self.early.remove(at))
     }
 
     /// Keeps the `count` places with the shortest waits and releases the others; the longest wait of those kept.

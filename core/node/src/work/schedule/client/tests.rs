@@ -184,13 +184,27 @@ fn a_call_that_overtakes_its_quote_or_comes_twice_gives_nothing_back() {
 
 #[test]
 fn handed_places_count_among_the_trusted_only() {
-    let (_, [asked, _], other) = two_of_three();
+    let (_, [asked, late], other) = two_of_three();
     let bound = format!("Bind {{ w{other}, 1, epoch: 1, from: 0 }}]");
     let text = of(CONFIG, 3, [(0, ask(1)), (10, ready(9)), (20, moved(asked, other)), (30, ready(other))], 40);
     let steps = done(&text);
     assert!(steps[1].starts_with("[Release {") && steps[2].ends_with(&bound), "{text}");
     let text = of(CONFIG, 3, [(0, ask(1)), (10, ready(other)), (20, moved(asked, other))], 40);
     assert!(text.lines().last().is_some_and(|line| line.ends_with(&bound)), "its call came first: {text}");
+    // Of two that were asked one was let go, is handed the place of the other, and calls before that is known.
+    let begin = [(0, ask(1)), (1, quoted(asked, 1)), (2, quoted(late, 2))];
+    let script = begin.into_iter().chain([(10, ready(late)), (20, moved(asked, late))]);
+    let text = of(Config { kept: 1, ..CONFIG }, 3, script, 40);
+    assert!(text.lines().last().is_some_and(|line| line.contains(&format!("Bind {{ w{late},"))), "{text}");
+    // It went over one more worker, and all that they said came the wrong way round.
+    let script = [(10, ready(3)), (11, moved(other, 3)), (20, moved(asked, other))];
+    let (mut client, mut out) = (Client::new(CONFIG, 1), Vec::new());
+    client.handle(Instant::default(), candidates(3), &mut out);
+    client.handle(Instant::default(), ask(1), &mut out);
+    client.handle(Instant::default(), candidates(4), &mut out);
+    out.clear();
+    script.into_iter().for_each(|(at, input)| client.handle(Instant::from_millis(at), input, &mut out));
+    assert_eq!(out.last(), Some(&Effect::Bind { worker: id(3), task: 1, epoch: 1, from: 0 }), "{out:?}");
 }
 
 /// Three are trusted and two of them asked: what the client was told, who was asked, and who was not.
