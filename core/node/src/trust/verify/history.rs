@@ -155,7 +155,7 @@ mod tests {
                 let distances: Vec<u8> = (0..4).map(|_| sample(&mut rng, spread)).collect();
                 let before = sum;
                 assert_eq!(history.begin(None), before);
-                let guilty = distances.iter().fold(false, |guilty, at| sum.record(&calibration, *at) || guilty);
+                let guilty = distances.iter().any(|at| sum.record(&calibration, *at));
                 if guilty || rng.below(30) == 0 {
                     break;
                 }
@@ -179,7 +179,7 @@ mod tests {
                 let mut says = || -> (bool, Vec<u8>) {
                     let distances: Vec<u8> = (0..4).map(|_| sample(&mut rng, &cheating)).collect();
                     let mut sum = begun;
-                    let guilty = distances.iter().fold(false, |guilty, at| sum.record(&calibration, *at) || guilty);
+                    let guilty = distances.iter().any(|at| sum.record(&calibration, *at));
                     (guilty, distances)
                 };
                 let (guilty, distances) = says();

@@ -76,6 +76,10 @@ impl Calibration {
             let ratio = nats(cheating[at], all_cheating) - nats(honest[at], all_honest);
             *step = (ratio * 1000 / log::ONE).clamp(-i64::from(STEP_MAX), i64::from(STEP_MAX)) as i32;
         }
+        // Cheats are measured with the nearest of models. What is further off than any of them speaks against a worker as much.
+        for at in middle(honest, all_honest) + 1..BUCKETS {
+            steps[at] = steps[at].max(steps[at - 1]);
+        }
         let mut calibration = Self { steps, rare: rare(honest, all_honest) };
         calibration.balance(honest, all_honest);
         if calibration.drift(cheating) < 100 {
@@ -114,6 +118,16 @@ impl Calibration {
             self.steps.iter_mut().for_each(|step| *step -= 1);
         }
     }
+}
+
+/// The least distance that no more than half of all go beyond.
+fn middle(counts: &[u64; BUCKETS], all: u64) -> usize {
+    let mut sum = 0_u64;
+    let half = |count: &u64| {
+        sum = sum.saturating_add(*count);
+        sum >= all / 2
+    };
+    counts.iter().position(half).unwrap_or(0)
 }
 
 /// One honest block in so many is as far off as what is rare, or further.
@@ -258,6 +272,19 @@ pub(super) mod tests {
             chance *= f64::from(20 - audits) / f64::from(audits + 1) * (0.6 / 0.4);
         }
         assert!(missed < 1e-6, "{missed}");
+    }
+
+    #[test]
+    fn what_is_further_off_than_all_that_was_measured_speaks_against_a_worker() {
+        let (honest, cheating) = modelled();
+        for other in [cheating, bell(17.0, 2.0), bell(15.0, 2.0)] {
+            let calibration = Calibration::new(&honest, &other).unwrap();
+            assert!((15..48).all(|at| calibration.step(at) >= calibration.step(at - 1)));
+            // Noise, which is as large as what was asked for.
+            let mut suspicion = Suspicion::default();
+            assert!((0..10).any(|_| suspicion.record(&calibration, 44)));
+            assert!(calibration.is_wrong(44));
+        }
     }
 
     #[test]
