@@ -138,6 +138,7 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
             match effect {
                 quarantine::Effect::Bar { peer, times, term } => {
                     let until = UnixTime(self.date(now).0.saturating_add(term.as_secs()));
+                    self.reputation.disappointed(&peer);
                     self.keep(self.me, &Message::Barred { peer, times, until }, out);
                     out.push(Effect::Tell(Event::Barred(peer)));
                 }
@@ -151,6 +152,9 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
 
     /// A line says that `peer` was barred until then.
     pub(super) fn recall_barred(&mut self, peer: NodeId, times: u32, until: UnixTime) {
+        if times > 0 {
+            self.reputation.disappointed(&peer);
+        }
         let left = Duration::from_secs(until.0.saturating_sub(self.born.0));
         let recall = quarantine::Input::Recall { peer, times, left };
         self.quarantine.handle(Instant::default(), recall, &mut Vec::new());

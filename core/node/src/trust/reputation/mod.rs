@@ -279,10 +279,15 @@ impl Reputation {
         if peer == self.me || self.convicted.len() >= self.config.peers_max || self.convicted.contains(&peer) {
             return;
         }
-        if self.standing(&peer) == Standing::Newcomer {
+        self.disappointed(&peer);
+        self.exclude(peer);
+    }
+
+    /// Somebody is barred from work, by what this viewer and others found: if it was new, the next one gets less.
+    pub fn disappointed(&mut self, peer: &NodeId) {
+        if self.standing(peer) == Standing::Newcomer {
             self.newcomer(false);
         }
-        self.exclude(peer);
     }
 
     /// Fraud is proven of somebody with whom this viewer has nothing to do: it gets no work if it ever comes, but is no newcomer that
@@ -399,7 +404,7 @@ impl Reputation {
         stands.iter().map(part).collect()
     }
 
-    /// One newcomer more did its work well, or not; by proofs one learns from what others met, too.
+    /// One newcomer more did its work well, or not; by proofs and bars one learns from what others met, too.
     fn newcomer(&mut self, good: bool) {
         self.newcomers.0 += u32::from(good);
         self.newcomers.1 += 1;
