@@ -3,7 +3,7 @@
 //! | parameter | who reads it |
 //! |---|---|
 //! | `earning_rate_base` | [`market`]: every price |
-//! | `streak_bonus_cap` | [`market`]: what a streak may add to a price; `node::trade` reckons with no streak, see below |
+//! | `streak_bonus_cap` | [`market`]: how much more a worker may ask that worked on many days in a row (`node::trade::streak`) |
 //! | `earning_cap_hourly`, `free_tier_daily_limit`, `pro_tier_daily_limit`, `education_tier_enabled` | [`policy`]: quotas and hourly caps |
 //! | `gossip_interval_ms`, `heartbeat_interval_seconds` | `swim`: how often members gossip and compare what they hold |
 //! | `task_timeout_seconds` | [`trade()`]: how long a client lets a worker work, and a worker itself |
@@ -13,10 +13,9 @@
 //! | `replication_factor` | [`referees`]: how many auditors decide about an accusation |
 //! | `open_source_license` | [`license`]: compared with that of this crate, when it is built |
 //!
-//! A price is what client and worker come to alike. The days on which a worker was there in a row are known to itself alone, and
-//! how busy the network is to nobody, so trade asks the price of a calm market without a streak, and a vote on the cap of
-//! streaks changes no price. A worker that is busy asks more by a factor of its own, which it quotes:
-//! [`Worker::price`](crate::work::schedule::worker::Worker::price).
+//! The usual price is what client and worker come to alike. The days on which a worker worked in a row are known to itself alone, and
+//! how busy the network is to nobody, so that is the price of a calm market without a streak; a worker that is busy, or has a streak,
+//! asks more by a factor, which it quotes: [`Worker::price`](crate::work::schedule::worker::Worker::price).
 
 use core::time::Duration;
 

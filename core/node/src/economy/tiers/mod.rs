@@ -133,12 +133,16 @@ pub fn price(order: &Order, market: &Market) -> Option<Credits> {
         Class::Batch => 500_000,
         Class::Spot => 250_000,
     };
-    let streak = 1_000_000 + (u64::from(market.streak_days) * 50_000).min(market.streak_cap.0.into());
     // In quarters of micro-credits: 2^33 · 4 · 1000, below 2^46; each factor is below 2^24 and is divided out at once.
     let quarters = u128::from((order.tokens_in + 4 * order.tokens_out) * TOKEN);
-    let factors = [work, size, class, demand(market.load), streak, market.rate.0.into()];
+    let factors = [work, size, class, demand(market.load), streak(market), market.rate.0.into()];
     let micros = factors.into_iter().fold(quarters << 20, |sum, factor| sum * u128::from(factor) / 1_000_000);
     u64::try_from(micros.div_ceil(4 << 20)).ok().map(Credits)
+}
+
+/// The factor of a streak, in ppm: 5 % a day, up to the cap.
+pub fn streak(market: &Market) -> u64 {
+    1_000_000 + (u64::from(market.streak_days) * 50_000).min(market.streak_cap.0.into())
 }
 
 /// The factor of the load, in ppm.

@@ -44,6 +44,7 @@
 //! | 38 Audit | audit | as 13; the number of the first of these blocks, at least 1 |
 //! | 39 Verdict | dispute | as 36; the number of the block that is bit 0, at least 1 |
 //! | 40 Close | witness | as 16; the evidence of the hold |
+//! | 41 Worked | kept, never said | a day on which this node was paid, from 1970; days in a row before it |
 //!
 //! Evidence is a certificate, its set, and 0 and a signed entry, or 1 and a closing. A set and a change of sets are as
 //! [`Set`] and [`Renewal`] say.
@@ -175,6 +176,7 @@ pub enum Message {
     Hand(Vec<Handed>),
     Moved { task: u64, to: NodeId },
     Barred { peer: NodeId, times: u32, until: UnixTime },
+    Worked { day: u64, days: u32 },
     Adopt { fold: Vec<u8>, before: Box<Set>, renewal: Box<Renewal> },
     Lack { account: NodeId, term: u64 },
     Renewed(Vec<Renewal>),
@@ -290,6 +292,7 @@ impl Message {
                 to.numbers(&[*task]);
                 to.0.extend_from_slice(&worker.0);
             }
+            Self::Worked { day, days } => to.numbers(&[*day, (*days).into()]),
             Self::Barred { peer, times, until } => {
                 to.0.extend_from_slice(&peer.0);
                 to.numbers(&[u64::from(*times), until.0]);
@@ -439,6 +442,7 @@ impl Message {
             23 => Self::Steal { room: small(from)?, models: list(from, MODELS_MAX, |from| from.number())? },
             24 => Self::Hand(list(from, HANDED_MAX, handed)?),
             25 => Self::Moved { task: from.number()?, to: from.id()? },
+            41 => Self::Worked { day: from.number()?, days: small(from)? },
             26 => Self::Barred { peer: from.id()?, times: small(from)?, until: UnixTime(from.number()?) },
             36 | 39 => {
                 let (task, blocks) = (from.number()?, from.number()?);
@@ -480,6 +484,7 @@ impl Message {
             Self::Hand(_) => 24,
             Self::Moved { .. } => 25,
             Self::Barred { .. } => 26,
+            Self::Worked { .. } => 41,
             Self::Show { next: Some(_), .. } => 27,
             Self::Adopt { .. } => 28,
             Self::Lack { .. } => 29,

@@ -55,6 +55,7 @@ mod restore;
 mod run;
 mod settle;
 mod steal;
+mod streak;
 #[cfg(test)]
 mod tests;
 pub mod vote;
@@ -549,6 +550,7 @@ pub struct Trade<K> {
     /// Whom it asked for reservations.
     begged: Option<NodeId>,
     earnings: Earnings,
+    streak: streak::Streak,
     /// Who at this machine may ask for how much.
     desk: Desk,
     // Its account, and those that it watches.
@@ -645,6 +647,7 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
             guests: BTreeMap::new(),
             begged: None,
             earnings: Earnings::default(),
+            streak: streak::Streak::default(),
             desk: Desk::new(&config.keys),
             pen: Pen::new(me),
             collect: Collect::new(config.collect, keys.clone()),
@@ -794,7 +797,11 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
             Message::Proof(fraud) => self.proof_told(now, fraud, out),
             // What a node tells only itself is nothing that others may say.
             Message::Ballot(ballot) if ballot.is_public() => self.told_ballot(now, *ballot, out),
-            Message::Ballot(_) | Message::Used(_) | Message::Barred { .. } | Message::Owing { .. } => {}
+            Message::Ballot(_)
+            | Message::Used(_)
+            | Message::Barred { .. }
+            | Message::Owing { .. }
+            | Message::Worked { .. } => {}
         }
     }
 }

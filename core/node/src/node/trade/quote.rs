@@ -68,8 +68,8 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         self.client_hears(now, client::Input::Ask { task, request }, out);
     }
 
-    /// What an order costs at a factor to the usual price, as members decided. The factor is what a worker quotes, by its queue;
-    /// that price itself is of a calm market and without a streak, as both sides must come to it alike.
+    /// What an order costs at a factor to the usual price, as members decided. The factor is what a worker quotes, by its queue and its
+    /// streak; that price itself is of a calm market and without a streak, as both sides must come to it alike.
     pub(super) fn price(&self, order: &Order, factor: u32) -> Option<Credits> {
         let usual = tiers::price(order, &govern::market(&self.parameters, Market::default()))?;
         let price = u128::from(usual.0) * u128::from(factor);
@@ -154,7 +154,8 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         }
         if !known {
             let due = now + self.config.worker.waits[order.class.index()];
-            self.guests.insert(key, Guest { model, order, price: 0, accepts: Ppm(0), stage: Stage::Asked, due });
+            let (price, most, accepts, stage) = (0, price_max, Ppm(0), Stage::Asked);
+            self.guests.insert(key, Guest { model, order, price, most, accepts, stage, due });
         }
         let class = order.class;
         let known = self.reputation.standing(&key.0) == Standing::Known;
@@ -245,7 +246,9 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         for effect in effects {
             match effect {
                 worker::Effect::Quote { key, wait, price } => {
-                    let order = self.guests.get(&key).map(|guest| guest.order);
+                    let guest = self.guests.get(&key);
+                    let price = guest.map_or(price, |guest| self.asks(now, price, guest.most));
+                    let order = guest.map(|guest| guest.order);
                     let withheld = order.map_or(Ppm(0), |order| self.accepts(&key.0, &order, price));
                     if let Some(guest) = self.guests.get_mut(&key).filter(|guest| matches!(guest.stage, Stage::Asked)) {
                         (guest.price, guest.accepts) = (price, withheld);

@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Birth, Config, Trade, message::Message};
+use super::{Birth, Config, Trade, message::Message, streak::Streak};
 use crate::{
     economy::{
         ledger::{Act, Signed, alarm, entry::COMMONS},
@@ -114,6 +114,7 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
             Message::Owing { worker, turn, task, given, withheld, link } if from == self.me => {
                 self.recall_owing((worker, turn), task, (given, withheld), link);
             }
+            Message::Worked { day, days } if from == self.me => self.streak = Streak { day, days },
             Message::Barred { peer, times, until } if from == self.me => self.recall_barred(peer, times, until),
             _ => {}
         }

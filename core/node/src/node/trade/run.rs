@@ -29,8 +29,9 @@ use crate::{
 pub(super) struct Guest {
     pub model: u64,
     pub order: Order,
-    /// What it was quoted, in parts of a million of the usual price.
+    /// What it was quoted, in parts of a million of the usual price, and what its client would pay.
     pub price: u32,
+    pub most: u32,
     /// How much of its pay it said may be withheld.
     pub accepts: Ppm,
     pub stage: Stage,

@@ -73,6 +73,9 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         let Some(guest) = self.guests.remove(&key) else { return };
         let Stage::Working(shift) = guest.stage else { return };
         self.earnings.give_back(shift.rest(), shift.since);
+        if shift.meter.ticks() > 0 {
+            self.works_today(now, out);
+        }
         self.has_served(key);
         self.await_rest(now, key.0, guest.model, *shift, out);
     }

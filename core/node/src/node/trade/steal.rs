@@ -99,7 +99,7 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         let due = now + self.config.worker.waits[order.class.index()];
         let order = Order { size, ..order };
         let accepts = self.accepts(&client, &order, USUAL);
-        self.guests.insert(key, Guest { model, order, price: USUAL, accepts, stage: Stage::Asked, due });
+        self.guests.insert(key, Guest { model, order, price: USUAL, most: USUAL, accepts, stage: Stage::Asked, due });
         let quote = Message::Quote { task, wait_ms: 0, price: USUAL, withheld: accepts };
         out.push(Effect::Send { to: client, message: quote });
         let known = self.reputation.standing(&client) == Standing::Known;

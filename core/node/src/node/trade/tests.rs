@@ -1209,6 +1209,7 @@ fn samples() -> Vec<Message> {
         Message::Close { closing, consent: None, hold: None },
         Message::Deny { statement, next: None },
         Message::Barred { peer: id, times: 2, until: UnixTime(1_700_000_000) },
+        Message::Worked { day: 19_675, days: 3 },
     ];
     let ballots = [
         Ballot::Propose { proposal: proposal.clone(), snapshot: snapshot.clone(), deposit: Some(lodged) },
@@ -1261,7 +1262,7 @@ fn every_message_comes_back_as_it_went_and_no_part_of_one_is_another() {
             }
         }
     }
-    assert_eq!(kinds.len(), 41);
+    assert_eq!(kinds.len(), 42);
 }
 
 #[test]

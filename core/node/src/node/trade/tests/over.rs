@@ -300,3 +300,29 @@ fn who_would_let_an_account_owe_less_follows_what_the_others_certified() {
     town.run(60);
     assert!(town.trades[0].pen.certified > before + 1, "the account goes on");
 }
+
+#[test]
+fn who_worked_on_many_days_in_a_row_asks_more_as_members_decided_and_no_more_than_its_client_would_pay() {
+    let day = 1_700_000_000 / 86_400;
+    let usual = 74_000;
+    for (cap, most, paid) in [
+        (None, 2_000_000, 3 * usual / 2),
+        (Some(100_000), 2_000_000, 11 * usual / 10),
+        (Some(0), 2_000_000, usual),
+        (None, 1_200_000, 6 * usual / 5),
+        (None, 1_000_000, usual),
+    ] {
+        let mut town = town(only_one);
+        town.trades[8].streak = streak::Streak { day: day - 1, days: 30 };
+        if let Some(cap) = cap {
+            let parameters = Parameters::default().with(Parameter::StreakBonusCap, Value::Share(Ppm(cap))).unwrap();
+            town.trades[8].govern(parameters);
+        }
+        town.ask(0, Ask::Work(Wish { price_max: most, ..wish(64) }));
+        town.run(30);
+        assert_eq!(balance(&town, 8), paid, "{cap:?} {most}");
+        // It has worked today, and knows after a loss of power.
+        let again = Trade::restore(only_one(8), birth(8), town.lines[8].clone());
+        assert_eq!(again.streak, streak::Streak { day, days: 31 });
+    }
+}
