@@ -326,12 +326,15 @@ impl Client {
             out.push(Effect::Bind { worker, task: number, epoch, from });
             return;
         }
-        let (trusted, early) = (self.trusts(number, &worker), self.may_be_named(number, &worker));
+        // Mostly it was asked itself, and nobody has to be looked for among thousands.
+        let places = self.jobs.get(&number).map(|job| job.places);
+        let asked = places.into_iter().flatten().flatten().any(|place| place.worker == worker);
+        let trusted = !asked && self.trusts(number, &worker);
+        let early = trusted && self.may_be_named(number, &worker);
         let wanted = self.jobs.get_mut(&number).filter(|job| {
             // Places are handed on, but only by those who had them, and among those whom this client trusts.
             let named = job.let_go.iter().flatten().any(|gone| gone.worker == worker && gone.named);
-            job.places.iter().flatten().any(|place| place.worker == worker)
-                || (named && !job.without.contains(&worker) && trusted)
+            asked || (named && !job.without.contains(&worker) && trusted)
         });
         let Some((job, lease)) = wanted.and_then(|job| job.task.bind(worker).ok().map(|lease| (job, lease))) else {
             match self.jobs.get_mut(&number).filter(|_| early) {
