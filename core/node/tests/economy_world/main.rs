@@ -46,10 +46,10 @@ fn number(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
 }
 
-#[test]
-fn safe_in_any_order_with_a_fifth_byzantine_a_cut_and_crashes() {
+/// Runs the world that the environment asks for, and says what came of it.
+fn run(changes: bool) -> Found {
     let (seed, postings) = (number("TUTU_WORLD_SEED", 1), number("TUTU_WORLD_POSTINGS", 100_000));
-    let mut world = World::new(seed, BYZANTINE, postings, false);
+    let mut world = World::new(seed, BYZANTINE, postings, changes);
     world.run();
     println!(
         "seed {seed}: {} postings, {} s, {} MB, {:?}",
@@ -58,26 +58,23 @@ fn safe_in_any_order_with_a_fifth_byzantine_a_cut_and_crashes() {
         world::megabytes(),
         world.found
     );
-    let Found { crashes, owners, overdraws, checkpoints, .. } = world.found;
-    assert!(crashes > 0 && owners > 0 && overdraws > 0 && checkpoints > 0, "{:?}", world.found);
+    world.found
+}
+
+#[test]
+fn safe_in_any_order_with_a_fifth_byzantine_a_cut_and_crashes() {
+    let found = run(false);
+    let Found { crashes, owners, overdraws, checkpoints, .. } = found;
+    assert!(crashes > 0 && owners > 0 && overdraws > 0 && checkpoints > 0, "{found:?}");
 }
 
 /// The same, while each account is watched by others every day: those before and those after never certify two statements for one
 /// place, and what one set certified no other one does.
 #[test]
 fn safe_while_witnesses_change() {
-    let (seed, postings) = (number("TUTU_WORLD_SEED", 1), number("TUTU_WORLD_POSTINGS", 100_000));
-    let mut world = World::new(seed, BYZANTINE, postings, true);
-    world.run();
-    println!(
-        "seed {seed}: {} postings, {} s, {} MB, {:?}",
-        world.postings,
-        world::seconds(),
-        world::megabytes(),
-        world.found
-    );
-    let Found { crashes, owners, changes, .. } = world.found;
-    assert!(crashes > 0 && owners > 0 && changes > 5 * NODES as u64, "{:?}", world.found);
+    let found = run(true);
+    let Found { crashes, owners, changes, .. } = found;
+    assert!(crashes > 0 && owners > 0 && changes > 5 * NODES as u64, "{found:?}");
 }
 
 /// Where there are more Byzantine witnesses than an account can bear, two statements are certified for one place; and that names more

@@ -446,7 +446,7 @@ impl World {
             key: Parameter::TaskTimeoutSeconds,
             value: Value::Seconds(600),
             bands: Vec::new(),
-            made: UnixTime(DATE + self.now / 1_000_000),
+            made: self.date(),
             snapshot: snapshot.digest(),
             signature: Signature([0; 64]),
         };
@@ -493,7 +493,7 @@ impl World {
             certificate: None,
             facts: facts(n),
             seed: mix(self.plan.seed ^ mix(u64::from(n) << 32 | u64::from(lives))),
-            at: UnixTime(DATE + self.now / 1_000_000),
+            at: self.date(),
         };
         let swim = swim::Config { flat_max: usize::MAX, ..swim::Config::default() };
         let trade = Some(Box::new(self.config(n)));

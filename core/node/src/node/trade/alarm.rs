@@ -62,7 +62,7 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
                 continue;
             }
             // A newcomer that disappoints is one that this node, or somebody whom it believes, gave work.
-            if self.reputation.names(&id) || self.reputation.local(&id).is_some() {
+            if self.deals_with(&id) {
                 self.reputation.convict(id);
             } else {
                 self.reputation.outlaw(id);
@@ -75,10 +75,14 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         convicted
     }
 
+    /// Whether this node, or somebody whom it believes, gave it work.
+    fn deals_with(&self, id: &NodeId) -> bool {
+        self.reputation.names(id) || self.reputation.local(id).is_some()
+    }
+
     /// Whether this node has anything to do with somebody: trust names it, it worked for this node, or it shows its account.
     fn has_met(&self, id: &NodeId) -> bool {
-        let works = self.reputation.names(id) || self.reputation.local(id).is_some();
-        works || self.witness.fold(id).is_some() || self.sets.current(id).is_some()
+        self.deals_with(id) || self.witness.fold(id).is_some() || self.sets.current(id).is_some()
     }
 
     pub(super) fn tick_alarm(&mut self, now: Instant, out: &mut Vec<Effect>) {

@@ -142,15 +142,12 @@ impl<K: Signer + Verifier + Clone> Trade<K> {
         let limit = u32::try_from(order.tokens_out).ok().filter(|limit| ticks_of(*limit).is_some());
         let known = self.guests.contains_key(&key);
         let welcome = self.is_welcome(&key.0) && (known || self.guests.len() < OPEN_MAX);
-        let (Some(size), Some(limit), true) = (size, limit, welcome) else {
-            let message = Message::Refuse { task: key.1, price: 0, after_ms: 60_000 };
-            return out.push(Effect::Send { to: key.0, message });
-        };
+        let refused = Effect::Send { to: key.0, message: Message::Refuse { task: key.1, price: 0, after_ms: 60_000 } };
+        let (Some(size), Some(limit), true) = (size, limit, welcome) else { return out.push(refused) };
         let order = Order { size, ..order };
         let cost = self.price(&order, 1_000_000);
         if !known && cost.is_none_or(|cost| cost > self.may_earn(self.date(now))) {
-            let message = Message::Refuse { task: key.1, price: 0, after_ms: 60_000 };
-            return out.push(Effect::Send { to: key.0, message });
+            return out.push(refused);
         }
         if !known {
             let due = now + self.config.worker.waits[order.class.index()];
